@@ -1,0 +1,1 @@
+"""mindeye2.core"""

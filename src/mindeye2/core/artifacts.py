@@ -1,0 +1,225 @@
+"""Folders that stages hand to each other, sealed by a manifest written last.
+
+A folder without a manifest is unfinished: nobody reads it. Nothing is ever pickled.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mindeye2.core.errors import ArtifactError
+
+__all__ = [
+    "SCHEMA",
+    "claim_folder",
+    "hash_file",
+    "read_manifest",
+    "write_json",
+    "write_manifest",
+    "write_text",
+]
+
+SCHEMA = 1
+"""Version of the folder formats."""
+
+MANIFEST = "manifest.json"
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file beside its place and move it there, so that a killed run leaves no half file.
+
+    Parameters
+    ----------
+    path
+        Where to write.
+    text
+        What to write, as UTF-8.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(name, 0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:  # noqa: ANN401 - any JSON value
+    """Write a value as indented JSON, in one step.
+
+    Parameters
+    ----------
+    path
+        Where to write.
+    value
+        Anything that JSON can hold.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    return write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, read in blocks.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_manifest(
+    folder: Path, *, stage: str, config: Mapping[str, Any], **facts: Any  # noqa: ANN401
+) -> Path:
+    """Seal a finished folder: hash its files and write ``manifest.json`` in one step.
+
+    Parameters
+    ----------
+    folder
+        The folder that the stage has filled.
+    stage
+        Name of the stage, e.g. ``"reconstruct"``.
+    config
+        The resolved settings of the run, as plain values.
+    **facts
+        What readers need to know about the content, as plain values.
+
+    Returns
+    -------
+    Path
+        The manifest.
+    """
+    try:
+        release = version("mindeye2")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        release = "unknown"
+    # `state` serves only an unfinished run, hidden files only a write under way.
+    files = sorted(
+        p
+        for p in folder.rglob("*")
+        if p.is_file()
+        and p != folder / MANIFEST
+        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+        and p.relative_to(folder).parts[0] != "state"
+    )
+    manifest = {
+        "schema": SCHEMA,
+        "stage": stage,
+        "mindeye2": release,
+        "config": dict(config),
+        **facts,
+        "files": {
+            p.relative_to(folder).as_posix(): {"sha256": hash_file(p), "bytes": p.stat().st_size}
+            for p in files
+        },
+    }
+    return write_json(folder / MANIFEST, manifest)
+
+
+def read_manifest(folder: Path, *, stage: str) -> dict[str, Any]:
+    """Read the manifest of a folder that `stage` finished, and check its files' sizes.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    stage
+        The stage that must have filled it.
+
+    Returns
+    -------
+    dict
+        The manifest.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder is missing, unfinished, from another stage or schema, or a file is missing or
+        has another size than the manifest says.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder} is not a folder. Give one that 'mindeye2 {stage}' finished.")
+    path = folder / MANIFEST
+    if not path.exists():
+        raise ArtifactError(
+            f"{folder} has no {MANIFEST}: the stage {stage!r} did not finish there. "
+            f"Run 'mindeye2 {stage} --out {folder} --resume' with the same options as before."
+        )
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    if manifest.get("stage") != stage:
+        raise ArtifactError(
+            f"{folder} comes from the stage {manifest.get('stage')!r}, but a folder of {stage!r} "
+            "is needed here."
+        )
+    if manifest.get("schema") != SCHEMA:
+        raise ArtifactError(
+            f"{folder} has format {manifest.get('schema')}, this version reads {SCHEMA}. "
+            f"Make it again with 'mindeye2 {stage}'."
+        )
+    for name, facts in manifest["files"].items():
+        file = folder / name
+        size = file.stat().st_size if file.exists() else None
+        if size != facts["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise ArtifactError(
+                f"{file} {found}, but {facts['bytes']} bytes were written. "
+                f"The folder is damaged: make it again with 'mindeye2 {stage}'."
+            )
+    return manifest
+
+
+def claim_folder(out: Path, *, resume: bool) -> Path:
+    """Return an output folder that may be filled.
+
+    Parameters
+    ----------
+    out
+        The folder; made where it is missing.
+    resume
+        Go on with what an earlier run left in it.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder holds files and `resume` is off, or `out` is a file.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ArtifactError(f"--out {out} is a file. Give a folder.")
+    if out.is_dir() and any(out.iterdir()) and not resume:
+        raise ArtifactError(
+            f"--out {out} is not empty. Add --resume to go on with what is there, "
+            "or give another folder."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    return out

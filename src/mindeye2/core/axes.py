@@ -1,0 +1,29 @@
+"""The axis names that shape annotations may use.
+
+An annotation such as ``Float[Tensor, "batch voxels"]`` takes its words from this table; a test
+refuses any other word, so that one axis has one name in the whole package.
+"""
+
+__all__ = ["AXES"]
+
+AXES: dict[str, str] = {
+    "batch": "items of one step",
+    "trials": "all trials of a set, repeats not averaged",
+    "repeats": "presentations of one image",
+    "images": "distinct stimulus images",
+    "query": "items that search a gallery",
+    "gallery": "candidate images of a retrieval",
+    "bank": "training images that calibrate a retrieval",
+    "voxels": "voxels of one subject inside its mask; differs between subjects",
+    "latent": "width of the shared space behind the ridge",
+    "codes": "principal components of the target tokens",
+    "tokens": "image tokens of the target embedding",
+    "features": "width of one embedding",
+    "channels": "feature maps of an image or latent",
+    "rgb": "red, green, blue",
+    "height": "image rows",
+    "width": "image columns",
+    "steps": "noise levels of a diffusion schedule, clean to noisy",
+    "maps": "Gabor energy maps of a simulated visual area",
+    "samples": "bootstrap resamples",
+}

@@ -1,0 +1,84 @@
+"""Error types, and the checks whose messages name the remedy."""
+
+import difflib
+import importlib
+from collections.abc import Collection
+from types import ModuleType
+
+__all__ = ["ArtifactError", "InterruptedRun", "MissingExtraError", "check_choice", "require"]
+
+
+class ArtifactError(Exception):
+    """A folder or file that a stage reads is missing, unfinished, damaged or of another kind."""
+
+
+class InterruptedRun(Exception):  # noqa: N818 - not an error: the run stopped where it was asked to
+    """Work stopped by Ctrl-C or SIGTERM after its state was saved."""
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency is not installed."""
+
+
+def check_choice(name: str, value: str, allowed: Collection[str]) -> str:
+    """Return `value` if it is one of `allowed`.
+
+    Parameters
+    ----------
+    name
+        What the value is called where the user wrote it, e.g. ``"--recipe"``.
+    value
+        The value to check.
+    allowed
+        The accepted values.
+
+    Returns
+    -------
+    str
+        `value`, unchanged.
+
+    Raises
+    ------
+    ValueError
+        If `value` is not accepted. The message lists the accepted values and the nearest one.
+    """
+    if value in allowed:
+        return value
+    near = difflib.get_close_matches(value, allowed, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name} must be one of {sorted(allowed)}, got {value!r}.{hint}")
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import an optional dependency, or say how to install it.
+
+    Parameters
+    ----------
+    module
+        Import name, e.g. ``"diffusers"``.
+    extra
+        The extra of this package that installs it.
+    purpose
+        What the caller needs it for, as the start of a sentence.
+
+    Returns
+    -------
+    ModuleType
+        The imported module.
+
+    Raises
+    ------
+    MissingExtraError
+        If the module is not installed.
+    ModuleNotFoundError
+        If it is installed, but one of its own imports is missing.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise  # the package is there but broken: its own error says more
+        raise MissingExtraError(
+            f"{purpose} needs the package {module!r}, which is not installed. "
+            f"Install it with: pip install 'mindeye2[{extra}]'"
+        ) from error
