@@ -1,0 +1,156 @@
+"""MixCo: convex combinations of the trials of one subject, and who was mixed with whom.
+
+A mix is drawn once a step and subject. It is applied to the betas, to every regression target of
+the same trials, and it gives the labels of `mindeye2.training.losses.bimixco_loss`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["Mix", "concatenate_mixes", "draw_mix"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """Who is mixed with whom, and how much of each trial remains.
+
+    Where row ``i`` is selected, it becomes ``weights[i] * x[i] + (1 - weights[i]) *
+    x[permutation[i]]``; the other rows stay as they are.
+    """
+
+    permutation: Int[Tensor, " batch"]
+    """Row of each trial's partner."""
+
+    weights: Float[Tensor, " batch"]
+    """Share of the trial itself in [0, 1], for the selected rows."""
+
+    selected: Bool[Tensor, " batch"]
+    """Rows that are mixed at all."""
+
+    def __post_init__(self) -> None:
+        """Refuse fields of different lengths."""
+        lengths = [len(self.permutation), len(self.weights), len(self.selected)]
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                f"permutation, weights and selected of a mix must have one entry per trial each, "
+                f"got {lengths}."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return len(self.permutation)
+
+    @property
+    def kept(self) -> Float[Tensor, " batch"]:
+        """Share of each trial that remains: its weight where selected, else 1."""
+        return torch.where(self.selected, self.weights, torch.ones_like(self.weights))
+
+    def apply(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Mix betas, or any target that may be averaged.
+
+        Parameters
+        ----------
+        x
+            One row per trial, in the order of the mix.
+
+        Returns
+        -------
+        Tensor
+            Mixed rows, in the dtype and on the device of `x`; `x` is not changed.
+
+        Raises
+        ------
+        ValueError
+            If `x` has another number of rows than the mix.
+        """
+        if len(x) != len(self):
+            raise ValueError(f"this mix is for {len(self)} trials, got {len(x)} rows.")
+        kept = self.kept.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
+        return kept * x + (1 - kept) * x[self.permutation.to(x.device)]
+
+
+def draw_mix(
+    n_trials: int, *, beta: float = 0.15, share: float = 0.5, generator: torch.Generator
+) -> Mix:
+    """Draw partners and weights for the trials of one subject.
+
+    Parameters
+    ----------
+    n_trials
+        Number of trials; all of one subject, because betas of two subjects cannot be averaged.
+    beta
+        Both parameters of the Beta distribution of the weights, greater than 0. At 0.15 most weights
+        are close to 0 or 1.
+    share
+        Expected share of the trials that are mixed, in [0, 1].
+    generator
+        Source of the randomness, on the CPU.
+
+    Returns
+    -------
+    Mix
+        On the CPU; `Mix.apply` moves what it needs.
+
+    Raises
+    ------
+    ValueError
+        If `beta` or `share` is out of range.
+
+    References
+    ----------
+    Kim et al. 2020, "MixCo: Mix-up Contrastive Learning for Visual Representation",
+    arXiv:2010.06300.
+    """
+    if beta <= 0:
+        raise ValueError(f"beta must be greater than 0, got {beta}.")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be in [0, 1], got {share}.")
+    permutation = torch.randperm(n_trials, generator=generator)
+    selected = torch.rand(n_trials, generator=generator) < share
+    # torch's Beta distribution takes no generator, NumPy's does.
+    seed = int(torch.randint(2**62, (), generator=generator))
+    weights = np.random.default_rng(seed).beta(beta, beta, n_trials)
+    return Mix(
+        permutation=permutation,
+        weights=torch.from_numpy(weights).float(),
+        selected=selected,
+    )
+
+
+def concatenate_mixes(mixes: Sequence[Mix], *, released: bool = False) -> Mix:
+    """Join the mixes of several subjects into the mix of their concatenated batch.
+
+    Parameters
+    ----------
+    mixes
+        One per subject, in the order in which their trials are concatenated.
+    released
+        Leave the partners' rows as they were within each subject. The released code does so: in a
+        batch of several subjects all labels but the first subject's then name a wrong partner.
+
+    Returns
+    -------
+    Mix
+        Its permutation points at rows of the concatenated batch.
+
+    Raises
+    ------
+    ValueError
+        If there is no mix.
+    """
+    if not mixes:
+        raise ValueError("there is no mix to concatenate; give one per subject of the batch.")
+    offset, permutations = 0, []
+    for mix in mixes:
+        permutations.append(mix.permutation if released else mix.permutation + offset)
+        offset += len(mix)
+    return Mix(
+        permutation=torch.cat(permutations),
+        weights=torch.cat([mix.weights for mix in mixes]),
+        selected=torch.cat([mix.selected for mix in mixes]),
+    )
