@@ -1,0 +1,113 @@
+"""Z-scoring of betas, with a record of the trials it was fitted on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float32, Int64
+
+from mindeye2.core.errors import ArtifactError
+
+__all__ = ["Scaler", "check_betas", "zscore_by_session"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaler:
+    """Means and standard deviations of one subject's voxels, session by session."""
+
+    sessions: Int64[np.ndarray, " steps"]
+    """Session numbers, ascending."""
+
+    mean: Float32[np.ndarray, "steps voxels"]
+    """Mean of each voxel in each session."""
+
+    std: Float32[np.ndarray, "steps voxels"]
+    """Standard deviation (ddof 0) of each voxel in each session."""
+
+    fitted_on: Bool[np.ndarray, " trials"]
+    """The trials that mean and standard deviation were computed from."""
+
+
+def check_betas(betas: Float32[np.ndarray, "trials voxels"], *, subject: str) -> None:
+    """Refuse betas that would ruin everything after them without a sign.
+
+    Parameters
+    ----------
+    betas
+        Betas of one subject.
+    subject
+        Named in messages.
+
+    Raises
+    ------
+    ArtifactError
+        If a value is NaN or infinite.
+    """
+    bad = ~np.isfinite(betas)
+    if bad.any():
+        trial, voxel = np.argwhere(bad)[0]
+        raise ArtifactError(
+            f"betas of {subject} hold {int(bad.sum())} values that are NaN or infinite, the first "
+            f"in trial row {trial}, voxel {voxel} ({int(bad.any(axis=0).sum())} voxels, "
+            f"{int(bad.any(axis=1).sum())} trials in all). Only finite values are accepted: drop "
+            "those voxels from the mask, or those trials from the table."
+        )
+
+
+def zscore_by_session(
+    betas: Float32[np.ndarray, "trials voxels"], trials: pd.DataFrame, *, subject: str
+) -> tuple[Float32[np.ndarray, "trials voxels"], Scaler]:
+    """Z-score each voxel within each session, fitted without the test images' trials.
+
+    Parameters
+    ----------
+    betas
+        Betas in any unit, one row per row of `trials`.
+    trials
+        The subject's trials, with columns ``session`` and ``split``.
+    subject
+        Named in messages.
+
+    Returns
+    -------
+    tuple
+        The z-scored betas, and what they were scaled with.
+
+    Raises
+    ------
+    ArtifactError
+        If a value is not finite, or a voxel is constant in a session, or a session has fewer than
+        two trials to fit on.
+    """
+    check_betas(betas, subject=subject)
+    numbers = np.unique(trials["session"].to_numpy())
+    fitted = (trials["split"] != "test").to_numpy()
+    means, stds = [], []
+    scaled = np.empty_like(betas)
+    for session in numbers:
+        here = (trials["session"] == session).to_numpy()
+        used = betas[here & fitted]
+        if len(used) < 2:
+            raise ArtifactError(
+                f"session {session} of {subject} has {len(used)} trials outside the test split; "
+                "z-scoring needs at least 2. Leave the session out, or change the split."
+            )
+        mean, std = used.mean(axis=0), used.std(axis=0)
+        constant = used.max(axis=0) == used.min(axis=0)
+        if constant.any():
+            first = np.flatnonzero(constant)[:5].tolist()
+            raise ArtifactError(
+                f"{int(constant.sum())} voxels of {subject} are constant in session {session} "
+                f"(columns {first}{', ...' if constant.sum() > 5 else ''}), so they cannot be "
+                "z-scored. Take them out of the mask: they were probably outside the field of view."
+            )
+        scaled[here] = (betas[here] - mean) / std
+        means.append(mean)
+        stds.append(std)
+    scaler = Scaler(
+        sessions=numbers.astype(np.int64),
+        mean=np.stack(means).astype(np.float32),
+        std=np.stack(stds).astype(np.float32),
+        fitted_on=fitted,
+    )
+    return scaled, scaler

@@ -1,0 +1,330 @@
+"""The prepared data set: one documented folder that every adapter writes and every stage reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float16, Float32, Int64, UInt8
+
+from mindeye2.core.artifacts import read_manifest, write_manifest
+from mindeye2.core.errors import ArtifactError, check_choice
+from mindeye2.data.betas import Scaler
+
+__all__ = ["SPLITS", "Prepared", "check_trials", "open_prepared", "write_prepared"]
+
+SPLITS = ("train", "validation", "test")
+"""Splits are disjoint in images."""
+
+COLUMNS = ("subject", "session", "run", "trial", "image", "source_image", "repeat", "split")
+"""What ``trials.parquet`` has at least."""
+
+
+def check_trials(trials: pd.DataFrame, *, n_images: int) -> None:
+    """Check a trial table.
+
+    Parameters
+    ----------
+    trials
+        The table.
+    n_images
+        Images of the data set.
+
+    Raises
+    ------
+    ArtifactError
+        If a column is missing, an image is listed but missing, a split is unknown or empty, or an
+        image is in two splits.
+    """
+    missing = [c for c in COLUMNS if c not in trials]
+    if missing:
+        raise ArtifactError(
+            f"the trial table has no column {missing}; it has {sorted(trials)}. Needed: {COLUMNS}."
+        )
+    outside = trials.loc[(trials["image"] < 0) | (trials["image"] >= n_images)]
+    if len(outside):
+        row = outside.iloc[0]
+        raise ArtifactError(
+            f"{len(outside)} trials show images that are missing: the first is image "
+            f"{row['image']} ({row['subject']}, session {row['session']}, trial {row['trial']}), "
+            f"but there are {n_images} images, 0 to {n_images - 1}. Add the images, or drop the "
+            "trials."
+        )
+    for split in trials["split"].unique():
+        check_choice("split in the trial table", split, SPLITS)
+    for split in ("train", "test"):
+        if not (trials["split"] == split).any():
+            raise ArtifactError(
+                f"no trial is in the split {split!r}. Train and test must each have trials; "
+                "the column 'split' decides."
+            )
+    shared = trials.groupby("image")["split"].nunique()
+    twice = shared[shared > 1].index.tolist()
+    if twice:
+        raise ArtifactError(
+            f"{len(twice)} images are in more than one split (first: {twice[:5]}). Splits must be "
+            "disjoint in images, or scores are inflated: give all trials of an image one split."
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set, opened; large arrays stay on disk until they are used."""
+
+    folder: Path
+    """Where it lies."""
+
+    manifest: dict[str, Any]
+    """What the prepare stage recorded."""
+
+    @cached_property
+    def images(self) -> UInt8[np.ndarray, "images height width rgb"]:
+        """The stimuli, memory-mapped."""
+        return _load(self.folder / "images.npy")
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """Every trial of every subject."""
+        return pd.read_parquet(self.folder / "trials.parquet")
+
+    @cached_property
+    def captions(self) -> list[str] | None:
+        """One caption per image, or None where the source has none."""
+        path = self.folder / "captions.parquet"
+        if not path.exists():
+            return None
+        table = pd.read_parquet(path).drop_duplicates("image").set_index("image")
+        return [str(c) for c in table["caption"].reindex(range(len(self.images))).fillna("")]
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of the subjects."""
+        return list(self.manifest["subjects"])
+
+    @property
+    def n_voxels(self) -> dict[str, int]:
+        """Voxel count of each subject."""
+        return dict(self.manifest["subjects"])
+
+    def trials_of(
+        self, subject: str, split: str | None = None, *, sessions: Sequence[int] | None = None
+    ) -> pd.DataFrame:
+        """Return the trials of one subject; the index is the row of its betas.
+
+        Parameters
+        ----------
+        subject
+            One of `subjects`.
+        split
+            One of `SPLITS`, or None for all trials.
+        sessions
+            Only these sessions, or None for all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            In the order of the betas' rows.
+
+        Raises
+        ------
+        ValueError
+            If the subject or split is unknown.
+        """
+        check_choice("subject", subject, self.subjects)
+        table = self.trials[self.trials["subject"] == subject].reset_index(drop=True)
+        if sessions is not None:
+            table = table[table["session"].isin(sessions)]
+        if split is not None:
+            check_choice("split", split, SPLITS)
+            table = table[table["split"] == split]
+        return table
+
+    def betas(self, subject: str) -> Float16[np.ndarray, "trials voxels"]:
+        """Return the z-scored betas of one subject, memory-mapped.
+
+        Parameters
+        ----------
+        subject
+            One of `subjects`.
+
+        Returns
+        -------
+        numpy.ndarray
+            One row per trial.
+        """
+        check_choice("subject", subject, self.subjects)
+        return _load(self.folder / "betas" / f"{subject}.npy")
+
+    def voxels(self, subject: str) -> pd.DataFrame:
+        """Return what is known of each voxel: place, ROI, reliability.
+
+        Parameters
+        ----------
+        subject
+            One of `subjects`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per column of the betas.
+        """
+        check_choice("subject", subject, self.subjects)
+        return pd.read_parquet(self.folder / "voxels" / f"{subject}.parquet")
+
+    def targets(self, encoder: str) -> Float16[np.ndarray, "images ..."]:
+        """Return what a frozen encoder gives for every image, memory-mapped.
+
+        Parameters
+        ----------
+        encoder
+            Name of a folder in ``targets/``.
+
+        Returns
+        -------
+        numpy.ndarray
+            One row per image.
+
+        Raises
+        ------
+        ArtifactError
+            If they were not computed.
+        """
+        known = sorted(p.name for p in (self.folder / "targets").glob("*"))
+        if encoder not in known:
+            raise ArtifactError(
+                f"{self.folder} has no targets of the encoder {encoder!r}, only {known}. "
+                "Prepare the data set with that encoder."
+            )
+        return _load(self.folder / "targets" / encoder / "values.npy")
+
+    def images_of(self, split: str) -> Int64[np.ndarray, " images"]:
+        """Return the images that any subject's trials of a split show, ascending.
+
+        Parameters
+        ----------
+        split
+            One of `SPLITS`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Rows of `images`.
+        """
+        check_choice("split", split, SPLITS)
+        shown = self.trials.loc[self.trials["split"] == split, "image"]
+        return np.unique(shown.to_numpy()).astype(np.int64)
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """Open a prepared data set.
+
+    Parameters
+    ----------
+    folder
+        A folder that ``mindeye2 prepare`` finished.
+
+    Returns
+    -------
+    Prepared
+        The data set.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing, unfinished or damaged.
+    """
+    return Prepared(folder=Path(folder), manifest=read_manifest(Path(folder), stage="prepare"))
+
+
+def write_prepared(
+    folder: Path,
+    *,
+    trials: pd.DataFrame,
+    captions: Sequence[str] | None,
+    betas: Mapping[str, Float32[np.ndarray, "trials voxels"]],
+    voxels: Mapping[str, pd.DataFrame],
+    scalers: Mapping[str, Scaler],
+    config: Mapping[str, Any],
+    **facts: Any,  # noqa: ANN401 - plain values of the manifest
+) -> Path:
+    """Write everything but ``images.npy`` and ``targets/``, check it, and seal the folder.
+
+    Parameters
+    ----------
+    folder
+        Holds ``images.npy`` already.
+    trials
+        Every trial; those of a subject in the order of its betas' rows.
+    captions
+        One per image, or None.
+    betas
+        Z-scored betas by subject.
+    voxels
+        One row per voxel, by subject.
+    scalers
+        What the betas were scaled with, by subject.
+    config
+        Settings of the preparation.
+    **facts
+        Further entries of the manifest.
+
+    Returns
+    -------
+    Path
+        The manifest.
+
+    Raises
+    ------
+    ArtifactError
+        If the parts do not fit each other.
+    """
+    images = _load(folder / "images.npy")
+    if len(trials):
+        check_trials(trials, n_images=len(images))
+    for name in ("betas", "scaler", "voxels"):
+        (folder / name).mkdir(exist_ok=True)
+    for subject, values in betas.items():
+        rows = int((trials["subject"] == subject).sum())
+        if rows != len(values):
+            raise ArtifactError(
+                f"{subject} has {len(values)} rows of betas but {rows} trials in the table; "
+                "they must be one to one, in the same order."
+            )
+        if len(voxels[subject]) != values.shape[1]:
+            raise ArtifactError(
+                f"{subject} has betas of {values.shape[1]} voxels but a voxel table of "
+                f"{len(voxels[subject])} rows; they must be one to one, in the same order."
+            )
+        scaler = scalers[subject]
+        np.save(folder / "betas" / f"{subject}.npy", values.astype(np.float16))
+        voxels[subject].to_parquet(folder / "voxels" / f"{subject}.parquet", index=False)
+        np.savez(
+            folder / "scaler" / f"{subject}.npz",
+            sessions=scaler.sessions,
+            mean=scaler.mean,
+            std=scaler.std,
+            fitted_on=scaler.fitted_on,
+        )
+    trials.to_parquet(folder / "trials.parquet", index=False)
+    if captions is not None:
+        table = pd.DataFrame({"image": np.arange(len(captions)), "caption": list(captions)})
+        table.to_parquet(folder / "captions.parquet", index=False)
+    subjects = {name: int(values.shape[1]) for name, values in betas.items()}
+    return write_manifest(folder, stage="prepare", config=config, subjects=subjects, **facts)
+
+
+def _load(path: Path) -> Any:  # noqa: ANN401 - an array whose dtype the caller states
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{path} is missing. Run 'mindeye2 prepare' again with --resume."
+        ) from error
+    except (ValueError, EOFError) as error:
+        raise ArtifactError(
+            f"{path} is truncated or not a NumPy array ({error}). "
+            "Remove it and run 'mindeye2 prepare' again with --resume."
+        ) from error

@@ -1,0 +1,203 @@
+"""A small autoencoder between pictures and the latents that the image decoder draws in.
+
+It plays the part that Stable Diffusion's VAE plays at full size: unCLIP draws its latents, and the
+low-level head of the brain model predicts them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mindeye2.core.settings import Settings
+
+__all__ = ["Autoencoder", "AutoencoderSettings", "build_autoencoder"]
+
+
+class AutoencoderSettings(Settings):
+    """Sizes of the autoencoder; its latents are 16 times smaller than its pictures."""
+
+    latent_channels: int = 32
+    """Channels of the latents."""
+
+    widths: tuple[int, int, int] = (48, 96, 160)
+    """Channels at 1/4, 1/8 and 1/16 of the picture's size."""
+
+    n_blocks: int = 2
+    """Residual blocks at each size."""
+
+    noise: float = 0.1
+    """Standard deviation of the noise that training adds to the latents, which lie in (-3, 3): it
+    makes neighbouring latents decode to similar pictures."""
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions added to their input; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+        nn.init.zeros_(self.inner[2].weight)
+        nn.init.zeros_(self.inner[2].bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = F.silu(x + self.inner(x))
+        return out
+
+
+class Autoencoder(nn.Module):
+    """Encode pictures into latents and back.
+
+    Parameters
+    ----------
+    encoder
+        Maps pictures in [-1, 1] to latents of any range.
+    decoder
+        Maps latents in (-3, 3) to pictures in [-1, 1].
+    noise
+        Standard deviation of the noise on latents in training.
+    latent_channels
+        Channels of the latents.
+    """
+
+    latent_scale: Tensor
+    latent_shift: Tensor
+
+    def __init__(
+        self, *, encoder: nn.Module, decoder: nn.Module, noise: float, latent_channels: int
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.noise = noise
+        self.register_buffer("latent_shift", torch.zeros(latent_channels, 1, 1))
+        self.register_buffer("latent_scale", torch.ones(latent_channels, 1, 1))
+
+    def encode(
+        self, images: Float[Tensor, "batch rgb height width"]
+    ) -> Float[Tensor, "batch channels height16 width16"]:
+        """Encode pictures.
+
+        Parameters
+        ----------
+        images
+            RGB in [0, 1]; sides are multiples of 16.
+
+        Returns
+        -------
+        Tensor
+            Latents, standardised per channel once `standardise` has been called.
+        """
+        return (self._bounded(images) - self.latent_shift) / self.latent_scale
+
+    def decode(
+        self, latents: Float[Tensor, "batch channels height16 width16"]
+    ) -> Float[Tensor, "batch rgb height width"]:
+        """Decode latents.
+
+        Parameters
+        ----------
+        latents
+            As `encode` gives them.
+
+        Returns
+        -------
+        Tensor
+            RGB in [0, 1].
+        """
+        # What a decoder draws may leave the range that the encoder can reach.
+        bounded = (latents * self.latent_scale + self.latent_shift).clamp(-3, 3)
+        return (self.decoder(bounded) / 2 + 0.5).clamp(0, 1)
+
+    def forward(
+        self, images: Float[Tensor, "batch rgb height width"], *, generator: torch.Generator
+    ) -> Float[Tensor, "batch rgb height width"]:
+        """Reconstruct pictures through noisy latents, as in training; the range is not clamped.
+
+        Parameters
+        ----------
+        images
+            RGB in [0, 1].
+        generator
+            Source of the noise.
+
+        Returns
+        -------
+        Tensor
+            RGB, nominally in [0, 1].
+        """
+        latents = self._bounded(images)
+        noise = torch.randn(latents.shape, generator=generator, device=generator.device)
+        out: Tensor = self.decoder(latents + self.noise * noise.to(latents)) / 2 + 0.5
+        return out
+
+    def _bounded(self, images: Tensor) -> Tensor:
+        latents: Tensor = self.encoder(images * 2 - 1)
+        return 3 * torch.tanh(latents / 3)
+
+    @torch.no_grad()
+    def standardise(self, batches: Sequence[Float[Tensor, "batch rgb height width"]]) -> None:
+        """Make latents zero-mean and unit-variance per channel over `batches`.
+
+        Parameters
+        ----------
+        batches
+            Training pictures, RGB in [0, 1].
+        """
+        latents = torch.cat([self._bounded(b).movedim(1, 0).flatten(1) for b in batches], dim=1)
+        self.latent_shift.copy_(latents.mean(dim=1)[:, None, None])
+        self.latent_scale.copy_(latents.std(dim=1)[:, None, None].clamp_min(1e-3))
+
+
+def build_autoencoder(settings: AutoencoderSettings) -> Autoencoder:
+    """Assemble the autoencoder that `settings` describes.
+
+    Parameters
+    ----------
+    settings
+        The sizes.
+
+    Returns
+    -------
+    Autoencoder
+        Freshly initialised.
+    """
+    fine, middle, coarse = settings.widths
+    blocks = lambda width, count: [_Block(width) for _ in range(count)]  # noqa: E731
+    n = settings.n_blocks
+    encoder = nn.Sequential(
+        nn.PixelUnshuffle(4),
+        nn.Conv2d(48, fine, 3, padding=1),
+        *blocks(fine, 1),
+        nn.Conv2d(fine, middle, 4, stride=2, padding=1),
+        *blocks(middle, n),
+        nn.Conv2d(middle, coarse, 4, stride=2, padding=1),
+        *blocks(coarse, n),
+        nn.Conv2d(coarse, settings.latent_channels, 1),
+    )
+    decoder = nn.Sequential(
+        nn.Conv2d(settings.latent_channels, coarse, 3, padding=1),
+        *blocks(coarse, n),
+        *_double(coarse, middle),
+        *blocks(middle, n),
+        *_double(middle, fine),
+        *blocks(fine, n),
+        *_double(fine, fine // 2),
+        *blocks(fine // 2, 1),
+        nn.Conv2d(fine // 2, 12, 3, padding=1),
+        nn.PixelShuffle(2),
+    )
+    return Autoencoder(
+        encoder=encoder,
+        decoder=decoder,
+        noise=settings.noise,
+        latent_channels=settings.latent_channels,
+    )
+
+
+def _double(wide: int, narrow: int) -> list[nn.Module]:
+    return [nn.Conv2d(wide, 4 * narrow, 1), nn.PixelShuffle(2)]

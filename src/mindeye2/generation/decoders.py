@@ -1,0 +1,97 @@
+"""Image decoders on disk: the one that is shipped, and those that a lab trains."""
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mindeye2.core.errors import ArtifactError
+from mindeye2.core.settings import build_settings
+from mindeye2.generation.autoencoder import Autoencoder, AutoencoderSettings, build_autoencoder
+from mindeye2.generation.unclip import Unclip, UnclipSettings, build_unclip
+
+__all__ = ["load_autoencoder", "load_unclip_decoder", "shipped_decoder"]
+
+
+def shipped_decoder() -> Path:
+    """Return the folder of the decoder that comes with the package.
+
+    Returns
+    -------
+    Path
+        It holds ``unclip.safetensors``, ``autoencoder.safetensors`` and their settings.
+    """
+    return Path(str(resources.files("mindeye2") / "assets" / "decoder"))
+
+
+def load_autoencoder(folder: Path) -> Autoencoder:
+    """Load an autoencoder.
+
+    Parameters
+    ----------
+    folder
+        Run folder of its training, or a decoder's folder.
+
+    Returns
+    -------
+    Autoencoder
+        In float32 and eval mode.
+
+    Raises
+    ------
+    ArtifactError
+        If the weights are not there.
+    """
+    settings = build_settings(AutoencoderSettings, _settings(folder, "autoencoder"))
+    autoencoder = build_autoencoder(settings)
+    autoencoder.load_state_dict(_weights(folder, "autoencoder"))
+    return autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def load_unclip_decoder(folder: Path | None = None) -> Unclip:
+    """Load an image decoder.
+
+    Parameters
+    ----------
+    folder
+        Run folder of its training; the shipped decoder by default.
+
+    Returns
+    -------
+    Unclip
+        In float32 and eval mode.
+
+    Raises
+    ------
+    ArtifactError
+        If the weights are not there.
+    """
+    folder = shipped_decoder() if folder is None else folder
+    settings = build_settings(UnclipSettings, _settings(folder, "unclip"))
+    unclip = build_unclip(settings, load_autoencoder(folder))
+    unclip.unet.load_state_dict(_weights(folder, "unclip"))
+    return unclip.eval().requires_grad_(False)
+
+
+def _settings(folder: Path, name: str) -> dict[str, object]:
+    path = folder / f"{name}.yaml"
+    if not path.exists():
+        raise ArtifactError(
+            f"{folder} holds no {name} ({path.name} is missing). Give the run folder of a finished "
+            f"'mindeye2 train --recipe {name}'."
+        )
+    values: dict[str, object] = yaml.safe_load(path.read_text())
+    return values
+
+
+def _weights(folder: Path, name: str) -> dict[str, Tensor]:
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        raise ArtifactError(
+            f"{path} is missing: the training of the {name} did not finish there. "
+            "Run it again with --resume."
+        )
+    return {key: value.float() for key, value in load_file(path).items()}

@@ -1,0 +1,267 @@
+"""unCLIP: draw latents from image tokens with a diffusion U-Net.
+
+The U-Net is diffusers' ``UNet2DConditionModel`` at every size; it attends to the image tokens. At
+laptop size the tokens that stand at a latent's own place are also given to it directly, which
+saves it from having to learn where each token belongs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mindeye2.core.errors import require
+from mindeye2.core.runtime import generator
+from mindeye2.core.settings import Settings
+from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.generation.autoencoder import Autoencoder
+
+__all__ = ["Unclip", "UnclipSettings", "build_unclip", "image_noise"]
+
+
+class UnclipSettings(Settings):
+    """Sizes and schedule of the latent diffusion model."""
+
+    latent_channels: int = 32
+    """Channels of the latents."""
+
+    latent_size: int = 7
+    """Side of the latents."""
+
+    n_features: int = 128
+    """Width of an image token."""
+
+    widths: tuple[int, ...] = (160,)
+    """Channels of each resolution of the U-Net, fine to coarse."""
+
+    n_layers: int = 1
+    """Residual blocks at each resolution."""
+
+    head_width: int = 32
+    """Channels of an attention head."""
+
+    aligned: bool = True
+    """Give each latent the token at its place, besides attention to all tokens."""
+
+    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    """What the U-Net predicts: the noise, or the velocity of Salimans & Ho 2022
+    (arXiv:2202.00512)."""
+
+    token_noise: float = 0.5
+    """Largest standard deviation of the noise that training adds to the (z-scored) tokens, drawn
+    per image from 0 up: tokens decoded from a brain are never exact."""
+
+    sampling_steps: int = 12
+    """DDIM steps of one picture."""
+
+
+def image_noise(
+    seeds: Sequence[int], shape: tuple[int, ...], *, stream: str
+) -> Float[Tensor, "batch *shape"]:
+    """Draw the start noise of each image from its own seed, whatever the batch.
+
+    Parameters
+    ----------
+    seeds
+        One seed per image.
+    shape
+        Shape of one image's noise.
+    stream
+        What the noise is for.
+
+    Returns
+    -------
+    Tensor
+        Standard normal noise, on the CPU.
+    """
+    return torch.stack([torch.randn(shape, generator=generator(s, stream)) for s in seeds])
+
+
+class Unclip(nn.Module):
+    """A diffusion model over latents, conditioned on image tokens.
+
+    Parameters
+    ----------
+    unet
+        diffusers' ``UNet2DConditionModel``.
+    autoencoder
+        Turns latents into pictures; not trained here.
+    scheduler
+        diffusers' ``DDIMScheduler``, which holds the noise schedule.
+    settings
+        Sampling and token noise.
+    """
+
+    def __init__(
+        self,
+        *,
+        unet: nn.Module,
+        autoencoder: Autoencoder,
+        scheduler: Any,  # noqa: ANN401 - a class of an optional library
+        settings: UnclipSettings,
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.autoencoder = autoencoder.requires_grad_(False)
+        self.scheduler = scheduler
+        self.settings = settings
+
+    def predict(
+        self,
+        latents: Float[Tensor, "batch channels height width"],
+        times: Int[Tensor, " batch"],
+        tokens: Float[Tensor, "batch tokens features"],
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Predict noise or velocity.
+
+        Parameters
+        ----------
+        latents
+            Noisy latents.
+        times
+            Index of each image's noise level, from 0 (clean).
+        tokens
+            Image tokens, a square grid row by row where they are `aligned`.
+
+        Returns
+        -------
+        Tensor
+            What ``settings.prediction`` names.
+        """
+        if self.settings.aligned:
+            side = round(tokens.shape[1] ** 0.5)
+            grid = tokens.transpose(1, 2).unflatten(2, (side, side))
+            if side != latents.shape[-1]:
+                grid = F.interpolate(grid, latents.shape[-2:], mode="bilinear", antialias=True)
+            latents = torch.cat([latents, grid], dim=1)
+        out: Tensor = self.unet(latents, times, encoder_hidden_states=tokens, return_dict=False)[0]
+        return out
+
+    def forward(
+        self,
+        latents: Float[Tensor, "batch channels height width"],
+        tokens: Float[Tensor, "batch tokens features"],
+        *,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Compute the training loss of a batch.
+
+        Parameters
+        ----------
+        latents
+            Clean latents of the pictures.
+        tokens
+            Image tokens of the pictures.
+        generator
+            Source of noise and noise levels.
+
+        Returns
+        -------
+        dict
+            ``loss``: mean squared error of the prediction.
+        """
+        draw = lambda shape: torch.randn(shape, generator=generator).to(latents)  # noqa: E731
+        n = len(latents)
+        # Stratified levels: every batch covers the schedule, which calms the loss.
+        spread = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
+        times = (spread * self.scheduler.config.num_train_timesteps).long().to(latents.device)
+        noise = draw(latents.shape)
+        strength = self.settings.token_noise * torch.rand(n, 1, 1, generator=generator).to(tokens)
+        tokens = tokens + strength * draw(tokens.shape)
+        noisy = self.scheduler.add_noise(latents, noise, times)
+        if self.settings.prediction == "epsilon":
+            target = noise
+        else:
+            target = self.scheduler.get_velocity(latents, noise, times)
+        return {"loss": F.mse_loss(self.predict(noisy, times, tokens), target)}
+
+    @torch.no_grad()
+    def sample_latents(
+        self, tokens: Float[Tensor, "batch tokens features"], *, seeds: Sequence[int]
+    ) -> Float[Tensor, "batch channels height width"]:
+        """Draw latents with DDIM (Song et al. 2021, arXiv:2010.02502) at eta 0.
+
+        Parameters
+        ----------
+        tokens
+            Image tokens.
+        seeds
+            One seed per image; an image's latents do not depend on the rest of the batch.
+
+        Returns
+        -------
+        Tensor
+            Clean latents.
+        """
+        side = self.settings.latent_size
+        shape = (self.settings.latent_channels, side, side)
+        latents = image_noise(seeds, shape, stream="unclip").to(tokens)
+        self.scheduler.set_timesteps(self.settings.sampling_steps, device=tokens.device)
+        for time in self.scheduler.timesteps:
+            prediction = self.predict(latents, time.expand(len(latents)), tokens)
+            latents = self.scheduler.step(prediction, time, latents, return_dict=False)[0]
+        return latents
+
+    @torch.no_grad()
+    def decode(
+        self, tokens: Float[Tensor, "batch tokens features"], *, seeds: Sequence[int]
+    ) -> Float[Tensor, "batch rgb height width"]:
+        """Draw one picture per row of tokens.
+
+        Parameters
+        ----------
+        tokens
+            Image tokens.
+        seeds
+            One seed per image.
+
+        Returns
+        -------
+        Tensor
+            RGB in [0, 1].
+        """
+        return self.autoencoder.decode(self.sample_latents(tokens, seeds=seeds))
+
+
+def build_unclip(settings: UnclipSettings, autoencoder: Autoencoder) -> Unclip:
+    """Assemble the decoder that `settings` describes.
+
+    Parameters
+    ----------
+    settings
+        Sizes and schedule.
+    autoencoder
+        Between latents and pictures.
+
+    Returns
+    -------
+    Unclip
+        Freshly initialised.
+    """
+    load_torchvision(purpose="The unCLIP decoder")  # diffusers imports transformers, which imports torchvision
+    diffusers = require("diffusers", extra="demo", purpose="The unCLIP decoder")
+    given = settings.n_features if settings.aligned else 0
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=settings.latent_size,
+        in_channels=settings.latent_channels + given,
+        out_channels=settings.latent_channels,
+        down_block_types=("CrossAttnDownBlock2D",) * len(settings.widths),
+        up_block_types=("CrossAttnUpBlock2D",) * len(settings.widths),
+        block_out_channels=settings.widths,
+        layers_per_block=settings.n_layers,
+        cross_attention_dim=settings.n_features,
+        attention_head_dim=[w // settings.head_width for w in settings.widths],
+        norm_num_groups=16,
+        use_linear_projection=True,
+    )
+    scheduler = diffusers.DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type=settings.prediction,
+        clip_sample=False,
+        timestep_spacing="trailing",
+        rescale_betas_zero_snr=settings.prediction == "v_prediction",
+    )
+    return Unclip(unet=unet, autoencoder=autoencoder, scheduler=scheduler, settings=settings)

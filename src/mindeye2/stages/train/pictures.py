@@ -1,0 +1,223 @@
+"""Training of what draws pictures: the autoencoder, and unCLIP from tokens to its latents."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+import yaml
+from jaxtyping import Float
+from pydantic import Field
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mindeye2.core.artifacts import write_text
+from mindeye2.core.runtime import generator, process_rng, progress
+from mindeye2.core.settings import Settings, plain
+from mindeye2.data.prepared import Prepared
+from mindeye2.encoders.bank import to_float
+from mindeye2.encoders.efficientnet import LiteFeatures
+from mindeye2.generation.autoencoder import Autoencoder, AutoencoderSettings, build_autoencoder
+from mindeye2.generation.decoders import load_autoencoder
+from mindeye2.generation.unclip import UnclipSettings, build_unclip
+from mindeye2.training.batches import epoch_rows
+from mindeye2.training.loop import OptimizerSettings, fit
+
+__all__ = ["AutoencoderTraining", "UnclipTraining", "train_autoencoder", "train_unclip"]
+
+
+class AutoencoderTraining(Settings):
+    """Training of the autoencoder on the pictures of a prepared data set."""
+
+    seed: int = 0
+    """Seeds weights, batches and noise."""
+
+    model: AutoencoderSettings = AutoencoderSettings()
+    """Sizes."""
+
+    size: Annotated[int, Field(ge=32, multiple_of=16)] = 112
+    """Side of the pictures in pixels."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Pictures a step."""
+
+    perceptual_weight: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the difference between EfficientNet-Lite0 features beside the L1 loss."""
+
+    optimizer: OptimizerSettings = OptimizerSettings(
+        steps=6000, max_lr=1.5e-3, weight_decay=0.0, ema_decay=0.995
+    )
+    """Optimiser and schedule."""
+
+
+class UnclipTraining(Settings):
+    """Training of unCLIP on the pictures and tokens of a prepared data set."""
+
+    seed: int = 0
+    """Seeds weights, batches and noise."""
+
+    encoder: str = "lite0"
+    """Whose tokens to draw from."""
+
+    model: UnclipSettings = UnclipSettings()
+    """Sizes and schedule."""
+
+    size: Annotated[int, Field(ge=32, multiple_of=16)] = 112
+    """Side of the pictures in pixels."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Pictures a step."""
+
+    optimizer: OptimizerSettings = OptimizerSettings(
+        steps=8000, max_lr=6e-4, weight_decay=1e-2, ema_decay=0.999
+    )
+    """Optimiser and schedule."""
+
+
+class _AutoencoderStep(nn.Module):
+    def __init__(self, autoencoder: Autoencoder, *, weight: float, size: int) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.judge = LiteFeatures(0, size) if weight else None
+        self.weight = weight
+
+    def forward(
+        self, images: Float[Tensor, "batch rgb height width"], *, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        drawn = self.autoencoder(images, generator=generator)
+        pixels = F.l1_loss(drawn, images)
+        if self.judge is None:
+            return {"loss": pixels, "l1": pixels.detach()}
+        blocks = (0, 2, 4)
+        with torch.no_grad():
+            true = self.judge.blocks_at(images, blocks)
+        seen = self.judge.blocks_at(drawn.clamp(-0.2, 1.2), blocks)
+        # Relative to each map's own spread: blocks differ tenfold in scale.
+        gap = [F.l1_loss(s, t) / t.std() for s, t in zip(seen, true, strict=True)]
+        perceptual = torch.stack(gap).mean()
+        loss = pixels + self.weight * 0.1 * perceptual
+        return {"loss": loss, "l1": pixels.detach(), "perceptual": perceptual.detach()}
+
+
+def _pictures(prepared: Prepared, size: int) -> Float[Tensor, "images rgb height width"]:
+    """All pictures of a data set at the decoder's size, 8 bits a number."""
+    batches = range(0, len(prepared.images), 64)
+    shrunk = [
+        F.interpolate(to_float(prepared.images[s : s + 64]), (size, size), mode="area")
+        for s in progress(batches, label="pictures")
+    ]
+    return (torch.cat(shrunk) * 255).round().to(torch.uint8)
+
+
+def train_autoencoder(
+    settings: AutoencoderTraining, *, prepared: Prepared, out: Path, device: torch.device
+) -> dict[str, object]:
+    """Train the autoencoder and write ``autoencoder.safetensors`` (float16).
+
+    Parameters
+    ----------
+    settings
+        What to train.
+    prepared
+        Its pictures are used.
+    out
+        Run folder.
+    device
+        Where to train.
+
+    Returns
+    -------
+    dict
+        Facts for the manifest.
+    """
+    pictures = _pictures(prepared, settings.size)
+    with process_rng(settings.seed, "autoencoder"):
+        autoencoder = build_autoencoder(settings.model)
+    step_module = _AutoencoderStep(
+        autoencoder, weight=settings.perceptual_weight, size=settings.size
+    ).to(memory_format=torch.channels_last)
+
+    def batch_of(step: int) -> dict[str, object]:
+        rows = epoch_rows(
+            len(pictures), settings.batch_size, step, seed=settings.seed, stream="pictures"
+        )
+        draws = generator(settings.seed, "autoencoder", step)
+        images = pictures[rows].float() / 255
+        flip = torch.rand(len(images), generator=draws) < 0.5
+        images = torch.where(flip[:, None, None, None], images.flip(3), images)
+        images = images.to(device, memory_format=torch.channels_last)
+        return {"images": images, "generator": draws}
+
+    fit(
+        step_module, batch_of, settings=settings.optimizer, seed=settings.seed, folder=out,
+        device=device, label="autoencoder",
+    )
+    sample = pictures[:: max(1, len(pictures) // 1024)].float() / 255
+    autoencoder.standardise(list(sample.to(device).split(64)))
+    weights = {k: v.half().contiguous() for k, v in autoencoder.state_dict().items()}
+    save_file(weights, out / "autoencoder.safetensors")
+    write_text(out / "autoencoder.yaml", yaml.safe_dump(plain(settings.model)))
+    return {"parameters": sum(p.numel() for p in autoencoder.parameters())}
+
+
+def train_unclip(
+    settings: UnclipTraining,
+    *,
+    prepared: Prepared,
+    out: Path,
+    init: Path,
+    device: torch.device,
+) -> dict[str, object]:
+    """Train unCLIP to draw an autoencoder's latents from tokens; write ``unclip.safetensors``.
+
+    Parameters
+    ----------
+    settings
+        What to train.
+    prepared
+        Its pictures and target tokens are used.
+    out
+        Run folder.
+    init
+        Run folder of the autoencoder.
+    device
+        Where to train.
+
+    Returns
+    -------
+    dict
+        Facts for the manifest.
+    """
+    autoencoder = load_autoencoder(init).to(device)
+    pictures = _pictures(prepared, settings.size)
+    with torch.no_grad():
+        latents = torch.cat(
+            [
+                autoencoder.encode(p.to(device).float() / 255).cpu()
+                for p in progress(pictures.split(64), label="latents")
+            ]
+        )
+    tokens = prepared.targets(settings.encoder)
+    with process_rng(settings.seed, "unclip"):
+        unclip = build_unclip(settings.model, autoencoder)
+
+    def batch_of(step: int) -> dict[str, object]:
+        rows = epoch_rows(
+            len(latents), settings.batch_size, step, seed=settings.seed, stream="pictures"
+        )
+        return {
+            "latents": latents[rows].to(device),
+            "tokens": torch.from_numpy(tokens[rows.numpy()]).float().to(device),
+            "generator": generator(settings.seed, "unclip", step),
+        }
+
+    fit(
+        unclip, batch_of, settings=settings.optimizer, seed=settings.seed, folder=out,
+        device=device, label="unclip",
+    )
+    weights = {k: v.half().contiguous() for k, v in unclip.unet.state_dict().items()}
+    save_file(weights, out / "unclip.safetensors")
+    write_text(out / "unclip.yaml", yaml.safe_dump(plain(settings.model)))
+    for name in ("autoencoder.safetensors", "autoencoder.yaml"):
+        (out / name).write_bytes((init / name).read_bytes())
+    return {"parameters": sum(p.numel() for p in unclip.unet.parameters())}
