@@ -24,6 +24,7 @@ AXES: dict[str, str] = {
     "height": "image rows",
     "width": "image columns",
     "steps": "noise levels of a diffusion schedule, clean to noisy",
+    "axes": "semantic axes that drive the higher visual voxels of simulated people",
     "maps": "Gabor energy maps of a simulated visual area",
     "samples": "bootstrap resamples",
 }

@@ -1,0 +1,327 @@
+"""The parts of a simulated voxel: semantic axes, its drive, and the noise of a trial.
+
+`mindeye2.data.simulated` states the equations and puts the parts together.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Float32, Shaped
+from scipy.linalg import eigh
+
+from mindeye2.data.receptive_fields import Fields, pool_fields
+
+__all__ = [
+    "HigherWeights",
+    "NoiseShares",
+    "drift_and_offsets",
+    "early_drive",
+    "higher_drive",
+    "noise_loadings",
+    "principal_axes",
+    "rectify",
+    "standardize",
+]
+
+
+def standardize(
+    values: Float[np.ndarray, "images voxels"], fit: Bool[np.ndarray, " images"]
+) -> Float32[np.ndarray, "images voxels"]:
+    """Give every column mean 0 and variance 1 over the images in `fit`.
+
+    Parameters
+    ----------
+    values
+        Any values; a constant column becomes 0.
+    fit
+        The images that mean and variance are taken over.
+
+    Returns
+    -------
+    numpy.ndarray
+        Standardised values of all images.
+    """
+    mean = values[fit].mean(axis=0, dtype=np.float64)
+    sd = values[fit].std(axis=0, dtype=np.float64)
+    return ((values - mean) / np.where(sd > 0, sd, 1)).astype(np.float32)
+
+
+def rectify(
+    values: Float32[np.ndarray, "images voxels"],
+    fit: Bool[np.ndarray, " images"],
+    *,
+    amount: float,
+) -> Float32[np.ndarray, "images voxels"]:
+    """Bend responses: ``(1 - amount) u + amount |u|``, standardised again.
+
+    Parameters
+    ----------
+    values
+        Standardised responses u.
+    fit
+        The images to standardise over.
+    amount
+        0 leaves the response linear, 0.5 is half-wave rectification, 1 loses the sign altogether.
+
+    Returns
+    -------
+    numpy.ndarray
+        Standardised responses.
+    """
+    if amount == 0:
+        return values
+    return standardize((1 - amount) * values + amount * np.abs(values), fit)
+
+
+def principal_axes(
+    features: Float32[np.ndarray, "images features"],
+    fit: Bool[np.ndarray, " images"],
+    *,
+    n_axes: int,
+) -> tuple[Float32[np.ndarray, "images axes"], Float[np.ndarray, " axes"]]:
+    """Return the scores of images on the leading principal axes, and the axes' SDs.
+
+    Parameters
+    ----------
+    features
+        Features of all images.
+    fit
+        The images that the axes are fitted on.
+    n_axes
+        Axes wanted; fewer are returned where features or images are too few.
+
+    Returns
+    -------
+    tuple
+        Scores with variance 1 over `fit`, and the SD that each axis had, descending.
+    """
+    centred = features - features[fit].mean(axis=0, dtype=np.float64)
+    covariance = centred[fit].T @ centred[fit] / int(fit.sum())
+    n_axes = min(n_axes, features.shape[1], int(fit.sum()) - 1)
+    last = features.shape[1] - 1
+    variances, axes = eigh(covariance, subset_by_index=[last - n_axes + 1, last])
+    # Directions without variance would be scaled-up rounding errors.
+    keep = np.flatnonzero(variances > 1e-9 * variances[-1])[::-1]
+    axes = axes[:, keep]
+    # The sign of an eigenvector is the library's choice: the largest entry is made positive.
+    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(len(keep))])
+    return standardize(centred @ axes, fit), np.sqrt(variances[keep])
+
+
+def early_drive(
+    energies: Float32[np.ndarray, "images maps height width"],
+    colours: Float32[np.ndarray, "images channels height width"],
+    fields: Fields,
+    rng: np.random.Generator,
+    *,
+    fit: Bool[np.ndarray, " images"],
+    extent: float,
+    exponent: float,
+    tuning: float,
+    colour_voxels: float,
+    colour_share: float,
+) -> Float32[np.ndarray, "images voxels"]:
+    """Drive voxels of V1 to V4.
+
+    Parameters
+    ----------
+    energies
+        Gabor energies, at least 0.
+    colours
+        Local luminance and opponent colours.
+    fields
+        The voxels' receptive fields.
+    rng
+        Source of randomness for the weights over the maps.
+    fit
+        The images to standardise over.
+    extent
+        Width of an image in degrees.
+    exponent
+        Compression of the summed energy.
+    tuning
+        SD of the logarithm of the weights over the energy maps.
+    colour_voxels
+        Share of the voxels that also answer to luminance and colour.
+    colour_share
+        Share of their variance that comes from luminance and colour.
+
+    Returns
+    -------
+    numpy.ndarray
+        Standardised responses.
+    """
+    n = len(fields.x)
+    weights = np.exp(tuning * rng.standard_normal((energies.shape[1], n))).astype(np.float32)
+    signed = rng.standard_normal((colours.shape[1], n)).astype(np.float32)
+    chromatic = rng.random(n) < colour_voxels
+    summed = np.empty((len(energies), n), dtype=np.float32)
+    step = 256  # images: bounds memory
+    for start in range(0, len(energies), step):
+        pooled = pool_fields(energies[start : start + step], fields, extent=extent)
+        summed[start : start + step] = np.einsum("imv,mv->iv", pooled, weights)
+    contrast = standardize(summed**exponent, fit)
+    local = standardize(pool_fields(colours, fields, extent=extent), fit)
+    colour = standardize(np.einsum("imv,mv->iv", local, signed), fit)
+    share = np.where(chromatic, colour_share, 0)
+    return standardize(np.sqrt(1 - share) * contrast + np.sqrt(share) * colour, fit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HigherWeights:
+    """What drives a person's higher visual voxels."""
+
+    shared: Float32[np.ndarray, "voxels axes"]
+    """Weights on the axes that all people share."""
+
+    own: Float32[np.ndarray, "voxels latent"]
+    """Weights on the person's own axes."""
+
+    own_axes: Float32[np.ndarray, "features latent"]
+    """The own axes as orthonormal combinations of the axes that are not shared."""
+
+
+def higher_drive(
+    shared_axes: Float32[np.ndarray, "images axes"],
+    other_axes: Float32[np.ndarray, "images features"],
+    gains: Mapping[str, Float[np.ndarray, " axes"]],
+    areas: Shaped[np.ndarray, " voxels"],
+    rng: np.random.Generator,
+    *,
+    fit: Bool[np.ndarray, " images"],
+    n_own: int,
+    own_share: float,
+    nonlinearity: float,
+) -> tuple[Float32[np.ndarray, "images voxels"], HigherWeights]:
+    """Drive higher visual voxels.
+
+    Parameters
+    ----------
+    shared_axes
+        Scores on the axes that all people share.
+    other_axes
+        Scores on further axes, which the person's own axes combine.
+    gains
+        SD of an area's weights on each shared axis.
+    areas
+        Area of each voxel.
+    rng
+        Source of randomness for the weights and for the own axes.
+    fit
+        The images to standardise over.
+    n_own
+        The person's own axes.
+    own_share
+        Share of a voxel's variance that the own axes drive.
+    nonlinearity
+        Amount of rectification of a voxel's answer, see `rectify`.
+
+    Returns
+    -------
+    tuple
+        Standardised responses and the weights behind them.
+    """
+    n_own = min(n_own, other_axes.shape[1])
+    mix = rng.standard_normal((other_axes.shape[1], n_own))
+    own_axes = np.linalg.qr(mix)[0].astype(np.float32)
+    spread = np.array([gains[area] for area in areas]).reshape(len(areas), -1)
+    shared = (spread * rng.standard_normal(spread.shape)).astype(np.float32)
+    own = rng.standard_normal((len(areas), n_own)).astype(np.float32)
+    drive = np.sqrt(1 - own_share) * standardize(shared_axes @ shared.T, fit)
+    if n_own:
+        drive = drive + np.sqrt(own_share) * standardize(other_axes @ own_axes @ own.T, fit)
+    responses = rectify(standardize(drive, fit), fit, amount=nonlinearity)
+    return responses, HigherWeights(shared=shared, own=own, own_axes=own_axes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseShares:
+    """How the noise variance of a voxel divides; the rest is independent from trial to trial."""
+
+    correlated: float
+    """Common to voxels, through latents."""
+
+    drift: float
+    """Slow, within a session."""
+
+    run: float
+    """Constant in a run."""
+
+
+def noise_loadings(
+    signal: Float32[np.ndarray, "images voxels"],
+    rng: np.random.Generator,
+    *,
+    n_latents: int,
+) -> Float32[np.ndarray, "voxels latent"]:
+    """Return the loadings of voxels on noise latents, half of them along the signal's leading axes.
+
+    Parameters
+    ----------
+    signal
+        Standardised responses.
+    rng
+        Source of randomness for the other half.
+    n_latents
+        Latents; the half that follows the signal is rounded down.
+
+    Returns
+    -------
+    numpy.ndarray
+        Loadings with rows of length 1, so that every voxel has the same share of correlated noise.
+    """
+    n_voxels = signal.shape[1]
+    n_signal = min(n_latents // 2, n_voxels)
+    parts = []
+    if n_signal:
+        covariance = signal.T @ signal / len(signal)
+        variances, axes = eigh(covariance, subset_by_index=[n_voxels - n_signal, n_voxels - 1])
+        axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_signal)])
+        parts.append(axes * np.sqrt(np.maximum(variances, 0)))
+    if n_latents > n_signal:
+        parts.append(rng.standard_normal((n_voxels, n_latents - n_signal)))
+    rows = np.concatenate([p / np.linalg.norm(p, axis=1, keepdims=True) for p in parts], axis=1)
+    return (rows / np.sqrt(len(parts))).astype(np.float32)
+
+
+def drift_and_offsets(
+    trials: pd.DataFrame,
+    rng: np.random.Generator,
+    *,
+    n_voxels: int,
+    shares: NoiseShares,
+    session_offset: float,
+) -> tuple[Float32[np.ndarray, "trials voxels"], Float32[np.ndarray, "trials voxels"]]:
+    """Draw the slow parts of the noise, in units of a voxel's noise SD.
+
+    Parameters
+    ----------
+    trials
+        Trials of one person with columns session and run, in the order of presentation.
+    rng
+        Source of randomness.
+    n_voxels
+        Voxels of the person.
+    shares
+        Shares of the noise variance.
+    session_offset
+        SD of the sessions' means.
+
+    Returns
+    -------
+    tuple
+        The drift within sessions, half a cosine and a whole one over the session with random
+        weights; and the offsets of sessions and runs.
+    """
+    drift = np.empty((len(trials), n_voxels), dtype=np.float32)
+    offsets = np.empty_like(drift)
+    for _, rows in trials.groupby("session").indices.items():
+        time = (np.arange(len(rows)) + 0.5) / len(rows)
+        slow = np.cos(np.pi * np.outer(time, [1, 2]))  # each of mean square 1/2
+        drift[rows] = slow @ (np.sqrt(shares.drift) * rng.standard_normal((2, n_voxels)))
+        runs, run = np.unique(trials["run"].to_numpy()[rows], return_inverse=True)
+        means = np.sqrt(shares.run) * rng.standard_normal((len(runs), n_voxels))
+        offsets[rows] = means[run] + session_offset * rng.standard_normal(n_voxels)
+    return drift, offsets
