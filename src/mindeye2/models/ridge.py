@@ -1,0 +1,137 @@
+"""The one part that belongs to a person: voxels to the shared space."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["SubjectRidge", "check_betas"]
+
+
+def check_betas(betas: Float[Tensor, "batch voxels"], *, subject: str) -> None:
+    """Refuse betas that hold NaN or infinite values.
+
+    Parameters
+    ----------
+    betas
+        Betas of one subject.
+    subject
+        Whose they are, for the message.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite. The message says how many are not, and where the first is.
+    """
+    if betas.is_meta:
+        return
+    bad = ~torch.isfinite(betas)
+    if bad.any():
+        row, voxel = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"betas of subject {subject!r} hold {int(bad.sum())} NaN or infinite values in "
+            f"{int(bad.any(dim=1).sum())} of {len(betas)} rows, the first in row {row}, voxel "
+            f"{voxel} (counted from 0). Leave those trials out, or set voxels without signal to 0."
+        )
+
+
+class SubjectRidge(nn.Module):
+    """Map the voxels of each subject into one shared latent space.
+
+    One affine map per subject, because the voxel counts differ and the output width must not.
+    The L2 penalty is not here: a closed-form start sets it, or the optimiser's weight decay.
+
+    Parameters
+    ----------
+    n_voxels
+        Voxel count of each subject's mask, by subject name.
+    n_latent
+        Width of the shared space.
+
+    References
+    ----------
+    Scotti et al. 2024, "MindEye2", arXiv:2403.11207.
+    """
+
+    def __init__(self, n_voxels: Mapping[str, int], *, n_latent: int) -> None:
+        super().__init__()
+        self.n_latent = n_latent
+        self.maps = nn.ModuleDict()
+        for subject, n in n_voxels.items():
+            self.add_subject(subject, n_voxels=n)
+
+    @property
+    def n_voxels(self) -> dict[str, int]:
+        """Voxel count by subject name, in the order in which the subjects were added."""
+        return {subject: self._map(subject).in_features for subject in self.maps}
+
+    def add_subject(self, subject: str, *, n_voxels: int) -> None:
+        """Give a new subject a map of its own, freshly initialised.
+
+        Parameters
+        ----------
+        subject
+            Name of the subject, e.g. ``"subj08"``.
+        n_voxels
+            Voxel count of its mask.
+
+        Raises
+        ------
+        ValueError
+            If the name is taken, empty or holds a dot, or there is no voxel.
+        """
+        if subject in self.maps:
+            raise ValueError(f"subject {subject!r} is in this model already: {list(self.maps)}.")
+        if not subject or "." in subject or hasattr(self.maps, subject):
+            raise ValueError(
+                f"{subject!r} cannot be the name of a subject: it must not be empty, hold a dot or "
+                "be a word of Python's dictionaries. Use a name such as 'subj01'."
+            )
+        if n_voxels < 1:
+            raise ValueError(
+                f"subject {subject!r} must have at least 1 voxel, got {n_voxels}. Check its mask."
+            )
+        self.maps[subject] = nn.Linear(n_voxels, self.n_latent)
+
+    def forward(
+        self, betas: Float[Tensor, "batch voxels"], *, subject: str
+    ) -> Float[Tensor, "batch latent"]:
+        """Project one subject's betas.
+
+        Parameters
+        ----------
+        betas
+            Z-scored betas of one subject.
+        subject
+            The subject that all of `betas` come from.
+
+        Returns
+        -------
+        Tensor
+            Shared latents.
+
+        Raises
+        ------
+        ValueError
+            If the subject is unknown or its voxel count differs from the trained one.
+        """
+        if subject not in self.maps:
+            raise ValueError(
+                f"subject {subject!r} is not in this model, which knows {list(self.maps)}. "
+                "Adapt the model to a new subject first."
+            )
+        n_voxels = self._map(subject).in_features
+        if betas.ndim != 2 or betas.shape[1] != n_voxels:
+            raise ValueError(
+                f"subject {subject!r} was trained on {n_voxels} voxels, got betas of shape "
+                f"{tuple(betas.shape)}. Give (trials, {n_voxels}), with the voxels of the mask "
+                "that the model was trained with, in its order."
+            )
+        latents: Tensor = self.maps[subject](betas)
+        return latents
+
+    def _map(self, subject: str) -> nn.Linear:
+        layer = self.maps[subject]
+        assert isinstance(layer, nn.Linear)
+        return layer
