@@ -1,1 +1,35 @@
-"""mindeye2.reporting"""
+"""One self-contained page that shows what was seen, what was decoded, and how good it is."""
+
+from mindeye2.reporting.content import (
+    Arm,
+    BrainSource,
+    Comparison,
+    Curve,
+    CurvePanel,
+    Difference,
+    GalleryItem,
+    ImageScore,
+    Note,
+    ReportContent,
+    RoiCeiling,
+    ScoreRow,
+    StageCost,
+)
+from mindeye2.reporting.page import render_page
+
+__all__ = [
+    "Arm",
+    "BrainSource",
+    "Comparison",
+    "Curve",
+    "CurvePanel",
+    "Difference",
+    "GalleryItem",
+    "ImageScore",
+    "Note",
+    "ReportContent",
+    "RoiCeiling",
+    "ScoreRow",
+    "StageCost",
+    "render_page",
+]

@@ -1,0 +1,288 @@
+"""What a report shows, as plain frozen values: whoever fills these needs no HTML.
+
+Everything but the title, the summary and the source of the brain data is optional. What is left
+out is left out of the page, heading included. Numbers are given as the metric defines them
+(shares in [0, 1], never percent); `percent` says how they are written.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+
+__all__ = [
+    "Arm",
+    "BrainSource",
+    "Comparison",
+    "Curve",
+    "CurvePanel",
+    "Difference",
+    "GalleryItem",
+    "ImageScore",
+    "Note",
+    "Picture",
+    "ReportContent",
+    "RoiCeiling",
+    "ScoreRow",
+    "StageCost",
+]
+
+# Pictures of one item differ in size, so that only the colour axis has a name here.
+Picture: TypeAlias = UInt8[np.ndarray, "... rgb"]
+"""RGB, (height, width, 3), uint8 in [0, 255]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrainSource:
+    """Where the brain data come from; the badge at the top of the page."""
+
+    label: str
+    """E.g. ``"Simulated brains"`` or ``"Real fMRI: Kriegeskorte 92"``."""
+    simulated: bool
+    """Draws the badge as a warning."""
+    explanation: str
+    """What is simulated and what is real, or who was scanned and where it was published."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreRow:
+    """One score over the test images, with all that is needed to judge it."""
+
+    metric: str
+    """Name as shown, e.g. ``"Image given brain, top-1"``."""
+    value: float
+    """The score."""
+    low: float | None = None
+    """Lower end of the 95 % interval."""
+    high: float | None = None
+    """Upper end of the 95 % interval."""
+    chance: float | None = None
+    """What guessing gives."""
+    floor: float | None = None
+    """What an answer without any brain gives, e.g. the mean training image."""
+    ceiling: float | None = None
+    """What perfect tokens would give, e.g. the true tokens through the image decoder."""
+    n: int | None = None
+    """Number of test images behind the score."""
+    higher_is_better: bool = True
+    """False for distances."""
+    percent: bool = False
+    """Write .41 as 41 %."""
+    digits: int = 3
+    """Decimals, where it is not written in percent (then one)."""
+    group: str = ""
+    """Heading inside the table of scores, e.g. ``"Retrieval"``."""
+    explanation: str = ""
+    """One sentence in plain words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageScore:
+    """How a score of single images is shown and sorted."""
+
+    name: str
+    """Key of `GalleryItem.scores`."""
+    higher_is_better: bool = True
+    """False for distances and ranks."""
+    percent: bool = False
+    """Write .41 as 41 %."""
+    digits: int = 3
+    """Decimals, where it is not written in percent (then one)."""
+    explanation: str = ""
+    """One sentence in plain words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GalleryItem:
+    """One test image and everything that was decoded for it."""
+
+    name: str
+    """Short and unique, e.g. ``"image 412"``."""
+    seen: Picture
+    """What the person saw."""
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    """Pictures by the labels of `ReportContent.columns`; any may be missing."""
+    caption: str = ""
+    """Decoded caption."""
+    true_caption: str = ""
+    """Caption of the seen image."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Scores of this image by name; NaN where one is not defined."""
+    retrieved: Sequence[int] = ()
+    """Best candidates, best first: rows of `ReportContent.pool`, or of `items` without a pool."""
+    target: int | None = None
+    """Row of the seen image in the pool; None: without a pool the item's own row."""
+    rank: int | None = None
+    """Place of the seen image among all candidates, 1 is first."""
+    seed: int | None = None
+    """Seed that the picture was generated with."""
+    variants: Mapping[str, Picture] = field(default_factory=dict)
+    """More answers to the same image, e.g. ``{"trial 1": ..., "trial 2": ...}``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """One of several compared ways, e.g. "One session, pretrained"."""
+
+    name: str
+    """Name as shown."""
+    rows: Sequence[ScoreRow]
+    """Its scores; arms are drawn side by side where the `metric` is the same."""
+    emphasis: bool = False
+    """Draw it in the accent colour."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """Paired difference between two arms on the same images: `a` minus `b`."""
+
+    a: str
+    """Name of the first arm."""
+    b: str
+    """Name of the second arm."""
+    metric: str
+    """Which score."""
+    value: float
+    """Mean difference."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+    higher_is_better: bool = True
+    """False for distances: then a negative difference favours `a`."""
+    percent: bool = False
+    """Write .08 as 8 percentage points."""
+    digits: int = 3
+    """Decimals, where it is not written in percent (then one)."""
+    n: int | None = None
+    """Number of pairs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Arms (or subjects) side by side, and their paired differences."""
+
+    title: str
+    """E.g. ``"One session of a new person"``."""
+    arms: Sequence[Arm]
+    """What is compared, in the order shown."""
+    differences: Sequence[Difference] = ()
+    """Paired differences."""
+    explanation: str = ""
+    """What differs between the arms, and what does not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """One line of a panel."""
+
+    name: str
+    """Name in the legend."""
+    x: Sequence[float]
+    """Increasing."""
+    y: Sequence[float]
+    """As long as `x`; NaN leaves a gap."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurvePanel:
+    """Up to six curves on common axes."""
+
+    title: str
+    """E.g. ``"Token loss"``."""
+    x_label: str
+    """With its unit, e.g. ``"step"``."""
+    y_label: str
+    """With its unit."""
+    curves: Sequence[Curve]
+    """The lines."""
+    chance: float | None = None
+    """Dashed horizontal line."""
+    percent: bool = False
+    """Write the values of y as percent."""
+    explanation: str = ""
+    """One sentence in plain words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoiCeiling:
+    """Share of the variance of a region's voxels that any model could explain."""
+
+    roi: str
+    """E.g. ``"V1"``."""
+    n_voxels: int
+    """Voxels of the region."""
+    median: float
+    """Median over voxels, in [0, 1]."""
+    low: float | None = None
+    """Lower quartile over voxels."""
+    high: float | None = None
+    """Upper quartile over voxels."""
+    averaged: float | None = None
+    """Median for the average of all repeats; `median` is then that of one trial."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageCost:
+    """What one stage took."""
+
+    stage: str
+    """E.g. ``"train"``."""
+    seconds: float
+    """Wall time."""
+    peak_gib: float | None = None
+    """Largest resident memory, GiB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """A short paragraph with a heading."""
+
+    title: str
+    """One line."""
+    text: str
+    """Two or three sentences."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportContent:
+    """Everything that one report page shows."""
+
+    title: str
+    """Heading of the page."""
+    summary: str
+    """What this is, in two sentences."""
+    brains: BrainSource
+    """The badge."""
+    warnings: Sequence[str] = ()
+    """What the reader must know before trusting a number."""
+    headline: Sequence[ScoreRow] = ()
+    """Three to five scores, drawn large."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the pictures and what each is, in the order shown; the first is the answer."""
+    items: Sequence[GalleryItem] = ()
+    """The gallery: all test images, or a sample drawn without looking."""
+    image_scores: Sequence[ImageScore] = ()
+    """How scores of images are shown; those not listed count as "higher is better"."""
+    pool: Sequence[Picture] = ()
+    """Retrieval candidates, where they are more than the `items`."""
+    sample_seed: int = 0
+    """Seed of the random order in which the gallery opens."""
+    scores: Sequence[ScoreRow] = ()
+    """The table of scores."""
+    comparisons: Sequence[Comparison] = ()
+    """Arms or subjects side by side."""
+    learning: Sequence[CurvePanel] = ()
+    """Learning curves."""
+    ceilings: Sequence[RoiCeiling] = ()
+    """Noise ceilings by region."""
+    notes: Sequence[Note] = ()
+    """How to read the page, and what not to conclude."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Date, version, recipe, seeds, machine, data set: whatever names the run."""
+    stages: Sequence[StageCost] = ()
+    """Wall time and peak memory."""
+    config: str = ""
+    """The resolved settings as text, folded away."""

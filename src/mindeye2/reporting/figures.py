@@ -1,0 +1,228 @@
+"""Numbers, axes and curves as text and inline SVG, drawn in the page's own fonts and colours.
+
+The page draws its figures itself instead of embedding matplotlib's: they follow its fonts, its
+width and its dark mode, and stay readable on a phone.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from mindeye2.reporting.content import Curve, CurvePanel
+
+__all__ = ["Axis", "curve_svg", "format_number", "nice_axis"]
+
+WIDTH, HEIGHT = 360, 216
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 36
+MOST_POINTS = 240
+
+
+def format_number(
+    value: float | None, *, percent: bool = False, digits: int = 3, signed: bool = False
+) -> str:
+    """Write a number as the page shows it.
+
+    Parameters
+    ----------
+    value
+        The number; None and NaN become a dash.
+    percent
+        Write .41 as ``41.0 %``.
+    digits
+        Decimals, where it is not a percentage.
+    signed
+        Write the plus sign too.
+
+    Returns
+    -------
+    str
+        With a true minus sign and a space that does not break.
+
+    Examples
+    --------
+    >>> format_number(-0.0123, digits=2), format_number(0.41, percent=True).split()
+    ('−0.01', ['41.0', '%'])
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{100 * value:.1f}" if percent else f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    elif signed and value > 0:
+        text = f"+{text}"
+    return text.replace("-", "\N{MINUS SIGN}") + ("\N{NO-BREAK SPACE}%" if percent else "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Axis:
+    """A linear axis with round ticks."""
+
+    start: float
+    """Value at the left or lower end."""
+    stop: float
+    """Value at the other end."""
+    ticks: tuple[float, ...]
+    """Round values from `start` to `stop`."""
+
+    def at(self, value: float) -> float:
+        """Return where a value lies.
+
+        Parameters
+        ----------
+        value
+            In the axis' unit.
+
+        Returns
+        -------
+        float
+            Percent of the axis, from 0 to 100; values outside stay at the ends.
+        """
+        share = (value - self.start) / (self.stop - self.start)
+        return round(100 * min(max(share, 0.0), 1.0), 3)
+
+    def label(self, tick: float, *, percent: bool = False) -> str:
+        """Write a tick with as few decimals as keep neighbours apart.
+
+        Parameters
+        ----------
+        tick
+            One of `ticks`.
+        percent
+            Write .4 as ``40 %``.
+
+        Returns
+        -------
+        str
+            The label.
+        """
+        step = (self.ticks[1] - self.ticks[0]) * (100 if percent else 1)
+        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+        text = f"{tick * (100 if percent else 1):.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+        return text + ("\N{NO-BREAK SPACE}%" if percent else "")
+
+
+def nice_axis(values: Iterable[float | None], *, n_ticks: int = 5) -> Axis:
+    """Return a round axis that holds all values.
+
+    Parameters
+    ----------
+    values
+        What it must hold; None and NaN are passed over.
+    n_ticks
+        About how many ticks.
+
+    Returns
+    -------
+    Axis
+        With steps of 1, 2 or 5 times a power of ten.
+
+    Examples
+    --------
+    >>> nice_axis([0.01, 0.43]).ticks
+    (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+    """
+    finite = [v for v in values if v is not None and math.isfinite(v)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    if high - low < 1e-12 * max(abs(low), abs(high), 1e-300):
+        # A single value still needs a width to be drawn in.
+        low, high = low - max(abs(low), 1.0) / 2, high + max(abs(high), 1.0) / 2
+    rough = (high - low) / max(n_ticks - 1, 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    ticks = tuple(float(f"{i * step:.12g}") for i in range(first, last + 1))
+    return Axis(start=ticks[0], stop=ticks[-1], ticks=ticks)
+
+
+def curve_svg(panel: CurvePanel) -> Markup:
+    """Draw a panel of curves.
+
+    Parameters
+    ----------
+    panel
+        The curves.
+
+    Returns
+    -------
+    Markup
+        One ``<svg>``; colours come from the page's classes ``s1`` to ``s6``.
+
+    Raises
+    ------
+    ValueError
+        If a curve has no points, or not as many `y` as `x`.
+    """
+    for curve in panel.curves:
+        if len(curve.x) != len(curve.y) or not len(curve.x):
+            raise ValueError(
+                f"curve {curve.name!r} of {panel.title!r} has {len(curve.x)} x and "
+                f"{len(curve.y)} y. Give as many of each, at least one, or leave it out."
+            )
+    across = nice_axis([v for c in panel.curves for v in c.x], n_ticks=4)
+    up = nice_axis([panel.chance, *(v for c in panel.curves for v in c.y)])
+
+    def x(value: float) -> float:
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * across.at(value) / 100, 1)
+
+    def y(value: float) -> float:
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * up.at(value) / 100, 1)
+
+    right, foot = WIDTH - RIGHT, HEIGHT - BOTTOM
+    parts = [
+        f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(t)}" y2="{y(t)}"/>'
+        f'<text class="tick" x="{LEFT - 7}" y="{y(t) + 3.5}" text-anchor="end">'
+        f"{up.label(t, percent=panel.percent)}</text>"
+        for t in up.ticks
+    ]
+    parts += [
+        f'<text class="tick" x="{x(t)}" y="{foot + 15}" text-anchor="middle">'
+        f"{across.label(t)}</text>"
+        for t in across.ticks
+    ]
+    parts.append(
+        f'<text class="tick" x="{(LEFT + right) / 2}" y="{HEIGHT - 4}" text-anchor="middle">'
+        f"{escape(panel.x_label)}</text>"
+    )
+    if panel.chance is not None:
+        at = y(panel.chance)
+        parts.append(f'<line class="chance" x1="{LEFT}" x2="{right}" y1="{at}" y2="{at}"/>')
+    for number, curve in enumerate(panel.curves, start=1):
+        points = [(x(a), y(b)) if math.isfinite(b) else None for a, b in _thin(curve)]
+        parts.append(f'<path class="curve s{(number - 1) % 6 + 1}" d="{_path(points)}"/>')
+    return Markup(
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_describe(panel))}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _thin(curve: Curve) -> list[tuple[float, float]]:
+    """Average long curves in equal blocks, so that a log of every step does not fill the page."""
+    block = math.ceil(len(curve.x) / MOST_POINTS)
+    pairs = list(zip(map(float, curve.x), map(float, curve.y), strict=True))
+    if block == 1:
+        return pairs
+    blocks = [pairs[i : i + block] for i in range(0, len(pairs), block)]
+    return [(sum(a for a, _ in b) / len(b), sum(c for _, c in b) / len(b)) for b in blocks]
+
+
+def _path(points: Sequence[tuple[float, float] | None]) -> str:
+    """Join points, lifting the pen at gaps."""
+    words, down = [], False
+    for point in points:
+        if point is not None:
+            words.append(f"{'L' if down else 'M'}{point[0]:g} {point[1]:g}")
+        down = point is not None
+    # A single point would be invisible: a line of no length gets a round cap.
+    return " ".join(words) + ("h0" if len(words) == 1 else "")
+
+
+def _describe(panel: CurvePanel) -> str:
+    """Say in words what the picture shows."""
+    ends = (
+        f"{c.name}: from {format_number(c.y[0], percent=panel.percent)} "
+        f"to {format_number(c.y[-1], percent=panel.percent)}"
+        for c in panel.curves
+    )
+    return f"{panel.title}, {panel.y_label} over {panel.x_label}. {'; '.join(ends)}."
