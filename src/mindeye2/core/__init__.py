@@ -1,1 +1,1 @@
-"""mindeye2.core"""
+"""What every layer stands on: errors, axes, settings, artifacts, runtime."""

@@ -49,7 +49,7 @@ def write_text(path: Path, text: str) -> Path:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
-        os.chmod(name, 0o644)
+        Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -93,7 +93,11 @@ def hash_file(path: Path) -> str:
 
 
 def write_manifest(
-    folder: Path, *, stage: str, config: Mapping[str, Any], **facts: Any  # noqa: ANN401
+    folder: Path,
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    **facts: Any,  # noqa: ANN401
 ) -> Path:
     """Seal a finished folder: hash its files and write ``manifest.json`` in one step.
 
@@ -163,14 +167,16 @@ def read_manifest(folder: Path, *, stage: str) -> dict[str, Any]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ArtifactError(f"{folder} is not a folder. Give one that 'mindeye2 {stage}' finished.")
+        raise ArtifactError(
+            f"{folder} is not a folder. Give one that 'mindeye2 {stage}' finished."
+        )
     path = folder / MANIFEST
     if not path.exists():
         raise ArtifactError(
             f"{folder} has no {MANIFEST}: the stage {stage!r} did not finish there. "
             f"Run 'mindeye2 {stage} --out {folder} --resume' with the same options as before."
         )
-    manifest: dict[str, Any] = json.loads(path.read_text())
+    manifest = _parse_manifest(path, stage)
     if manifest.get("stage") != stage:
         raise ArtifactError(
             f"{folder} comes from the stage {manifest.get('stage')!r}, but a folder of {stage!r} "
@@ -190,6 +196,19 @@ def read_manifest(folder: Path, *, stage: str) -> dict[str, Any]:
                 f"{file} {found}, but {facts['bytes']} bytes were written. "
                 f"The folder is damaged: make it again with 'mindeye2 {stage}'."
             )
+    return manifest
+
+
+def _parse_manifest(path: Path, stage: str) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # not JSON, or not even text
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ArtifactError(
+            f"{path} is damaged: it does not list the files of a finished stage. "
+            f"Make the folder again with 'mindeye2 {stage}'."
+        )
     return manifest
 
 

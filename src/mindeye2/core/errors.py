@@ -76,9 +76,10 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
+        package = module.partition(".")[0]
+        if error.name != package:
             raise  # the package is there but broken: its own error says more
         raise MissingExtraError(
-            f"{purpose} needs the package {module!r}, which is not installed. "
+            f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'mindeye2[{extra}]'"
         ) from error

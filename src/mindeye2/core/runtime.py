@@ -5,7 +5,7 @@ import hashlib
 import os
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 import numpy as np
@@ -175,7 +175,7 @@ def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Ite
     from rich.progress import track
 
     console = Console(stderr=True)
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     yield from track(
         items, description=label, total=total, console=console, disable=not console.is_terminal

@@ -1,18 +1,36 @@
 """Settings: frozen, checked, refused with the nearest name when unknown."""
 
+import copy
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_json
 
 __all__ = ["Settings", "build_settings", "load_settings", "override", "plain"]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML that reads 1e-4 as a number, as YAML 1.2 does and 1.1 does not."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _read_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML value
+    return yaml.load(text, Loader=_Loader)
+
+
 class Settings(BaseModel):
-    """Base of all settings: immutable, keyword-only, no unknown keys, no silent conversions."""
+    """Base of all settings: immutable, keyword-only, no unknown keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
@@ -41,7 +59,9 @@ def plain(settings: Settings) -> dict[str, Any]:
 def _names(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """Return the keys that the settings at `path` accept."""
     for key in path:
-        field = cls.model_fields.get(str(key))
+        if isinstance(key, int):
+            continue  # a place in a list: its items were found at the list's own name
+        field = cls.model_fields.get(key)
         kind = field.annotation if field else None
         for option in (kind, *getattr(kind, "__args__", ())):
             if isinstance(option, type) and issubclass(option, BaseModel):
@@ -73,7 +93,8 @@ def build_settings(cls: type[S], values: Mapping[str, Any]) -> S:
         One line a mistake: the path, what was given, what is accepted, the nearest name.
     """
     try:
-        return cls.model_validate(values)
+        # Strict JSON: a list may be a tuple and text may be a path, but True or "7" is no count.
+        return cls.model_validate_json(to_json(values), strict=True)
     except ValidationError as error:
         lines = []
         for item in error.errors():
@@ -109,7 +130,7 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     ValueError
         If an assignment has no ``=`` or its value is not YAML.
     """
-    result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(values)))
+    result: dict[str, Any] = copy.deepcopy(dict(values))
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
@@ -118,7 +139,7 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
                 "e.g. --set training.steps=100."
             )
         try:
-            value = yaml.safe_load(text)
+            value = _read_yaml(text)
         except yaml.YAMLError as error:
             raise ValueError(f"--set {assignment!r}: the value is not YAML ({error}).") from error
         *parents, last = path.split(".")
@@ -156,14 +177,17 @@ def load_settings(start: S, *, file: Path | None = None, assignments: Sequence[s
     values = plain(start)
     if file is not None:
         try:
-            read = yaml.safe_load(Path(file).read_text()) or {}
+            read = _read_yaml(Path(file).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ValueError(f"--config {file} does not exist.") from error
-        except yaml.YAMLError as error:
+        except OSError as error:
+            raise ValueError(f"--config {file} cannot be read: {error.strerror}.") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"--config {file} is not YAML: {error}.") from error
-        if not isinstance(read, dict):
+        changes = {} if read is None else read
+        if not isinstance(changes, dict):
             raise ValueError(f"--config {file} must hold 'key: value' lines, got {read!r}.")
-        values = _merged(values, read)
+        values = _merged(values, changes)
     return build_settings(type(start), override(values, assignments))
 
 
@@ -171,6 +195,8 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     merged = dict(values)
     for key, value in changes.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(old, value) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(old, value)
+        else:
+            merged[key] = value
     return merged

@@ -1,0 +1,135 @@
+import hashlib
+import json
+import os
+import stat
+
+import pytest
+
+from mindeye2.core.artifacts import (
+    claim_folder,
+    hash_file,
+    read_manifest,
+    write_json,
+    write_manifest,
+    write_text,
+)
+from mindeye2.core.errors import ArtifactError
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """Return a folder that the stage ``prepare`` finished."""
+    folder = tmp_path / "sealed"
+    (folder / "betas").mkdir(parents=True)
+    (folder / "betas" / "subj01.bin").write_bytes(b"betas")
+    write_manifest(folder, stage="prepare", config={"seed": 3}, subjects=["subj01"])
+    return folder
+
+
+def test_a_manifest_says_what_was_made_how_and_with_which_bytes(sealed):
+    manifest = read_manifest(sealed, stage="prepare")
+    assert (manifest["stage"], manifest["config"]) == ("prepare", {"seed": 3})
+    assert manifest["subjects"] == ["subj01"]
+    digest = hashlib.sha256(b"betas").hexdigest()
+    assert manifest["files"] == {"betas/subj01.bin": {"sha256": digest, "bytes": 5}}
+
+
+def test_resume_state_hidden_files_and_the_old_manifest_are_not_sealed(sealed):
+    (sealed / "state").mkdir()
+    (sealed / "state" / "optimizer.bin").write_bytes(b"x")
+    (sealed / ".images.npy.a1").write_bytes(b"x")
+    write_manifest(sealed, stage="prepare", config={})
+    assert list(read_manifest(sealed, stage="prepare")["files"]) == ["betas/subj01.bin"]
+
+
+def test_a_folder_below_named_state_is_sealed(sealed):
+    (sealed / "betas" / "state").mkdir()
+    (sealed / "betas" / "state" / "a").write_bytes(b"x")
+    write_manifest(sealed, stage="prepare", config={})
+    assert "betas/state/a" in read_manifest(sealed, stage="prepare")["files"]
+
+
+def test_a_missing_folder_names_the_command_that_makes_it(tmp_path):
+    with pytest.raises(ArtifactError, match=r"nowhere is not a folder.*'mindeye2 prepare'"):
+        read_manifest(tmp_path / "nowhere", stage="prepare")
+
+
+def test_an_unfinished_folder_names_the_command_that_finishes_it(tmp_path):
+    with pytest.raises(
+        ArtifactError, match=r"did not finish there.*mindeye2 train --out .* --resume"
+    ):
+        read_manifest(tmp_path, stage="train")
+
+
+def test_the_folder_of_another_stage_is_refused_with_both_names(sealed):
+    with pytest.raises(ArtifactError, match=r"comes from the stage 'prepare', but .* 'train'"):
+        read_manifest(sealed, stage="train")
+
+
+def test_another_format_is_refused_with_both_numbers(sealed):
+    manifest = json.loads((sealed / "manifest.json").read_text())
+    write_json(sealed / "manifest.json", manifest | {"schema": 99})
+    with pytest.raises(ArtifactError, match=r"format 99, this version reads 1.*mindeye2 prepare"):
+        read_manifest(sealed, stage="prepare")
+
+
+def test_a_missing_file_is_named(sealed):
+    (sealed / "betas" / "subj01.bin").unlink()
+    with pytest.raises(ArtifactError, match=r"subj01\.bin is missing, but 5 bytes were written"):
+        read_manifest(sealed, stage="prepare")
+
+
+def test_a_truncated_file_is_named_with_both_sizes(sealed):
+    (sealed / "betas" / "subj01.bin").write_bytes(b"bet")
+    with pytest.raises(ArtifactError, match=r"subj01\.bin has 3 bytes, but 5 bytes .*damaged"):
+        read_manifest(sealed, stage="prepare")
+
+
+@pytest.mark.parametrize("text", ["", '{"schema": 1,', "[1]", '{"schema": 1, "stage": "prepare"}'])
+def test_a_damaged_manifest_is_an_artifact_error(sealed, text):
+    (sealed / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"manifest\.json is damaged.*'mindeye2 prepare'"):
+        read_manifest(sealed, stage="prepare")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = write_text(tmp_path / "a.txt", "old")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_what_is_written_can_be_read_by_others_on_the_machine(tmp_path):
+    path = write_text(tmp_path / "a.txt", "x")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_hash_file_agrees_with_hashing_the_bytes(tmp_path):
+    content = bytes(range(256)) * 5000
+    (tmp_path / "a").write_bytes(content)
+    assert hash_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_claim_folder_makes_what_is_missing(tmp_path):
+    assert claim_folder(tmp_path / "a" / "b", resume=False).is_dir()
+
+
+def test_claim_folder_refuses_to_write_over_a_result(sealed):
+    with pytest.raises(ArtifactError, match=r"is not empty\. Add --resume .*another folder"):
+        claim_folder(sealed, resume=False)
+
+
+def test_claim_folder_goes_on_where_it_is_asked_to(sealed):
+    assert claim_folder(sealed, resume=True) == sealed
+    assert (sealed / "betas" / "subj01.bin").exists()
+
+
+def test_claim_folder_refuses_a_file(sealed):
+    with pytest.raises(ArtifactError, match=r"is a file\. Give a folder"):
+        claim_folder(sealed / "manifest.json", resume=True)

@@ -1,0 +1,110 @@
+import resource
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mindeye2.core.runtime import (
+    available_cores,
+    choose_device,
+    generator,
+    numpy_rng,
+    peak_memory_gib,
+    process_rng,
+    progress,
+)
+
+
+def draw(*args):
+    return torch.randn(1000, generator=generator(*args))
+
+
+def test_a_stream_is_the_same_whatever_was_asked_for_before():
+    first = draw(1, "mixco", 3)
+    draw(1, "prior", 9)
+    torch.testing.assert_close(draw(1, "mixco", 3), first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "other", [(1, "mixco", 4), (1, "prior", 3), (2, "mixco", 3), (1, "mixco")]
+)
+def test_streams_of_other_seeds_words_or_steps_are_uncorrelated(other):
+    r = torch.corrcoef(torch.stack([draw(1, "mixco", 3), draw(*other)]))[0, 1]
+    assert abs(r) < 4 / 1000**0.5
+
+
+def test_a_stream_stays_the_same_in_every_process_and_version():
+    """A stored value: Python's own `hash` of words differs between processes."""
+    assert generator(1, "mixco", 3).initial_seed() == 6870887840658401425
+
+
+def test_numpy_streams_repeat_and_differ():
+    first, again, other = (numpy_rng(1, word).normal(size=9) for word in ("a", "a", "b"))
+    np.testing.assert_array_equal(again, first)
+    assert not np.array_equal(other, first)
+
+
+@pytest.mark.gpu
+def test_a_generator_lives_where_it_is_asked_to():
+    assert generator(0, "noise", device="cuda").device.type == "cuda"
+
+
+def test_process_rng_seeds_its_block_and_restores_the_rest():
+    before = torch.random.get_rng_state()
+    draws = []
+    for word in ("weights", "weights", "dropout"):
+        with process_rng(1, word):
+            draws.append(torch.randn(4))
+        assert torch.equal(torch.random.get_rng_state(), before)
+        torch.rand(1)  # what runs outside must not matter inside
+        before = torch.random.get_rng_state()
+    torch.testing.assert_close(draws[1], draws[0], rtol=0, atol=0)
+    assert not torch.equal(draws[2], draws[0])
+
+
+def test_process_rng_restores_after_an_exception():
+    def fail():
+        with process_rng(1, "weights"):
+            torch.randn(4)
+            raise RuntimeError("inside")
+
+    before = torch.random.get_rng_state()
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_auto_takes_cuda_where_there_is_one():
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert choose_device("auto").type == expected
+
+
+def test_a_device_without_meaning_is_refused_with_the_accepted_names():
+    with pytest.raises(ValueError, match=r"--device must be 'auto', 'cpu', .*got 'gpu'"):
+        choose_device("gpu")
+
+
+def test_cuda_is_refused_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"--device cuda:1 .* sees no CUDA device.*--device cpu"):
+        choose_device("cuda:1")
+
+
+def test_there_is_at_least_one_core():
+    assert available_cores() >= 1
+
+
+def test_peak_memory_is_in_gib():
+    """The kernel counts KiB on Linux and bytes on macOS; this process has 0.05 to 64 GiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert peak_memory_gib() == pytest.approx(peak * unit / 1024**3, rel=0.01)
+    assert 0.05 < peak_memory_gib() < 64
+
+
+@pytest.mark.parametrize("items", [[3, 1, 2], (n for n in (3, 1, 2))], ids=["list", "generator"])
+def test_progress_yields_each_item_in_order_and_is_silent_in_a_log(items, capsys):
+    assert list(progress(items, label="tokens")) == [3, 1, 2]
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
