@@ -26,7 +26,7 @@ from jaxtyping import Float, Float32, Int
 __all__ = ["ncsnr", "noise_ceiling"]
 
 _BLOCK = 2**24
-"""Values that one block of voxels may hold: float64 copies of 128 MiB, whatever the data's size."""
+"""Values in one block of voxels: float64 copies of 128 MiB, however large the data."""
 
 
 def ncsnr(
@@ -108,5 +108,6 @@ def noise_ceiling(
             f"got {n_repeats!r}."
         )
     with np.errstate(divide="ignore"):
-        ceiling = 100 / (1 + 1 / (n_repeats * np.square(ncsnr, dtype=np.float64)))
-    return ceiling.astype(np.float32)
+        percent = 100 / (1 + 1 / (n_repeats * np.square(ncsnr, dtype=np.float64)))
+    ceiling: Float32[np.ndarray, " voxels"] = percent.astype(np.float32)
+    return ceiling

@@ -202,10 +202,12 @@ def pool_fields(
         # Exact mass in each pixel: the foveal fields of V1 are smaller than one.
         z = (edges - centre[:, None].astype(np.float64)) / (np.sqrt(2) * fields.size[:, None])
         mass: Float[np.ndarray, "voxels width"] = np.diff(erf(z), axis=1)
-        return mass / mass.sum(axis=1, keepdims=True)
+        mass /= mass.sum(axis=1, keepdims=True)
+        return mass
 
     gaussians = weights(-fields.y)[:, :, None] * weights(fields.x)[:, None, :]
     flat = torch.from_numpy(maps.reshape(n_images * n_maps, side * side))
     kernel = torch.from_numpy(gaussians.reshape(len(fields.x), -1).T.astype(np.float32))
-    pooled: Float32[np.ndarray, "images maps voxels"] = (flat @ kernel).numpy()
-    return pooled.reshape(n_images, n_maps, len(fields.x))
+    pooled: Float32[np.ndarray, "images maps voxels"]
+    pooled = (flat @ kernel).numpy().reshape(n_images, n_maps, len(fields.x))
+    return pooled

@@ -104,7 +104,8 @@ def _presentations(
         spare = rng.permutation(np.repeat(np.arange(n_images), most - counts))
         return counts + np.bincount(spare[:missing], minlength=n_images)
     before = np.cumsum(counts) - counts
-    return np.clip(n_trials - before, 0, counts)
+    clipped: Int64[np.ndarray, " images"] = np.clip(n_trials - before, 0, counts)
+    return clipped
 
 
 def _spread(

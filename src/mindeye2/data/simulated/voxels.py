@@ -1,25 +1,18 @@
-"""The parts of a simulated voxel: semantic axes, its drive, and the noise of a trial.
-
-`mindeye2.data.simulated` states the equations and puts the parts together.
-"""
+"""What drives simulated voxels: semantic axes and maps behind receptive fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float, Float32, Shaped
 from scipy.linalg import eigh
 
-from mindeye2.data.receptive_fields import Fields, pool_fields
+from mindeye2.data.simulated.fields import Fields, pool_fields
 
 __all__ = [
     "HigherWeights",
-    "NoiseShares",
-    "drift_and_offsets",
     "early_drive",
     "higher_drive",
-    "noise_loadings",
     "principal_axes",
     "rectify",
     "standardize",
@@ -45,7 +38,9 @@ def standardize(
     """
     mean = values[fit].mean(axis=0, dtype=np.float64)
     sd = values[fit].std(axis=0, dtype=np.float64)
-    return ((values - mean) / np.where(sd > 0, sd, 1)).astype(np.float32)
+    scaled: Float32[np.ndarray, "images voxels"]
+    scaled = ((values - mean) / np.where(sd > 0, sd, 1)).astype(np.float32)
+    return scaled
 
 
 def rectify(
@@ -76,7 +71,7 @@ def rectify(
 
 
 def principal_axes(
-    features: Float32[np.ndarray, "images features"],
+    features: Float[np.ndarray, "images features"],
     fit: Bool[np.ndarray, " images"],
     *,
     n_axes: int,
@@ -114,8 +109,8 @@ def early_drive(
     energies: Float32[np.ndarray, "images maps height width"],
     colours: Float32[np.ndarray, "images channels height width"],
     fields: Fields,
-    rng: np.random.Generator,
     *,
+    rng: np.random.Generator,
     fit: Bool[np.ndarray, " images"],
     extent: float,
     exponent: float,
@@ -186,10 +181,10 @@ class HigherWeights:
 def higher_drive(
     shared_axes: Float32[np.ndarray, "images axes"],
     other_axes: Float32[np.ndarray, "images features"],
+    *,
     gains: Mapping[str, Float[np.ndarray, " axes"]],
     areas: Shaped[np.ndarray, " voxels"],
     rng: np.random.Generator,
-    *,
     fit: Bool[np.ndarray, " images"],
     n_own: int,
     own_share: float,
@@ -234,94 +229,3 @@ def higher_drive(
         drive = drive + np.sqrt(own_share) * standardize(other_axes @ own_axes @ own.T, fit)
     responses = rectify(standardize(drive, fit), fit, amount=nonlinearity)
     return responses, HigherWeights(shared=shared, own=own, own_axes=own_axes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseShares:
-    """How the noise variance of a voxel divides; the rest is independent from trial to trial."""
-
-    correlated: float
-    """Common to voxels, through latents."""
-
-    drift: float
-    """Slow, within a session."""
-
-    run: float
-    """Constant in a run."""
-
-
-def noise_loadings(
-    signal: Float32[np.ndarray, "images voxels"],
-    rng: np.random.Generator,
-    *,
-    n_latents: int,
-) -> Float32[np.ndarray, "voxels latent"]:
-    """Return the loadings of voxels on noise latents, half of them along the signal's leading axes.
-
-    Parameters
-    ----------
-    signal
-        Standardised responses.
-    rng
-        Source of randomness for the other half.
-    n_latents
-        Latents; the half that follows the signal is rounded down.
-
-    Returns
-    -------
-    numpy.ndarray
-        Loadings with rows of length 1, so that every voxel has the same share of correlated noise.
-    """
-    n_voxels = signal.shape[1]
-    n_signal = min(n_latents // 2, n_voxels)
-    parts = []
-    if n_signal:
-        covariance = signal.T @ signal / len(signal)
-        variances, axes = eigh(covariance, subset_by_index=[n_voxels - n_signal, n_voxels - 1])
-        axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_signal)])
-        parts.append(axes * np.sqrt(np.maximum(variances, 0)))
-    if n_latents > n_signal:
-        parts.append(rng.standard_normal((n_voxels, n_latents - n_signal)))
-    rows = np.concatenate([p / np.linalg.norm(p, axis=1, keepdims=True) for p in parts], axis=1)
-    return (rows / np.sqrt(len(parts))).astype(np.float32)
-
-
-def drift_and_offsets(
-    trials: pd.DataFrame,
-    rng: np.random.Generator,
-    *,
-    n_voxels: int,
-    shares: NoiseShares,
-    session_offset: float,
-) -> tuple[Float32[np.ndarray, "trials voxels"], Float32[np.ndarray, "trials voxels"]]:
-    """Draw the slow parts of the noise, in units of a voxel's noise SD.
-
-    Parameters
-    ----------
-    trials
-        Trials of one person with columns session and run, in the order of presentation.
-    rng
-        Source of randomness.
-    n_voxels
-        Voxels of the person.
-    shares
-        Shares of the noise variance.
-    session_offset
-        SD of the sessions' means.
-
-    Returns
-    -------
-    tuple
-        The drift within sessions, half a cosine and a whole one over the session with random
-        weights; and the offsets of sessions and runs.
-    """
-    drift = np.empty((len(trials), n_voxels), dtype=np.float32)
-    offsets = np.empty_like(drift)
-    for _, rows in trials.groupby("session").indices.items():
-        time = (np.arange(len(rows)) + 0.5) / len(rows)
-        slow = np.cos(np.pi * np.outer(time, [1, 2]))  # each of mean square 1/2
-        drift[rows] = slow @ (np.sqrt(shares.drift) * rng.standard_normal((2, n_voxels)))
-        runs, run = np.unique(trials["run"].to_numpy()[rows], return_inverse=True)
-        means = np.sqrt(shares.run) * rng.standard_normal((len(runs), n_voxels))
-        offsets[rows] = means[run] + session_offset * rng.standard_normal(n_voxels)
-    return drift, offsets
