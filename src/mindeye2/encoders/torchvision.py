@@ -6,7 +6,6 @@ it registers shapes for operators that nobody declared. Declaring those two oper
 for everything but calling them: models, transforms, timm and open_clip work.
 """
 
-import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -50,7 +49,7 @@ def load_torchvision(*, purpose: str = "This step", extra: str = "demo") -> Modu
     ------
     MissingExtraError
         If it is not installed.
-    """  # noqa: DOC502 - raised by `require`
+    """
     if "torchvision" not in sys.modules and not _operators_load():
         _declare_operators()
     return require("torchvision", extra=extra, purpose=purpose)
