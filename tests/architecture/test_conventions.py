@@ -1,0 +1,89 @@
+"""Rules of the house that no tool checks."""
+
+import ast
+from pathlib import Path
+
+WITHOUT_MIRROR: dict[str, str] = {}
+"""Modules without a test file of the same name, each with where it is tested instead."""
+
+
+def test_the_process_is_never_seeded(calls):
+    """`process_rng` restores what it seeds; everything else takes a generator."""
+    seeding = {
+        (str(path), name)
+        for path, name, _ in calls
+        if name.rpartition(".")[0]
+        in {"torch", "torch.cuda", "torch.random", "np.random", "random"}
+        and name.rpartition(".")[2] in {"manual_seed", "manual_seed_all", "seed"}
+    }
+    assert seeding == {("core/runtime.py", "torch.manual_seed")}
+
+
+def test_no_pickle_is_written_and_none_is_trusted(trees, calls):
+    imported = {
+        (str(path), alias.name)
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert {n for n in imported if n[1] in {"pickle", "joblib", "dill", "cloudpickle"}} == set()
+    writers = {"torch.save", "to_pickle", "save_state"}
+    assert [(str(p), n) for p, n, _ in calls if {n, n.rpartition(".")[2]} & writers] == []
+    for path, name, node in calls:
+        given = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+        if name == "torch.load":
+            assert given.get("weights_only") is True, f"{path}: torch.load without weights_only"
+        assert given.get("allow_pickle") is not True, f"{path}: {name} trusts a pickle"
+
+
+def test_every_module_lists_its_public_names(trees):
+    missing = [
+        str(path)
+        for path, tree in trees.items()
+        if path.name not in {"__init__.py", "__main__.py"}
+        and not any(ast.unparse(node).startswith("__all__") for node in tree.body)
+    ]
+    assert missing == []
+
+
+def test_every_public_name_exists(trees):
+    """Names bound at the top of the module: definitions, assignments, imports."""
+    for path, tree in trees.items():
+        bound: set[str] = set()
+        listed: list[str] = []
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                bound.add(node.name)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                bound |= {alias.asname or alias.name for alias in node.names}
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                bound |= {ast.unparse(target) for target in targets}
+                if "__all__" in map(ast.unparse, targets):
+                    listed = ast.literal_eval(node.value)
+        if "__getattr__" not in bound:  # a package that imports on demand
+            assert set(listed) - bound == set(), path
+
+
+def test_every_module_has_a_test_file_of_the_same_name(trees, root):
+    missing = {
+        str(path)
+        for path in trees
+        if path.name not in {"__init__.py", "__main__.py"}
+        and not (root / "tests" / path.parent / f"test_{path.name}").exists()
+    }
+    assert missing == set(WITHOUT_MIRROR)
+
+
+def test_no_test_file_outlives_its_module(root, source):
+    tests = root / "tests"
+    apart = {"architecture", "numerics", "end_to_end", "golden"}
+    orphans = [
+        str(path.relative_to(tests))
+        for path in tests.rglob("test_*.py")
+        if path.relative_to(tests).parts[0] not in apart
+        and not (source / path.relative_to(tests).parent / path.name[5:]).exists()
+        and not (source / path.relative_to(tests).parent / Path(path.stem[5:])).is_dir()
+    ]
+    assert orphans == []
