@@ -84,8 +84,8 @@ def draw_mix(
     n_trials
         Number of trials; all of one subject, because betas of two subjects cannot be averaged.
     beta
-        Both parameters of the Beta distribution of the weights, greater than 0. At 0.15 most weights
-        are close to 0 or 1.
+        Both parameters of the Beta distribution of the weights, greater than 0. At 0.15 most
+        weights are close to 0 or 1.
     share
         Expected share of the trials that are mixed, in [0, 1].
     generator

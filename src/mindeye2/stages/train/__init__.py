@@ -1,0 +1,17 @@
+"""Train: prepared data -> a run folder with weights, settings, the log of steps and a manifest."""
+
+from mindeye2.stages.train.adapt import AdaptTraining
+from mindeye2.stages.train.pictures import AutoencoderTraining, UnclipTraining
+from mindeye2.stages.train.run import TASKS, TrainSettings, train
+from mindeye2.stages.train.shared import PriorTraining, SharedTraining
+
+__all__ = [
+    "TASKS",
+    "AdaptTraining",
+    "AutoencoderTraining",
+    "PriorTraining",
+    "SharedTraining",
+    "TrainSettings",
+    "UnclipTraining",
+    "train",
+]

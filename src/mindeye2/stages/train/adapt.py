@@ -1,0 +1,215 @@
+"""Adaptation of a pretrained model to a new person with little data.
+
+A ladder of three rungs, each starting where the one below ended: the closed-form ridge into the
+shared space, that ridge trained through the frozen body, and the body trained with it. The rung is
+chosen on images of the new person that were held back, and then fitted again on all of them.
+"""
+
+import copy
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from mindeye2.core.runtime import generator
+from mindeye2.core.settings import Settings
+from mindeye2.data.prepared import Prepared
+from mindeye2.models.closed_form import choose_penalty, image_folds
+from mindeye2.models.decoder import MindEye
+from mindeye2.stages.train.scores import identification
+from mindeye2.stages.train.shared import set_ridge
+from mindeye2.training.loop import OptimizerSettings, fit
+from mindeye2.training.shared import BrainStep, LossSettings, draw_batch
+from mindeye2.training.trials import SubjectTrials, load_trials
+
+__all__ = ["RUNGS", "AdaptTraining", "train_adapt"]
+
+RUNGS = ("closed_form", "ridge", "body")
+"""What is fitted to the new person, from least to most."""
+
+
+class AdaptTraining(Settings):
+    """Adaptation to one new person."""
+
+    seed: int = 0
+    """Seeds folds, batches, mixing and dropout."""
+
+    subject: str = "subj08"
+    """The new person."""
+
+    sessions: tuple[int, ...] | None = (1,)
+    """Sessions to adapt with; None for all."""
+
+    encoder: str = "lite0"
+    """Whose tokens to predict; the pretrained model's."""
+
+    losses: LossSettings = LossSettings()
+    """Weights of the losses."""
+
+    batch_size: Annotated[int, Field(ge=2)] = 48
+    """Trials a step."""
+
+    held_back: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the person's images that chooses the rung."""
+
+    rungs: tuple[Literal["closed_form", "ridge", "body"], ...] = RUNGS
+    """Rungs to choose from, in this order; a single one is taken without choosing."""
+
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """How much better (reciprocal rank) a higher rung must be on the held-back images."""
+
+    ridge: OptimizerSettings = OptimizerSettings(steps=200, max_lr=5e-4)
+    """Training of the new ridge through the frozen body."""
+
+    body: OptimizerSettings = OptimizerSettings(steps=120, max_lr=1e-4)
+    """Training of everything after that."""
+
+
+def train_adapt(
+    settings: AdaptTraining,
+    *,
+    model: MindEye,
+    prepared: Prepared,
+    latents: Float[Tensor, "images channels height width"],
+    tokens: Float[Tensor, "images tokens features"],
+    out: Path,
+    device: torch.device,
+) -> tuple[MindEye, dict[str, object]]:
+    """Adapt a pretrained model to a new person.
+
+    Parameters
+    ----------
+    settings
+        Whom to adapt to, and how.
+    model
+        The pretrained model; its prior is kept as it is.
+    prepared
+        Data set with the new person.
+    latents
+        Low-level latents of every image.
+    tokens
+        Target tokens of every image.
+    out
+        Run folder.
+    device
+        Where to train.
+
+    Returns
+    -------
+    tuple
+        The model with the new person's ridge, and facts for the manifest.
+    """
+    subject = settings.subject
+    if subject not in model.ridge.maps:
+        with torch.no_grad():
+            model.ridge.add_subject(subject, n_voxels=prepared.n_voxels[subject])
+    # The validation images of pretraining are ordinary images for a person it never saw.
+    own = load_trials(prepared, subject, ["train", "validation"], sessions=settings.sessions)
+    n_folds = max(2, round(1 / settings.held_back))
+    held = image_folds(own.images, n_folds=n_folds, generator=generator(settings.seed, "held"))[0]
+    kept = torch.ones(len(own), dtype=torch.bool)
+    kept[held] = False
+    fitted, judged = own.rows(kept), {subject: own.rows(held).averaged()}
+
+    climb = _Climb(settings, prepared=prepared, latents=latents, tokens=tokens, device=device)
+    scores: dict[str, dict[str, float]] = {}
+    rung = settings.rungs[-1]
+    if len(settings.rungs) > 1:
+        trial_model = copy.deepcopy(model)
+        for name in settings.rungs:
+            climb.to(name, trial_model, fitted, out / "choice" / name)
+            scores[name] = identification(trial_model, judged, tokens=tokens, device=device)
+        rung = _choose(scores, margin=settings.margin)
+    for name in RUNGS[: RUNGS.index(rung) + 1]:
+        if name in settings.rungs or name == "closed_form":
+            climb.to(name, model, own, out if name == rung else out / name)
+    model.eval()
+    facts = {"rung": rung, "held_back": scores, "trials": len(own), "penalty": climb.penalty}
+    return model, facts
+
+
+def _choose(scores: dict[str, dict[str, float]], *, margin: float) -> str:
+    best, *higher = scores
+    for name in higher:
+        if scores[name]["reciprocal_rank"] > scores[best]["reciprocal_rank"] + margin:
+            best = name
+    return best
+
+
+class _Climb:
+    """Takes a model one rung up."""
+
+    def __init__(
+        self,
+        settings: AdaptTraining,
+        *,
+        prepared: Prepared,
+        latents: Tensor,
+        tokens: Tensor,
+        device: torch.device,
+    ) -> None:
+        self.settings = settings
+        self.prepared = prepared
+        self.latents = latents
+        self.tokens = tokens
+        self.device = device
+        self.penalty = 0.0
+
+    def to(self, rung: str, model: MindEye, own: SubjectTrials, folder: Path) -> None:
+        """Fit one rung to `own` trials, starting from the model as it is."""
+        if rung == "closed_form":
+            self._closed_form(model, own)
+            return
+        settings = self.settings
+        chosen = settings.ridge if rung == "ridge" else settings.body
+        model.requires_grad_(rung == "body")
+        model.prior.requires_grad_(False)
+        model.ridge.requires_grad_(False)
+        model.ridge.maps[settings.subject].requires_grad_(True)
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def batch_of(step: int) -> dict[str, object]:
+            return draw_batch(
+                {settings.subject: own},
+                tokens=self.tokens,
+                latents=self.latents,
+                per_subject=settings.batch_size,
+                step=step,
+                mixing=step < settings.losses.mixing_share * chosen.steps,
+                seed=settings.seed,
+                device=self.device,
+            )
+
+        fit(
+            BrainStep(model, settings.losses),
+            batch_of,
+            settings=chosen,
+            seed=settings.seed,
+            folder=folder,
+            device=self.device,
+            label=f"adaptation: {rung}",
+        )
+
+    @torch.no_grad()
+    def _closed_form(self, model: MindEye, own: SubjectTrials) -> None:
+        """Regress betas onto the latents whose tokens, through the body, come nearest the truth."""
+        output = model.backbone.output
+        flat = self.tokens[own.images].flatten(1)
+        # The trunk starts as the identity and stays near it, so the output layer's inverse is where
+        # the search for the best latents would end, but for a small correction.
+        targets = (flat - output.bias.cpu()) @ torch.linalg.pinv(output.weight.cpu()).T
+        read_out = lambda z: model.heads(z.to(self.device)).backbone_tokens.flatten(1).cpu()  # noqa: E731
+        model.eval()
+        self.penalty, _ = choose_penalty(
+            own.betas,
+            targets,
+            own.images,
+            generator=generator(self.settings.seed, "folds", self.settings.subject),
+            read_out=read_out,
+            truth=flat,
+        )
+        set_ridge(model, self.settings.subject, own.betas, targets, self.penalty)

@@ -1,0 +1,165 @@
+"""The train stage: one entry for every kind of training, told apart by its settings."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import yaml
+from jaxtyping import Float
+from torch import Tensor
+
+from mindeye2.core.artifacts import claim_folder, write_manifest, write_text
+from mindeye2.core.errors import ArtifactError
+from mindeye2.core.runtime import choose_device, peak_memory_gib, progress
+from mindeye2.core.settings import plain
+from mindeye2.data.prepared import Prepared, open_prepared
+from mindeye2.encoders.bank import to_float
+from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
+from mindeye2.models.checkpoint import load_run, save_run
+from mindeye2.models.decoder import MindEye
+from mindeye2.models.memory import Memory, save_memory
+from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
+from mindeye2.stages.train.pictures import (
+    AutoencoderTraining,
+    UnclipTraining,
+    train_autoencoder,
+    train_unclip,
+)
+from mindeye2.stages.train.shared import SharedTraining, train_shared
+from mindeye2.training.trials import load_targets, load_trials
+
+__all__ = ["TASKS", "TrainSettings", "train"]
+
+TrainSettings = SharedTraining | AdaptTraining | AutoencoderTraining | UnclipTraining
+"""What can be trained; each has its own settings."""
+
+TASKS: dict[str, type[TrainSettings]] = {
+    "shared": SharedTraining,
+    "adapt": AdaptTraining,
+    "autoencoder": AutoencoderTraining,
+    "unclip": UnclipTraining,
+}
+"""Settings by the name that a run's ``config.yaml`` gives as its task."""
+
+
+def train(
+    settings: TrainSettings,
+    *,
+    source: Path,
+    out: Path,
+    init: Path | None = None,
+    recipe: str = "custom",
+    resume: bool = False,
+    device: str = "auto",
+) -> Path:
+    """Train what `settings` describe.
+
+    Parameters
+    ----------
+    settings
+        One of the settings classes of `TASKS`.
+    source
+        Prepared data set.
+    out
+        Run folder to fill.
+    init
+        Run to start from: the pretrained model for ``adapt``, the autoencoder for ``unclip``.
+    recipe
+        Name of the recipe that the settings came from, for the record.
+    resume
+        Go on with a run that was stopped.
+    device
+        Where to train.
+
+    Returns
+    -------
+    Path
+        The manifest.
+
+    Raises
+    ------
+    ArtifactError
+        If the source is unfit, the folder is not empty, or the run to start from is missing.
+    """
+    prepared = open_prepared(source)
+    task = next(name for name, kind in TASKS.items() if type(settings) is kind)
+    if init is None and task in ("adapt", "unclip"):
+        what = {"adapt": "the pretrained run", "unclip": "the autoencoder's run"}[task]
+        raise ArtifactError(f"the task {task!r} starts from {what}: give its folder with --init.")
+    out = claim_folder(out, resume=resume)
+    config = {"task": task, "recipe": recipe, "init": str(init) if init else None}
+    config |= plain(settings)
+    _same_settings(out / "config.yaml", config)
+    place = choose_device(device)
+    if isinstance(settings, AutoencoderTraining):
+        facts = train_autoencoder(settings, prepared=prepared, out=out, device=place)
+    elif isinstance(settings, UnclipTraining):
+        assert init is not None
+        facts = train_unclip(settings, prepared=prepared, out=out, init=init, device=place)
+    else:
+        facts = _train_brain(settings, prepared=prepared, init=init, out=out, device=place)
+    facts["peak_memory_gib"] = round(peak_memory_gib(), 2)
+    return write_manifest(out, stage="train", config=config, **facts)
+
+
+def _train_brain(
+    settings: SharedTraining | AdaptTraining,
+    *,
+    prepared: Prepared,
+    init: Path | None,
+    out: Path,
+    device: torch.device,
+) -> dict[str, object]:
+    tokens = load_targets(prepared, settings.encoder)
+    latents = _latents(prepared, device=device)
+    parts = {"prepared": prepared, "tokens": tokens, "latents": latents}
+    model: MindEye
+    if isinstance(settings, SharedTraining):
+        sizes = settings.model
+        model, facts = train_shared(settings, **parts, out=out, device=device)  # type: ignore[arg-type]
+    else:
+        assert init is not None
+        start = load_run(init)
+        sizes = start.settings
+        model, facts = train_adapt(
+            settings, model=start.model.to(device), **parts, out=out, device=device  # type: ignore[arg-type]
+        )
+    save_run(out, model=model, settings=sizes, encoder=settings.encoder)
+    adapted = isinstance(settings, AdaptTraining)
+    for subject in [settings.subject] if adapted else model.subjects:
+        trials = load_trials(prepared, subject, ["train"], sessions=settings.sessions).averaged()
+        with torch.no_grad():
+            predicted = model(trials.betas.to(device), subject=subject).backbone_tokens.cpu()
+        captions = prepared.captions
+        memory = Memory(
+            images=trials.images,
+            predicted=predicted,
+            true=tokens[trials.images],
+            captions=captions and [captions[i] for i in trials.images.tolist()],
+        )
+        save_memory(out, subject, memory)
+    return facts
+
+
+@torch.no_grad()
+def _latents(
+    prepared: Prepared, *, device: torch.device, size: int = 112
+) -> Float[Tensor, "images channels height width"]:
+    """Low-level targets: the shipped autoencoder's latents of every picture."""
+    autoencoder = load_autoencoder(shipped_decoder()).to(device)
+    parts = []
+    for start in progress(range(0, len(prepared.images), 64), label="low-level targets"):
+        pictures = to_float(prepared.images[start : start + 64])
+        small = F.interpolate(pictures, (size, size), mode="area")
+        parts.append(autoencoder.encode(small.to(device)).cpu())
+    return torch.cat(parts)
+
+
+def _same_settings(path: Path, config: dict[str, object]) -> None:
+    text = yaml.safe_dump(config, sort_keys=False)
+    if path.exists() and path.read_text() != text:
+        raise ArtifactError(
+            f"{path.parent} was begun with other settings ({path.name} differs). "
+            "Resume with the same settings, or give another --out."
+        )
+    write_text(path, text)

@@ -1,0 +1,345 @@
+"""Shared-subject training: closed-form start, training of the whole model, then the prior."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from mindeye2.core.runtime import generator, process_rng, progress
+from mindeye2.core.settings import Settings
+from mindeye2.data.prepared import Prepared
+from mindeye2.models.closed_form import (
+    choose_penalty,
+    fit_ridge,
+    image_folds,
+    mean_by_image,
+    principal_axes,
+)
+from mindeye2.models.decoder import MindEye, ModelSettings, build_mindeye
+from mindeye2.stages.train.scores import identification
+from mindeye2.training.batches import epoch_rows
+from mindeye2.training.loop import OptimizerSettings, fit
+from mindeye2.training.shared import BrainStep, LossSettings, PriorStep, draw_batch
+from mindeye2.training.trials import SubjectTrials, all_images, load_trials
+
+__all__ = ["PriorTraining", "SharedTraining", "train_shared"]
+
+
+class PriorTraining(Settings):
+    """Training of the diffusion prior on held-back predictions."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Trials a step."""
+
+    n_folds: Annotated[int, Field(ge=2)] = 3
+    """Folds over images. A ridge fitted to one fold predicts the others, so that the prior learns
+    how wrong predictions are for pictures that were not fitted, by someone with few trials."""
+
+    optimizer: OptimizerSettings = OptimizerSettings(steps=300, max_lr=1e-3, weight_decay=1e-2)
+    """Optimiser and schedule; 0 steps are not allowed, see ``train_prior``."""
+
+
+class SharedTraining(Settings):
+    """Training of one model for several people."""
+
+    seed: int = 0
+    """Seeds weights, batches, mixing and dropout."""
+
+    subjects: tuple[str, ...] | None = None
+    """Whom to train on; everybody by default."""
+
+    sessions: tuple[int, ...] | None = None
+    """Sessions to use; all by default."""
+
+    encoder: str = "lite0"
+    """Whose tokens to predict."""
+
+    model: ModelSettings = ModelSettings()
+    """Sizes."""
+
+    losses: LossSettings = LossSettings()
+    """Weights of the losses."""
+
+    closed_form_start: bool = True
+    """Start ridges and output layer from their closed-form solutions, instead of at random."""
+
+    per_subject: Annotated[int, Field(ge=1)] = 16
+    """Trials of each subject in a step."""
+
+    train_body: bool = True
+    """Train at all; off, the closed-form solution is the result (the ridge baseline)."""
+
+    optimizer: OptimizerSettings = OptimizerSettings(steps=500, max_lr=5e-4)
+    """Optimiser and schedule."""
+
+    validate_every: Annotated[int, Field(ge=0)] = 100
+    """Steps between validations."""
+
+    train_prior: bool = True
+    """Train the prior."""
+
+    prior: PriorTraining = PriorTraining()
+    """Training of the prior."""
+
+
+def train_shared(
+    settings: SharedTraining,
+    *,
+    prepared: Prepared,
+    latents: Float[Tensor, "images channels height width"],
+    tokens: Float[Tensor, "images tokens features"],
+    out: Path,
+    device: torch.device,
+) -> tuple[MindEye, dict[str, object]]:
+    """Train one model for several people.
+
+    Parameters
+    ----------
+    settings
+        What to train.
+    prepared
+        The data set.
+    latents
+        Low-level latents of every image.
+    tokens
+        Target tokens of every image.
+    out
+        Run folder.
+    device
+        Where to train.
+
+    Returns
+    -------
+    tuple
+        The model, and facts for the manifest.
+    """
+    subjects = settings.subjects or tuple(prepared.subjects)
+    load = lambda s, split: load_trials(prepared, s, [split], sessions=settings.sessions)  # noqa: E731
+    trials = {s: load(s, "train") for s in subjects}
+    held = {s: load(s, "validation").averaged() for s in subjects}
+    with process_rng(settings.seed, "model"):
+        model = build_mindeye(settings.model, {s: prepared.n_voxels[s] for s in subjects})
+    facts: dict[str, object] = {}
+    if settings.closed_form_start:
+        facts["penalties"] = start_closed_form(
+            model, trials, tokens=tokens, latents=latents, seed=settings.seed
+        )
+    step_module = BrainStep(model, settings.losses)
+    model.prior.requires_grad_(False)
+
+    def batch_of(step: int) -> dict[str, object]:
+        mixing = step < settings.losses.mixing_share * settings.optimizer.steps
+        return draw_batch(
+            trials,
+            tokens=tokens,
+            latents=latents,
+            per_subject=settings.per_subject,
+            step=step,
+            mixing=mixing,
+            seed=settings.seed,
+            device=device,
+        )
+
+    if settings.train_body:
+        fit(
+            step_module,
+            batch_of,
+            settings=settings.optimizer,
+            seed=settings.seed,
+            folder=out,
+            device=device,
+            label="shared-subject training",
+            validate=lambda: identification(model, held, tokens=tokens, device=device),
+            validate_every=settings.validate_every,
+        )
+    model.eval()
+    facts["validation"] = identification(model, held, tokens=tokens, device=device)
+    if settings.train_prior:
+        _fit_prior(settings, model, trials, tokens=tokens, out=out, device=device)
+    return model, facts
+
+
+@torch.no_grad()
+def start_closed_form(
+    model: MindEye,
+    trials: Mapping[str, SubjectTrials],
+    *,
+    tokens: Float[Tensor, "images tokens features"],
+    latents: Float[Tensor, "images channels height width"],
+    seed: int,
+) -> dict[str, float]:
+    """Set ridges, output layer and low-level head to their closed-form solutions.
+
+    The shared space starts as the principal components of the target tokens, so that each person's
+    ridge is a ridge regression onto them and the output layer is their inverse; the residual
+    blocks between them start as the identity.
+
+    Parameters
+    ----------
+    model
+        Changed in place.
+    trials
+        Training trials by subject.
+    tokens
+        Target tokens of every image.
+    latents
+        Low-level latents of every image.
+    seed
+        Draws the folds that choose each penalty.
+
+    Returns
+    -------
+    dict
+        The penalty of each subject.
+    """
+    images = all_images(trials)
+    bank = tokens[images].flatten(1)
+    n_codes = min(model.ridge.n_latent, len(images) - 1)
+    axes, mean = principal_axes(bank, n_codes=n_codes)
+    output = model.backbone.output
+    output.weight.zero_()
+    output.weight[:, :n_codes] = axes
+    output.bias.copy_(mean)
+    codes = (tokens.flatten(1) - mean) @ axes
+    if model.lowlevel is not None and model.lowlevel.upsampler is None:
+        lowlevel = fit_ridge(codes[images], latents[images].flatten(1))
+        # Codes have variances far above 1, so this penalty only guards against tiny ones.
+        weights, bias = lowlevel.weights(penalty=float(len(images)))
+        model.lowlevel.linear.weight.zero_()
+        model.lowlevel.linear.weight[:, :n_codes] = weights.T
+        model.lowlevel.linear.bias.copy_(bias)
+    penalties = {}
+    for subject, own in progress(trials.items(), label="closed-form start"):
+        targets = codes[own.images]
+        penalty, _ = choose_penalty(
+            own.betas, targets, own.images, generator=generator(seed, "folds", subject)
+        )
+        set_ridge(model, subject, own.betas, targets, penalty)
+        penalties[subject] = penalty
+    return penalties
+
+
+@torch.no_grad()
+def set_ridge(
+    model: MindEye,
+    subject: str,
+    betas: Float[Tensor, "trials voxels"],
+    targets: Float[Tensor, "trials codes"],
+    penalty: float,
+) -> None:
+    """Set one subject's ridge to the closed-form solution.
+
+    Parameters
+    ----------
+    model
+        Changed in place.
+    subject
+        Whose ridge.
+    betas
+        Training trials.
+    targets
+        What to predict, at most as wide as the shared space; the rest of it is set to zero.
+    penalty
+        Greater than 0.
+    """
+    weights, bias = fit_ridge(betas, targets).weights(penalty)
+    layer = model.ridge.maps[subject]
+    layer.weight.zero_()
+    layer.bias.zero_()
+    layer.weight[: weights.shape[1]] = weights.T
+    layer.bias[: len(bias)] = bias
+
+
+@torch.no_grad()
+def cross_fitted(
+    model: MindEye,
+    trials: Mapping[str, SubjectTrials],
+    *,
+    tokens: Float[Tensor, "images tokens features"],
+    n_folds: int,
+    seed: int,
+) -> tuple[Float[Tensor, "trials latent"], Int[Tensor, " trials"]]:
+    """Predict latents of trials from ridges that were fitted to other images.
+
+    A prior that is trained on predictions of fitted trials trusts them too much. Half of the
+    predictions are of single trials, half of the mean over an image's presentations.
+
+    Parameters
+    ----------
+    model
+        Gives the space: its output layer turns latents into tokens.
+    trials
+        Training trials by subject.
+    tokens
+        Target tokens of every image.
+    n_folds
+        A ridge is fitted to one fold and predicts all others.
+    seed
+        Draws the folds.
+
+    Returns
+    -------
+    tuple
+        Latents, and the image of each.
+    """
+    output = model.backbone.output
+    inverse = torch.linalg.pinv(output.weight)
+    predicted, shown = [], []
+    for subject, own in trials.items():
+        codes = (tokens[own.images].flatten(1) - output.bias) @ inverse.T
+        draws = generator(seed, "cross-fit", subject)
+        penalty, _ = choose_penalty(own.betas, codes, own.images, generator=draws)
+        for fold in image_folds(own.images, n_folds=n_folds, generator=draws):
+            others = torch.ones(len(own), dtype=torch.bool)
+            others[fold] = False
+            ridge = fit_ridge(own.betas[fold], codes[fold])
+            single = own.rows(others)
+            for part in (single, single.averaged()):
+                predicted.append(ridge.predict(part.betas, penalty))
+                shown.append(part.images)
+    return torch.cat(predicted), torch.cat(shown)
+
+
+def _fit_prior(
+    settings: SharedTraining,
+    model: MindEye,
+    trials: Mapping[str, SubjectTrials],
+    *,
+    tokens: Float[Tensor, "images tokens features"],
+    out: Path,
+    device: torch.device,
+) -> None:
+    chosen = settings.prior
+    predicted, shown = cross_fitted(
+        model, trials, tokens=tokens, n_folds=chosen.n_folds, seed=settings.seed
+    )
+    model.requires_grad_(False)
+    model.prior.requires_grad_(True)
+
+    def batch_of(step: int) -> dict[str, object]:
+        rows = epoch_rows(
+            len(shown), chosen.batch_size, step, seed=settings.seed, stream="prior"
+        )
+        with torch.no_grad():
+            condition = model.heads(predicted[rows].to(device)).backbone_tokens
+        return {
+            "tokens": tokens[shown[rows]].to(device),
+            "condition": condition,
+            "generator": generator(settings.seed, "prior", step),
+        }
+
+    (out / "prior").mkdir(exist_ok=True)
+    fit(
+        PriorStep(model.prior),
+        batch_of,
+        settings=chosen.optimizer,
+        seed=settings.seed,
+        folder=out / "prior",
+        device=device,
+        label="prior",
+    )

@@ -1,0 +1,136 @@
+"""Trials in memory, and the batches of several subjects that training draws from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mindeye2.core.errors import ArtifactError
+from mindeye2.data.prepared import Prepared
+from mindeye2.models.closed_form import mean_by_image
+
+__all__ = ["SubjectTrials", "all_images", "load_targets", "load_trials"]
+
+
+@dataclass(frozen=True)
+class SubjectTrials:
+    """Single trials of one subject."""
+
+    betas: Float[Tensor, "trials voxels"]
+    """Z-scored, float32."""
+
+    images: Int[Tensor, " trials"]
+    """Row of the image in the data set."""
+
+    sessions: Int[Tensor, " trials"]
+    """Session of each trial."""
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return len(self.images)
+
+    def averaged(self) -> "SubjectTrials":
+        """Return one row per image: the mean over its presentations, in the order of images."""
+        betas, images = mean_by_image(self.betas, self.images)
+        return SubjectTrials(betas=betas, images=images, sessions=torch.zeros_like(images))
+
+    def rows(self, chosen: Int[Tensor, " batch"]) -> "SubjectTrials":
+        """Return some of the trials.
+
+        Parameters
+        ----------
+        chosen
+            Row numbers, or a mask.
+
+        Returns
+        -------
+        SubjectTrials
+            Those trials.
+        """
+        return SubjectTrials(
+            betas=self.betas[chosen], images=self.images[chosen], sessions=self.sessions[chosen]
+        )
+
+
+def load_trials(
+    prepared: Prepared,
+    subject: str,
+    splits: Sequence[str],
+    *,
+    sessions: Sequence[int] | None = None,
+) -> SubjectTrials:
+    """Load single trials of one subject.
+
+    Parameters
+    ----------
+    prepared
+        The data set.
+    subject
+        The subject.
+    splits
+        Splits to load.
+    sessions
+        Only these sessions, or None for all.
+
+    Returns
+    -------
+    SubjectTrials
+        In the order of the data set.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no such trial.
+    """
+    table = prepared.trials_of(subject, sessions=sessions)
+    table = table[table["split"].isin(splits)]
+    if not len(table):
+        there = sorted(prepared.trials_of(subject)["session"].unique().tolist())
+        asked = "all sessions" if sessions is None else f"sessions {list(sessions)}"
+        raise ArtifactError(
+            f"{subject} has no trial of the splits {list(splits)} in {asked}; it has sessions "
+            f"{there}. Choose others with --set sessions=[...]."
+        )
+    betas = np.asarray(prepared.betas(subject)[table.index.to_numpy()], dtype=np.float32)
+    return SubjectTrials(
+        betas=torch.from_numpy(betas),
+        images=torch.from_numpy(table["image"].to_numpy().astype(np.int64)),
+        sessions=torch.from_numpy(table["session"].to_numpy().astype(np.int64)),
+    )
+
+
+def load_targets(prepared: Prepared, encoder: str) -> Float[Tensor, "images ..."]:
+    """Load a bank of targets into memory as float32.
+
+    Parameters
+    ----------
+    prepared
+        The data set.
+    encoder
+        Name of the bank.
+
+    Returns
+    -------
+    Tensor
+        One row per image.
+    """
+    return torch.from_numpy(np.asarray(prepared.targets(encoder), dtype=np.float32))
+
+
+def all_images(trials: Mapping[str, SubjectTrials]) -> Int[Tensor, " images"]:
+    """Return the distinct images of several subjects' trials, ascending.
+
+    Parameters
+    ----------
+    trials
+        By subject.
+
+    Returns
+    -------
+    Tensor
+        Rows of the data set's images.
+    """
+    return torch.cat([t.images for t in trials.values()]).unique()
