@@ -30,7 +30,7 @@ _BLOCK = 2**24
 
 
 def ncsnr(
-    betas: Float[np.ndarray, "trials voxels"], images: Int[np.ndarray, " trials"]
+    betas: Float[np.ndarray, "trials voxels"], images: Int[np.ndarray, " _"]
 ) -> Float32[np.ndarray, " voxels"]:
     """Estimate each voxel's noise-ceiling signal-to-noise ratio from repeated images.
 

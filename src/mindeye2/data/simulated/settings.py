@@ -1,7 +1,5 @@
 """Settings of the simulated people."""
 
-from typing import Self
-
 from pydantic import Field, model_validator
 
 from mindeye2.core.settings import Settings
@@ -122,7 +120,7 @@ class SimulationSettings(Settings):
     """Median SD of a voxel's single-trial betas, percent signal change."""
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self) -> "SimulationSettings":
         if self.min_voxels > self.max_voxels:
             raise ValueError(
                 f"min_voxels ({self.min_voxels}) is above max_voxels ({self.max_voxels})."

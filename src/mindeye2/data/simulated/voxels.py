@@ -20,8 +20,8 @@ __all__ = [
 
 
 def standardize(
-    values: Float[np.ndarray, "images voxels"], fit: Bool[np.ndarray, " images"]
-) -> Float32[np.ndarray, "images voxels"]:
+    values: Float[np.ndarray, "images ..."], fit: Bool[np.ndarray, " images"]
+) -> Float32[np.ndarray, "images ..."]:
     """Give every column mean 0 and variance 1 over the images in `fit`.
 
     Parameters
@@ -38,7 +38,7 @@ def standardize(
     """
     mean = values[fit].mean(axis=0, dtype=np.float64)
     sd = values[fit].std(axis=0, dtype=np.float64)
-    scaled: Float32[np.ndarray, "images voxels"]
+    scaled: Float32[np.ndarray, "images ..."]
     scaled = ((values - mean) / np.where(sd > 0, sd, 1)).astype(np.float32)
     return scaled
 
