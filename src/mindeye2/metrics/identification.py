@@ -1,0 +1,52 @@
+"""Two-way identification: is a reconstruction nearer to its own image than to another."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mindeye2.metrics.correlation import standardise_pair
+
+__all__ = ["two_way_identification"]
+
+
+def two_way_identification(
+    pred: Float[Tensor, "images features"], target: Float[Tensor, "images features"]
+) -> Float[Tensor, " images"]:
+    """Share of distractors that each reconstruction rejects.
+
+    Row ``i`` of `pred` is correlated with every row of `target`; the score is the share of
+    ``j != i`` that correlate less than row ``i`` does. Ties count half, so that a constant
+    prediction scores exactly chance, 0.5.
+
+    Differs from the released code in ties only, which it counts as losses.
+
+    Parameters
+    ----------
+    pred
+        Features of the reconstructions.
+    target
+        Features of the true images, in the same order.
+
+    Returns
+    -------
+    Tensor
+        One score in [0, 1] per reconstruction; average them last, with an interval.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two images are given, shapes differ, a value is NaN or infinite, or a row
+        of `target` is constant.
+
+    Examples
+    --------
+    >>> import torch
+    >>> two_way_identification(torch.eye(3), torch.eye(3))
+    tensor([1., 1., 1.])
+    """
+    if len(pred) < 2:
+        raise ValueError(f"two-way identification needs at least 2 images, got {len(pred)}.")
+    left, right = standardise_pair(pred, target)
+    similarity = left @ right.T
+    true = similarity.diagonal()[:, None]
+    wins = (similarity < true).sum(dim=1) + 0.5 * ((similarity == true).sum(dim=1) - 1)
+    return wins.to(left.dtype) / (len(pred) - 1)
