@@ -170,7 +170,7 @@ def fit(
             norm = accelerator.clip_grad_norm_(trainable.values(), settings.max_norm)
             optimizer.step()
             state.average(settings.ema_decay, step)
-            entry: dict[str, float] = {k: float(v) for k, v in scalars.items()}
+            entry: dict[str, float] = {k: v.detach().item() for k, v in scalars.items()}
             entry |= {"step": step, "lr": rate, "grad_norm": float(norm)}
             entry["seconds"] = round(time.monotonic() - began, 4)
             last = step + 1 == settings.steps

@@ -1,0 +1,179 @@
+"""The command line: one verb a stage, the same options for each."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError, check_choice
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="mindeye2",
+    help="Reconstruct, retrieve and describe what a person saw, from fMRI.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Source = Annotated[Path | None, typer.Option("--source", help="Folder or file to read.")]
+Init = Annotated[Path | None, typer.Option("--init", help="Run folder to start from.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to fill.")]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
+Assign = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting; may be repeated.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+def _stage(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn what a user can mend into one line on stderr and exit code 2."""
+
+    @functools.wraps(function)
+    def run(**options: Any) -> None:  # noqa: ANN401 - whatever typer parsed
+        try:
+            function(**options)
+        except InterruptedRun as stop:
+            print(f"mindeye2: {stop}", file=sys.stderr)
+            raise typer.Exit(130) from stop
+        except (ValueError, ArtifactError, MissingExtraError, FloatingPointError, OSError) as error:
+            if options.get("debug"):
+                raise
+            print(f"mindeye2: {error}", file=sys.stderr)
+            raise typer.Exit(2) from error
+
+    return run
+
+
+@app.command()
+@_stage
+def demo(
+    out: Out = Path("runs/demo"),
+    config: Config = None,
+    assign: Assign = None,
+    resume: Resume = False,  # noqa: FBT002
+    device: Device = "auto",
+    debug: Debug = False,  # noqa: ARG001, FBT002
+) -> None:
+    """Run the whole pipeline on eight simulated people, and open the page it made."""
+    from mindeye2.api import demo as run
+
+    page = run(out, config=config, assignments=assign or [], resume=resume, device=device)
+    print(page)
+
+
+@app.command()
+@_stage
+def prepare(
+    kind: Annotated[str, typer.Argument(help="Adapter, e.g. simulated or kriegeskorte92.")],
+    out: Out,
+    source: Source = None,
+    config: Config = None,
+    assign: Assign = None,
+    resume: Resume = False,  # noqa: FBT002
+    debug: Debug = False,  # noqa: ARG001, FBT002
+) -> None:
+    """Turn a source into a prepared data set."""
+    from mindeye2.core.settings import load_settings
+    from mindeye2.recipes import PREPARATION
+    from mindeye2.stages.prepare import prepare as run
+
+    check_choice("KIND", kind, PREPARATION)
+    settings = load_settings(PREPARATION[kind](), file=config, assignments=assign or [])
+    print(run(settings, out=out, source=source, resume=resume))
+
+
+@app.command()
+@_stage
+def train(
+    recipe: Annotated[str, typer.Option("--recipe", help="demo, adapt, scratch, ridge, ...")],
+    source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
+    out: Out,
+    init: Init = None,
+    config: Config = None,
+    assign: Assign = None,
+    resume: Resume = False,  # noqa: FBT002
+    device: Device = "auto",
+    debug: Debug = False,  # noqa: ARG001, FBT002
+) -> None:
+    """Train a brain model, or what draws its pictures."""
+    from mindeye2.core.settings import load_settings
+    from mindeye2.recipes import TRAINING
+    from mindeye2.stages.train import train as run
+
+    check_choice("--recipe", recipe, TRAINING)
+    settings = load_settings(TRAINING[recipe](), file=config, assignments=assign or [])
+    print(
+        run(
+            settings, source=source, out=out, init=init, recipe=recipe, resume=resume,
+            device=device,
+        )
+    )
+
+
+@app.command()
+@_stage
+def reconstruct(
+    source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
+    init: Annotated[Path, typer.Option("--init", help="Run folder of the brain model.")],
+    out: Out,
+    config: Config = None,
+    assign: Assign = None,
+    resume: Resume = False,  # noqa: FBT002
+    device: Device = "auto",
+    debug: Debug = False,  # noqa: ARG001, FBT002
+) -> None:
+    """Decode tokens, pictures and captions from brain responses."""
+    from mindeye2.core.settings import load_settings
+    from mindeye2.stages.reconstruct import ReconstructSettings
+    from mindeye2.stages.reconstruct import reconstruct as run
+
+    settings = load_settings(ReconstructSettings(), file=config, assignments=assign or [])
+    print(run(settings, source=source, init=init, out=out, resume=resume, device=device))
+
+
+@app.command()
+@_stage
+def evaluate(
+    source: Annotated[Path, typer.Option("--source", help="Folder of reconstructions.")],
+    out: Out,
+    config: Config = None,
+    assign: Assign = None,
+    resume: Resume = False,  # noqa: FBT002
+    debug: Debug = False,  # noqa: ARG001, FBT002
+) -> None:
+    """Score reconstructions: one number per image, intervals, chance, floor and ceiling."""
+    from mindeye2.core.settings import load_settings
+    from mindeye2.stages.evaluate import EvaluateSettings
+    from mindeye2.stages.evaluate import evaluate as run
+
+    settings = load_settings(EvaluateSettings(), file=config, assignments=assign or [])
+    print(run(settings, source=source, out=out, resume=resume))
+
+
+@app.command()
+@_stage
+def report(
+    source: Annotated[Path, typer.Option("--source", help="Folder of scores.")],
+    out: Out,
+    config: Config = None,
+    assign: Assign = None,
+    resume: Resume = False,  # noqa: FBT002
+    debug: Debug = False,  # noqa: ARG001, FBT002
+) -> None:
+    """Make one self-contained page of scores and pictures."""
+    from mindeye2.core.settings import load_settings
+    from mindeye2.stages.report import ReportSettings
+    from mindeye2.stages.report import report as run
+
+    settings = load_settings(ReportSettings(), file=config, assignments=assign or [])
+    print(run(settings, source=source, out=out, resume=resume))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

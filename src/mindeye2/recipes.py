@@ -1,0 +1,100 @@
+"""Whole settings as functions: what a run is made of, by name.
+
+A recipe returns complete settings; a variant calls another and changes what differs. Any of it can
+be overridden with ``--config`` and ``--set``, and every run records what it used.
+"""
+
+from collections.abc import Callable
+
+from mindeye2.stages.prepare import PrepareSettings
+from mindeye2.stages.train import (
+    AdaptTraining,
+    AutoencoderTraining,
+    SharedTraining,
+    TrainSettings,
+    UnclipTraining,
+)
+
+__all__ = [
+    "PEOPLE",
+    "TRAINING",
+    "adapt",
+    "autoencoder",
+    "demo",
+    "demo_data",
+    "decoder_scenes",
+    "ridge",
+    "scratch",
+    "unclip",
+]
+
+PEOPLE = tuple(f"subj{i:02d}" for i in range(1, 8))
+"""The seven people that the demo pretrains on; the eighth is new."""
+
+
+def demo_data() -> PrepareSettings:
+    """Return the demo's data set: eight simulated people and the scenes that they saw."""
+    return PrepareSettings()
+
+
+def decoder_scenes() -> PrepareSettings:
+    """Return the scenes that the shipped image decoder was trained on: training photographs only."""
+    return PrepareSettings(kind="scenes", seed=1, n_train=8000, n_validation=0, n_test=0)
+
+
+def demo() -> SharedTraining:
+    """Return shared-subject training of the demo's seven people."""
+    return SharedTraining(subjects=PEOPLE)
+
+
+def adapt() -> AdaptTraining:
+    """Return adaptation of a pretrained run to the eighth person with one session."""
+    return AdaptTraining()
+
+
+def scratch() -> SharedTraining:
+    """Return training on the new person's one session alone, without a pretrained model."""
+    base = demo()
+    return base.model_copy(
+        update={
+            "subjects": ("subj08",),
+            "sessions": (1,),
+            "closed_form_start": False,
+            "per_subject": 48,
+            "optimizer": base.optimizer.model_copy(update={"steps": 300}),
+            "train_prior": False,
+        }
+    )
+
+
+def ridge() -> SharedTraining:
+    """Return the plain ridge baseline: one session, closed form, no body, no training."""
+    base = scratch()
+    return base.model_copy(
+        update={
+            "closed_form_start": True,
+            "train_body": False,
+            "model": base.model.model_copy(update={"n_blocks": 0}),
+        }
+    )
+
+
+def autoencoder() -> AutoencoderTraining:
+    """Return training of the demo's autoencoder."""
+    return AutoencoderTraining()
+
+
+def unclip() -> UnclipTraining:
+    """Return training of the demo's image decoder."""
+    return UnclipTraining()
+
+
+TRAINING: dict[str, Callable[[], TrainSettings]] = {
+    "demo": demo,
+    "adapt": adapt,
+    "scratch": scratch,
+    "ridge": ridge,
+    "autoencoder": autoencoder,
+    "unclip": unclip,
+}
+"""Recipes of the train stage by the name that ``--recipe`` takes."""

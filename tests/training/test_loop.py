@@ -1,0 +1,134 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from mindeye2.core.errors import ArtifactError, InterruptedRun
+from mindeye2.training.loop import OptimizerSettings, fit, one_cycle
+
+CPU = torch.device("cpu")
+
+
+class Regression(nn.Module):
+    """A real model with dropout, so that an inexact resume shows."""
+
+    def __init__(self):
+        super().__init__()
+        rng = torch.Generator().manual_seed(3)
+        self.layers = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.3), nn.Linear(8, 2))
+        with torch.no_grad():
+            for p in self.parameters():
+                p.copy_(torch.randn(p.shape, generator=rng) / 3)
+
+    def forward(self, x, y):
+        return {"loss": (self.layers(x) - y).square().mean()}
+
+
+def batch_of(step):
+    rng = torch.Generator().manual_seed(step)
+    x = torch.randn(16, 6, generator=rng)
+    return {"x": x, "y": x[:, :2]}
+
+
+def settings(**changes):
+    return OptimizerSettings(**{"steps": 12, "max_lr": 1e-2, "save_minutes": 100, **changes})
+
+
+def run(module, folder, batches=batch_of, **changes):
+    folder.mkdir(exist_ok=True)
+    fit(module, batches, settings=settings(**changes), seed=0, folder=folder, device=CPU)
+    return module
+
+
+def interrupt_at(stop):
+    def batches(step):
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch_of(step)
+
+    return batches
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, ema_decay):
+    whole = run(Regression(), tmp_path / "whole", ema_decay=ema_decay)
+    with pytest.raises(InterruptedRun, match=r"after step 6 of 12.*--resume"):
+        run(Regression(), tmp_path / "cut", interrupt_at(5), ema_decay=ema_decay)
+    resumed = run(Regression(), tmp_path / "cut", ema_decay=ema_decay)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "cut/steps.jsonl").read_text().splitlines()]
+    assert steps == list(range(12))
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first = run(Regression(), tmp_path / "run")
+    again = run(Regression(), tmp_path / "run", pytest.fail)
+    for a, b in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_one_cycle_is_the_schedule_of_pytorch():
+    chosen = settings(steps=70, max_lr=3e-4, warmup=0.2)
+    optimizer = AdamW([nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = OneCycleLR(
+        optimizer, 3e-4, total_steps=70, pct_start=0.2, final_div_factor=1000
+    )
+    for step in range(70):
+        assert one_cycle(step, chosen) == pytest.approx(reference.get_last_lr()[0], rel=1e-6)
+        optimizer.step()
+        if step < 69:
+            reference.step()
+
+
+def test_a_loss_that_is_not_finite_updates_nothing(tmp_path):
+    module = Regression()
+    before = [p.clone() for p in module.parameters()]
+    poisoned = lambda step: {k: v * float("nan") for k, v in batch_of(step).items()}  # noqa: E731
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 0.*nothing was updated"):
+        run(module, tmp_path / "run", poisoned)
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
+    with pytest.raises(InterruptedRun):
+        run(Regression(), tmp_path / "run", interrupt_at(3))
+
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mindeye2.training.loop.save_file", full)
+        with pytest.raises(ArtifactError, match=r"No space left.*before it is untouched.*--resume"):
+            run(Regression(), tmp_path / "run")
+    progress = json.loads((tmp_path / "run/state/progress.json").read_text())
+    assert progress == {"step": 4}
+    resumed = run(Regression(), tmp_path / "run")
+    whole = run(Regression(), tmp_path / "whole")
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_state_of_another_model_is_refused(tmp_path):
+    run(Regression(), tmp_path / "run")
+
+    class Other(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(6, 2)
+
+    with pytest.raises(ArtifactError, match=r"is of another model.*another --out"):
+        run(Other(), tmp_path / "run")
+
+
+def test_frozen_parameters_stay(tmp_path):
+    module = Regression()
+    module.layers[0].requires_grad_(False)
+    frozen = module.layers[0].weight.clone()
+    run(module, tmp_path / "run")
+    assert torch.equal(frozen, module.layers[0].weight)
