@@ -22,13 +22,17 @@ def shapes(tree):
 
 
 def words(shape):
-    """Return the names in a shape: "*batch 2*width n=3 ..." has batch, width and n."""
-    return [word for word in re.findall(r"[^\W\d]\w*", shape) if word != "_"]
+    """Return the names in a shape: "*batch 2*width n=3 ..." has batch, width and n.
+
+    A number behind a word makes another axis of the same kind: "width2", "height16".
+    """
+    found = re.findall(r"[^\W\d]\w*", shape)
+    return [word.rstrip("0123456789") for word in found if word != "_"]
 
 
 def test_the_scan_reads_annotations():
     tree = ast.parse(
-        'def f(x: Float[Tensor, "*batch 2*width+1 3 ..."]) -> UInt8[A, " voxels"]: ...'
+        'def f(x: Float[Tensor, "*batch 2*width16+1 3 ... _"]) -> UInt8[A, " voxels"]: ...'
     )
     assert sorted(words(shape) for shape in shapes(tree)) == [["batch", "width"], ["voxels"]]
 

@@ -1,0 +1,43 @@
+"""What users hold on to: a change here is a change for them, and a line in the changelog."""
+
+import typer.main
+
+import mindeye2
+from mindeye2.cli import app
+
+NAMES = {"__version__"}
+
+COMMON = {"--out", "--config", "--set", "--resume", "--debug"}
+
+OPTIONS = {
+    "demo": COMMON | {"--device"},
+    "prepare": COMMON | {"kind", "--source"},
+    "train": COMMON | {"--recipe", "--source", "--init", "--device"},
+    "reconstruct": COMMON | {"--source", "--init", "--device"},
+    "evaluate": COMMON | {"--source"},
+    "report": COMMON | {"--source"},
+}
+"""Every verb with its options; an argument stands under its name."""
+
+
+def commands():
+    return typer.main.get_command(app).commands
+
+
+def test_public_names_are_frozen():
+    assert set(mindeye2.__all__) == NAMES
+    assert all(hasattr(mindeye2, name) for name in NAMES)
+
+
+def test_command_line_has_not_grown():
+    found = {
+        verb: {option for parameter in command.params for option in parameter.opts}
+        for verb, command in commands().items()
+    }
+    assert found == OPTIONS
+
+
+def test_every_verb_and_option_says_what_it_does():
+    for verb, command in commands().items():
+        assert (command.help or "").endswith("."), verb
+        assert [p.name for p in command.params if not p.help] == [], verb
