@@ -27,4 +27,5 @@ AXES: dict[str, str] = {
     "axes": "semantic axes that drive the higher visual voxels of simulated people",
     "maps": "Gabor energy maps of a simulated visual area",
     "samples": "bootstrap resamples",
+    "seeds": "whole runs that differ in their seed only",
 }

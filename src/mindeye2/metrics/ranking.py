@@ -1,0 +1,251 @@
+"""Ranking a gallery by cosine: similarity, hubs, ranks and top-k hits.
+
+Direction matters, and the published names hide it: the paper's "Image" column ranks brain samples
+for each image and its "Brain" column ranks images for each brain sample. Here the query searches
+and the gallery is ranked; image given brain is ``top_k_accuracy(brain, images, k=1)``.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from scipy.stats import hypergeom
+from torch import Tensor
+
+from mindeye2.metrics.checks import check_finite
+
+__all__ = [
+    "cosine_similarity",
+    "csls",
+    "hubness",
+    "match_ranks",
+    "top_k_accuracy",
+    "top_k_hits",
+]
+
+
+def cosine_similarity(
+    query: Float[Tensor, "query features"], gallery: Float[Tensor, "gallery features"]
+) -> Float[Tensor, "query gallery"]:
+    """Cosine of each query with each gallery item.
+
+    Parameters
+    ----------
+    query
+        What searches.
+    gallery
+        What is ranked.
+
+    Returns
+    -------
+    Tensor
+        Values in [-1, 1]; 0 for a row of zeros.
+
+    Raises
+    ------
+    ValueError
+        If widths differ, or a value is NaN or infinite.
+    """
+    if query.shape[1:] != gallery.shape[1:]:
+        raise ValueError(
+            f"query and gallery must have the same width, got {query.shape[1]} and "
+            f"{gallery.shape[1]}. Take both from one encoder."
+        )
+    query, gallery = check_finite(query, "query"), check_finite(gallery, "gallery")
+    dtype = torch.promote_types(query.dtype, gallery.dtype)
+    return F.normalize(query.to(dtype), dim=1) @ F.normalize(gallery.to(dtype), dim=1).T
+
+
+def hubness(
+    items: Float[Tensor, "gallery features"],
+    bank: Float[Tensor, "bank features"],
+    *,
+    neighbours: int = 10,
+) -> Float[Tensor, " gallery"]:
+    """Mean cosine of each item with its nearest neighbours in a bank of the other kind.
+
+    A hub is near to everything, and is retrieved whatever is asked. Conneau et al. 2018,
+    arXiv 1710.04087, where the bank is the pool being searched; here it should be training data.
+
+    Parameters
+    ----------
+    items
+        Gallery items, or queries.
+    bank
+        For gallery items: predictions from training. For queries: their targets.
+    neighbours
+        How many of the nearest to average; all of the bank where it is smaller.
+
+    Returns
+    -------
+    Tensor
+        One score in [-1, 1] per item.
+
+    Raises
+    ------
+    ValueError
+        If `neighbours` is below 1, the bank is empty, widths differ, or a value is NaN or
+        infinite.
+    """
+    if neighbours < 1 or len(bank) == 0:
+        raise ValueError(
+            f"neighbours must be at least 1 and the bank not empty, got {neighbours} neighbours "
+            f"of {len(bank)}."
+        )
+    similarity = cosine_similarity(items, bank)
+    return similarity.topk(min(neighbours, len(bank)), dim=1).values.mean(dim=1)
+
+
+def csls(
+    similarity: Float[Tensor, "query gallery"],
+    query_hubness: Float[Tensor, " query"],
+    gallery_hubness: Float[Tensor, " gallery"],
+) -> Float[Tensor, "query gallery"]:
+    """Cross-domain similarity local scaling: twice the cosine, less both hub scores.
+
+    The gallery's score decides which item a query prefers; the query's score is one constant
+    for its whole row, and matters only when the transposed matrix is ranked.
+
+    Parameters
+    ----------
+    similarity
+        Cosines.
+    query_hubness
+        `hubness` of the queries.
+    gallery_hubness
+        `hubness` of the gallery items.
+
+    Returns
+    -------
+    Tensor
+        Scores in [-4, 4]; comparable with each other, not with cosines.
+    """
+    return 2 * similarity - query_hubness[:, None] - gallery_hubness[None, :]
+
+
+def match_ranks(
+    similarity: Float[Tensor, "query gallery"], *, match: Int[Tensor, " query"] | None = None
+) -> Float[Tensor, " query"]:
+    """Rank of the true item for each query; 1 is best.
+
+    Parameters
+    ----------
+    similarity
+        Any scores, larger is nearer.
+    match
+        Column of each query's true item; by default query ``i`` belongs to item ``i``.
+
+    Returns
+    -------
+    Tensor
+        Ranks; tied items share the middle of their ranks, so that chance is
+        ``(gallery + 1) / 2``.
+
+    Raises
+    ------
+    ValueError
+        If a score is NaN, or a match lies outside the gallery.
+    """
+    better, ties = _count_better(similarity, match)
+    return 1 + better + ties / 2
+
+
+def top_k_hits(
+    similarity: Float[Tensor, "query gallery"],
+    *,
+    k: int,
+    match: Int[Tensor, " query"] | None = None,
+    pool: int | None = None,
+) -> Float[Tensor, " query"]:
+    """Whether each query has its true item among its k best.
+
+    Parameters
+    ----------
+    similarity
+        Any scores, larger is nearer.
+    k
+        How many of the best count.
+    match
+        Column of each query's true item; by default query ``i`` belongs to item ``i``.
+    pool
+        State the score for smaller galleries: the true item and ``pool - 1`` others, drawn at
+        random. The exact expectation over all draws, which the published mean over 30 draws of
+        300 estimates. By default the whole gallery.
+
+    Returns
+    -------
+    Tensor
+        1 for a hit, 0 for a miss. Between them the probability of a hit: where the true item is
+        tied (ties are broken at random) or `pool` is given. Chance is ``k / gallery``, or
+        ``k / pool``, also for predictions that are all alike.
+
+    Raises
+    ------
+    ValueError
+        If `k` or `pool` do not fit the gallery, a score is NaN, or a match lies outside it.
+    """
+    n_gallery = similarity.shape[1]
+    size = n_gallery if pool is None else pool
+    if not 1 <= k <= size <= n_gallery:
+        raise ValueError(
+            f"k must be between 1 and the size of the gallery, got k={k} of {size} with "
+            f"{n_gallery} items at hand."
+        )
+    better, ties = _count_better(similarity, match)
+    if size == n_gallery:
+        # Broken at random, each number of tied items ahead is as likely as the next.
+        return (k - better).clamp(min=0).minimum(ties + 1) / (ties + 1)
+    # Of all `n_gallery - 1` distractors `size - 1` are drawn, and fewer than k may be better.
+    at_rank = torch.from_numpy(
+        hypergeom.cdf(k - 1, n_gallery - 1, np.arange(n_gallery), size - 1)
+    ).to(similarity.device, torch.float32)
+    return torch.stack([at_rank[b : b + t + 1].mean() for b, t in zip(better, ties, strict=True)])
+
+
+def top_k_accuracy(
+    query: Float[Tensor, "query features"], gallery: Float[Tensor, "gallery features"], *, k: int
+) -> Float[Tensor, " query"]:
+    """Whether each query's own item is among its k nearest in the gallery, by cosine.
+
+    Parameters
+    ----------
+    query
+        What searches, e.g. predicted tokens, flattened.
+    gallery
+        What is ranked; row ``i`` is the true item of query ``i``. More rows are distractors.
+    k
+        How many of the nearest count.
+
+    Returns
+    -------
+    Tensor
+        1 for a hit, 0 for a miss, the probability of a hit where the true item is tied.
+
+    Raises
+    ------
+    ValueError
+        If `k` does not fit the gallery, widths differ, or a value is NaN or infinite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> top_k_accuracy(torch.eye(3), torch.eye(3), k=1)
+    tensor([1., 1., 1.])
+    """
+    return top_k_hits(cosine_similarity(query, gallery), k=k)
+
+
+def _count_better(similarity: Tensor, match: Tensor | None) -> tuple[Tensor, Tensor]:
+    n_query, n_gallery = similarity.shape
+    if match is None:
+        match = torch.arange(n_query, device=similarity.device)
+    if len(match) != n_query or (n_query and not 0 <= match.min() <= match.max() < n_gallery):
+        raise ValueError(
+            f"every query needs its true item among the {n_gallery} items of the gallery, got "
+            f"{n_query} queries with matches up to {int(match.max())}."
+        )
+    if similarity.isnan().any():
+        # NaN is neither larger nor smaller, and would pass for a perfect score.
+        raise ValueError("similarity holds NaN: check the predictions of the rows concerned.")
+    true = similarity.gather(1, match[:, None])
+    return (similarity > true).sum(dim=1), (similarity == true).sum(dim=1) - 1
