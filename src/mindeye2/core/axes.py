@@ -23,6 +23,8 @@ AXES: dict[str, str] = {
     "rgb": "red, green, blue",
     "height": "image rows",
     "width": "image columns",
+    "heads": "attention heads",
+    "keys": "places that attention reads",
     "steps": "noise levels of a diffusion schedule, clean to noisy",
     "axes": "semantic axes that drive the higher visual voxels of simulated people",
     "maps": "Gabor energy maps of a simulated visual area",

@@ -132,7 +132,8 @@ def build_mindeye(settings: ModelSettings, n_voxels: Mapping[str, int]) -> MindE
     Returns
     -------
     MindEye
-        Freshly initialised from PyTorch's process-wide generator, in float32, on the default device.
+        Freshly initialised from PyTorch's process-wide generator, in float32, on the default
+        device.
     """
     s = settings
     return MindEye(
@@ -178,6 +179,7 @@ def _build_prior(s: PriorSettings, *, n_tokens: int, n_features: int) -> Diffusi
         n_heads=s.n_heads,
         head_width=s.head_width,
         multiple=s.multiple,
+        fused=s.fused,
     )
     if s.residual:
         nn.init.zeros_(network.output.weight)
@@ -189,4 +191,5 @@ def _build_prior(s: PriorSettings, *, n_tokens: int, n_features: int) -> Diffusi
         condition_dropout=s.condition_dropout,
         target_dropout=s.target_dropout,
         residual=s.residual,
+        released_ddim=s.released_ddim,
     )

@@ -1,9 +1,13 @@
 """Noise schedules and samplers, as functions of a network that predicts the clean sample.
 
-A noise level is an index into ``alphas_cumprod``, the share of signal variance at each level. All
-randomness comes from the caller: the start, and a source of further noise.
+A noise level is an index into ``alphas_cumprod``, the share of signal variance at each level; -1
+is the clean sample. All randomness comes from the caller: the start, and a source of further noise.
+
+The order of the arithmetic is that of the released code, because a sampler may amplify the last
+bit of every step: an untrained network turns differences of 1e-7 into other samples.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -34,8 +38,8 @@ def cosine_alphas_cumprod(
 ) -> Float[Tensor, " steps"]:
     r"""Return the share of signal variance at each noise level, falling along a squared cosine.
 
-    :math:`\bar\alpha_t \propto \cos^2\left(\frac{t / T + s}{1 + s} \frac{\pi}{2}\right)`, with each
-    level's own loss of signal limited to `largest_beta`.
+    :math:`\bar\alpha_t \propto \cos^2\left(\frac{t / T + s}{1 + s} \frac{\pi}{2}\right)`, with
+    each level's own loss of signal limited to `largest_beta`.
 
     Parameters
     ----------
@@ -80,8 +84,8 @@ def noise_source(
     like
         Gives shape, dtype and device of the noise.
     generator
-        One for the batch, as released: what a row gets then depends on its place and on the size of
-        the batch. Or one per row: each row then gets the same noise in whatever batch it is.
+        One for the batch, as released: what a row gets then depends on its place and on the size
+        of the batch. Or one per row: each row then gets the same noise in whatever batch it is.
 
     Returns
     -------
@@ -130,7 +134,7 @@ def released_levels(n_levels: int, n_steps: int) -> list[int]:
     Returns
     -------
     list of int
-        Falling, the last is -1 (clean).
+        Falling, the last is -1.
 
     Raises
     ------
@@ -138,9 +142,10 @@ def released_levels(n_levels: int, n_steps: int) -> list[int]:
         If `n_steps` is not between 2 and `n_levels`.
     """
     _check_steps(n_steps, smallest=2, largest=n_levels)
-    # float32 and truncation towards zero, as released.
+    # Rounded towards zero from float32, as released.
     levels = torch.linspace(-1.0, n_levels, n_steps + 1, device="cpu")[:-1]
-    return levels.int().flip(0).tolist()
+    visited: list[int] = levels.int().flip(0).tolist()
+    return visited
 
 
 def even_levels(n_levels: int, n_steps: int) -> list[int]:
@@ -156,7 +161,7 @@ def even_levels(n_levels: int, n_steps: int) -> list[int]:
     Returns
     -------
     list of int
-        ``n_steps + 1`` levels, falling, the last is -1 (clean).
+        ``n_steps + 1`` levels, falling, the last is -1.
 
     Raises
     ------
@@ -180,6 +185,7 @@ def sample_ddim(
     levels: Sequence[int],
     eta: float = 0.0,
     draw: NoiseSource | None = None,
+    shifted: bool = False,
 ) -> Float[Tensor, "batch ..."]:
     """Sample with DDIM, for a network that predicts the clean sample.
 
@@ -192,11 +198,14 @@ def sample_ddim(
     alphas_cumprod
         Share of signal variance at each noise level.
     levels
-        Noise levels to visit, falling; -1 is the clean one.
+        Noise levels to visit, falling; the last is -1.
     eta
         0 is the deterministic flow, 1 adds the noise of ancestral sampling at each step.
     draw
         Source of that noise; needed where `eta` is not 0.
+    shifted
+        Step as if each level were the next cleaner one, while the network is told the level
+        itself. The released code does so, because it reads the wrong table.
 
     Returns
     -------
@@ -216,16 +225,21 @@ def sample_ddim(
         raise ValueError(
             f"eta={eta} adds noise at each step; give its source as 'draw', or eta=0."
         )
-    shares = [*alphas_cumprod.tolist(), 1.0]  # so that level -1 is the clean one
+    shares = torch.cat([alphas_cumprod, alphas_cumprod.new_ones(1)])  # so that level -1 is clean
+    scale, spread = (1 / shares).sqrt().float(), (1 / shares - 1).sqrt().float()
+    shares = (shares.roll(1) if shifted else shares).float()
     x = start
-    for level, following in zip(levels[:-1], levels[1:], strict=True):
-        now, then = shares[level], shares[following]
+    for level, following in itertools.pairwise(levels):
         clean = denoise(x, level)
-        noise = (x - math.sqrt(now) * clean) / math.sqrt(1 - now)
-        spread = eta * math.sqrt((1 - then) / (1 - now) * (1 - now / then))
-        x = math.sqrt(then) * clean + math.sqrt(max(1 - then - spread**2, 0.0)) * noise
-        if spread > 0 and draw is not None:
-            x = x + spread * draw()
+        if following < 0:
+            return clean
+        noise = (scale[level] * x - clean) / spread[level]
+        now, then = shares[level], shares[following]
+        fresh = eta * ((1 - now / then) * (1 - then) / (1 - now)).sqrt()
+        x = clean * then.sqrt()
+        if draw is not None and fresh > 0:
+            x = x + fresh * draw()
+        x = x + (1 - then - fresh.square()).sqrt() * noise
     return x
 
 
@@ -256,18 +270,17 @@ def sample_ddpm(
 
     References
     ----------
-    Ho et al. 2020, "Denoising Diffusion Probabilistic Models", arXiv:2006.11239, equations 6 and 7.
+    Ho et al. 2020, "Denoising Diffusion Probabilistic Models", arXiv:2006.11239, equations 6, 7.
     """
-    shares = [*alphas_cumprod.tolist(), 1.0]
+    now = alphas_cumprod
+    then = torch.cat([now.new_ones(1), now[:-1]])
+    beta = 1 - now / then
+    from_clean = (beta * then.sqrt() / (1 - now)).float()
+    from_noisy = ((1 - then) * (1 - beta).sqrt() / (1 - now)).float()
+    log_variance = (beta * (1 - then) / (1 - now)).clamp(min=1e-20).log().float()
     x = start
-    for level in reversed(range(len(alphas_cumprod))):
-        now, then = shares[level], shares[level - 1]
-        beta = 1 - now / then
-        clean = denoise(x, level)
-        mean = (
-            beta * math.sqrt(then) / (1 - now) * clean
-            + (1 - then) * math.sqrt(1 - beta) / (1 - now) * x
-        )
-        variance = beta * (1 - then) / (1 - now)
-        x = mean + math.sqrt(variance) * draw() if level > 0 else mean
+    for level in reversed(range(len(now))):
+        x = from_clean[level] * denoise(x, level) + from_noisy[level] * x
+        if level > 0:
+            x = x + (0.5 * log_variance[level]).exp() * draw()
     return x

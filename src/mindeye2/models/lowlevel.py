@@ -205,7 +205,7 @@ class LowLevelHead(nn.Module):
     shape
         Channels, height and width of that map.
     dropout
-        Drop probability of the coarse maps, in [0, 1). Without effect where there is no `upsampler`.
+        Drop probability of the coarse maps, in [0, 1). Without effect if there is no `upsampler`.
     upsampler
         From coarse maps to latents, or None.
     maps

@@ -7,7 +7,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mindeye2.core.errors import check_choice
 from mindeye2.models.diffusion import (
     cosine_alphas_cumprod,
     even_levels,
@@ -17,10 +16,7 @@ from mindeye2.models.diffusion import (
     sample_ddpm,
 )
 
-__all__ = ["SPACINGS", "DiffusionPrior"]
-
-SPACINGS = {"released": released_levels, "even": even_levels}
-"""How the noise levels of a short sampling are chosen, by name."""
+__all__ = ["DiffusionPrior"]
 
 
 class DiffusionPrior(nn.Module):
@@ -45,6 +41,9 @@ class DiffusionPrior(nn.Module):
         Predict the condition plus a correction, which must start at zero: then the untrained prior
         passes brain tokens on. Differs from the released prior, which predicts from nothing and
         needs many thousand steps to catch up.
+    released_ddim
+        Sample with the released choice of noise levels and its shifted table: see
+        `mindeye2.models.diffusion.released_levels` and `mindeye2.models.diffusion.sample_ddim`.
 
     References
     ----------
@@ -61,6 +60,7 @@ class DiffusionPrior(nn.Module):
         condition_dropout: float = 0.2,
         target_dropout: float = 0.2,
         residual: bool = True,
+        released_ddim: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -69,8 +69,9 @@ class DiffusionPrior(nn.Module):
         self.condition_dropout = condition_dropout
         self.target_dropout = target_dropout
         self.residual = residual
+        self.released_ddim = released_ddim
         if residual:
-            # Dropped tokens start as the mean token of z-scored ones, which is also the best guess.
+            # What stands for dropped tokens starts as the mean of z-scored ones.
             nn.init.zeros_(self.null_condition)
             nn.init.zeros_(self.null_target)
         self.alphas_cumprod = cosine_alphas_cumprod(n_levels)
@@ -185,7 +186,6 @@ class DiffusionPrior(nn.Module):
         generator: torch.Generator | Sequence[torch.Generator],
         guidance_scale: float = 1.0,
         eta: float = 1.0,
-        spacing: str = "released",
     ) -> Float[Tensor, "batch tokens features"]:
         """Sample image tokens.
 
@@ -197,14 +197,12 @@ class DiffusionPrior(nn.Module):
             Noise levels to visit. As many as the schedule has is DDPM, fewer is DDIM.
         generator
             One for the batch, as released, or one per row, which makes each row's sample
-            independent of the batch it is in. A generator goes on where it stopped, so that calling
-            again gives further samples.
+            independent of the batch it is in. A generator goes on where it stopped: calling again
+            gives further samples.
         guidance_scale
             See `predict`.
         eta
             Of DDIM: 0 is deterministic given the start, 1 adds noise at each step.
-        spacing
-            Of DDIM's levels: a name of `SPACINGS`.
 
         Returns
         -------
@@ -214,9 +212,8 @@ class DiffusionPrior(nn.Module):
         Raises
         ------
         ValueError
-            If `steps` or `spacing` is not accepted, or the number of generators is not that of rows.
+            If `steps` is not accepted, or there is not one generator per row.
         """
-        check_choice("spacing", spacing, SPACINGS)
         draw = noise_source(condition, generator)
 
         def denoise(x: Tensor, level: int) -> Tensor:
@@ -225,9 +222,15 @@ class DiffusionPrior(nn.Module):
 
         if steps == self.n_levels:
             return sample_ddpm(denoise, draw(), alphas_cumprod=self.alphas_cumprod, draw=draw)
-        levels = SPACINGS[spacing](self.n_levels, steps)
+        released = self.released_ddim
         return sample_ddim(
-            denoise, draw(), alphas_cumprod=self.alphas_cumprod, levels=levels, eta=eta, draw=draw
+            denoise,
+            draw(),
+            alphas_cumprod=self.alphas_cumprod,
+            levels=(released_levels if released else even_levels)(self.n_levels, steps),
+            eta=eta,
+            draw=draw,
+            shifted=released,
         )
 
     def _predict(self, noised: Tensor, times: Tensor, condition: Tensor) -> Tensor:

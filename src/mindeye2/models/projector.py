@@ -23,21 +23,13 @@ class Projector(nn.Module):
     def __init__(self, n_features: int, *, residual: bool = True) -> None:
         super().__init__()
         self.residual = residual
-        self.layers = nn.Sequential(
-            *(
-                layer
-                for _ in range(3)
-                for layer in (
-                    nn.LayerNorm(n_features),
-                    nn.GELU(),
-                    nn.Linear(n_features, n_features),
-                )
-            )
-        )
+        linears = [nn.Linear(n_features, n_features) for _ in range(3)]
         if residual:
-            last = self.layers[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            nn.init.zeros_(linears[-1].weight)
+            nn.init.zeros_(linears[-1].bias)
+        self.layers = nn.Sequential(
+            *(part for linear in linears for part in (nn.LayerNorm(n_features), nn.GELU(), linear))
+        )
 
     def forward(
         self, tokens: Float[Tensor, "batch tokens features"]

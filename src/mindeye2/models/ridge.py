@@ -85,8 +85,8 @@ class SubjectRidge(nn.Module):
             raise ValueError(f"subject {subject!r} is in this model already: {list(self.maps)}.")
         if not subject or "." in subject or hasattr(self.maps, subject):
             raise ValueError(
-                f"{subject!r} cannot be the name of a subject: it must not be empty, hold a dot or "
-                "be a word of Python's dictionaries. Use a name such as 'subj01'."
+                f"{subject!r} cannot be the name of a subject: it must not be empty, hold a dot "
+                "or be a word of Python's dictionaries. Use a name such as 'subj01'."
             )
         if n_voxels < 1:
             raise ValueError(

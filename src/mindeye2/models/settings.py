@@ -12,19 +12,19 @@ __all__ = ["LowLevelSettings", "ModelSettings", "PriorSettings"]
 class LowLevelSettings(Settings):
     """Sizes of the low-level head. Without an upsampler it is one linear layer."""
 
-    channels: int = Field(32, ge=1)
+    channels: int = Field(default=32, ge=1)
     """Channels of the autoencoder's latents."""
 
-    size: int = Field(7, ge=1)
-    """Height and width of what the linear layer writes: the latents, or a quarter of their size."""
+    size: int = Field(default=7, ge=1)
+    """Height and width of what the linear layer writes: latents, or maps of a quarter of that."""
 
-    coarse_channels: int = Field(0, ge=0)
-    """Channels of the coarse maps that are upsampled four times; 0 is no upsampler. Released: 64."""
+    coarse_channels: int = Field(default=0, ge=0)
+    """Channels of the coarse maps to be upsampled four times; 0 is no upsampler. Released: 64."""
 
-    n_maps: int = Field(0, ge=0)
+    n_maps: int = Field(default=0, ge=0)
     """Width of the teacher's feature maps, 0 for no teacher. Released: 512."""
 
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     """Drop probability of the coarse maps."""
 
     @model_validator(mode="after")
@@ -40,54 +40,60 @@ class LowLevelSettings(Settings):
 class PriorSettings(Settings):
     """Sizes of the diffusion prior."""
 
-    depth: int = Field(2, ge=1)
+    depth: int = Field(default=2, ge=1)
     """Layers of attention and feed-forward. Released: 6."""
 
-    n_heads: int = Field(4, ge=1)
+    n_heads: int = Field(default=4, ge=1)
     """Heads of queries. Released: 32."""
 
-    head_width: int = Field(32, ge=2)
+    head_width: int = Field(default=32, ge=2)
     """Width of a head, even. Released: 52."""
 
-    multiple: int = Field(4, ge=1)
+    multiple: int = Field(default=4, ge=1)
     """Width of the feed-forward's hidden layer in widths of a token."""
 
-    n_levels: int = Field(100, ge=2)
+    n_levels: int = Field(default=100, ge=2)
     """Noise levels."""
 
-    condition_dropout: float = Field(0.2, ge=0, lt=1)
+    condition_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of the training items that lose their condition."""
 
-    target_dropout: float = Field(0.2, ge=0, lt=1)
+    target_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of the training items that lose their noised tokens."""
 
     residual: bool = True
     """Predict the brain tokens plus a correction that starts at zero. Released: false."""
 
+    fused: bool = True
+    """Fast kernels instead of the released order of operations. Released: false."""
+
+    released_ddim: bool = False
+    """Noise levels and tables of the released sampler. Released: true."""
+
 
 class ModelSettings(Settings):
     """Sizes of the decoder; the voxel counts are not here but come with the data."""
 
-    n_tokens: int = Field(49, ge=1)
+    n_tokens: int = Field(default=49, ge=1)
     """Tokens of the target embedding."""
 
-    n_features: int = Field(128, ge=4)
+    n_features: int = Field(default=128, ge=4)
     """Width of a token, even."""
 
-    n_latent: int = Field(384, ge=1)
+    n_latent: int = Field(default=384, ge=1)
     """Width of the shared space."""
 
     trunk: Literal["residual", "released"] = "residual"
     """Blocks that work, or the released ones, which only add a constant."""
 
-    n_blocks: int = Field(4, ge=0)
+    n_blocks: int = Field(default=4, ge=0)
     """Blocks of the trunk; 0 makes the backbone linear."""
 
-    dropout: float = Field(0.15, ge=0, lt=1)
+    dropout: float = Field(default=0.15, ge=0, lt=1)
     """Drop probability in each block."""
 
     residual_projector: bool = True
-    """Retrieval tokens are backbone tokens plus a correction that starts at zero. Released: false."""
+    """Retrieval tokens are backbone tokens plus a correction that starts at 0. Released: false."""
 
     lowlevel: LowLevelSettings | None = LowLevelSettings()
     """The low-level head, or none."""

@@ -1,0 +1,248 @@
+"""Attention of the diffusion prior: cosine similarity, relative bias, rotations, shared keys."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "N_BUCKETS",
+    "MultiQueryAttention",
+    "make_norm",
+    "relative_buckets",
+    "rotary_angles",
+    "rotate",
+]
+
+N_BUCKETS = 32
+"""Learned relative biases of each head."""
+
+_MAX_DISTANCE = 128
+_MAX_ROTARY = 32
+_COSINE_SCALE = 16.0
+
+
+def relative_buckets(n: int, *, device: torch.device) -> Int[Tensor, "query keys"]:
+    """Return which learned bias each place of a sequence uses for each key.
+
+    Distances back are exact up to half of the buckets and logarithmic beyond; all keys ahead share
+    bucket 0 (Raffel et al. 2020, "T5", arXiv:1910.10683, in its one-directional form).
+
+    Parameters
+    ----------
+    n
+        Length of the sequence. There are ``n + 1`` keys: key 0 is the learned null key, so that
+        key ``j`` belongs to place ``j - 1`` but is counted at ``j``, as released.
+    device
+        Where to make the table.
+
+    Returns
+    -------
+    Tensor
+        Bucket of each pair, in [0, 31].
+    """
+    back = torch.arange(n, device=device)[:, None] - torch.arange(n + 1, device=device)
+    back = back.clamp(min=0)
+    exact = N_BUCKETS // 2
+    ratio = (back.clamp(min=1).float() / exact).log() / math.log(_MAX_DISTANCE / exact)
+    far = (exact + (ratio * (N_BUCKETS - exact)).long()).clamp(max=N_BUCKETS - 1)
+    return torch.where(back < exact, back, far)
+
+
+def rotary_angles(
+    n: int, head_width: int, *, device: torch.device
+) -> Float[Tensor, "tokens features"]:
+    """Return the angle by which each pair of features is rotated at each place.
+
+    Parameters
+    ----------
+    n
+        Length of the sequence.
+    head_width
+        Width of a head; at most its first 32 features are rotated.
+    device
+        Where to make the table.
+
+    Returns
+    -------
+    Tensor
+        Radians, one column per pair of features.
+    """
+    width = min(_MAX_ROTARY, head_width)
+    rank = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+    return torch.arange(n, device=device)[:, None] * (1 / 10_000 ** (rank / width))
+
+
+def rotate(
+    x: Float[Tensor, "*batch tokens features"], angles: Float[Tensor, "tokens features"]
+) -> Float[Tensor, "*batch tokens features"]:
+    """Rotate neighbouring pairs of features, so that products depend on distances only.
+
+    Parameters
+    ----------
+    x
+        Queries or keys.
+    angles
+        See `rotary_angles`; features beyond twice its width stay as they are.
+
+    Returns
+    -------
+    Tensor
+        Rotated queries or keys.
+
+    References
+    ----------
+    Su et al. 2021, "RoFormer", arXiv:2104.09864.
+    """
+    width = 2 * angles.shape[-1]
+    pairs = x[..., :width].unflatten(-1, (-1, 2))
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    first, second = pairs[..., 0], pairs[..., 1]
+    turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return torch.cat([turned.flatten(-2), x[..., width:]], dim=-1)
+
+
+class ReleasedNorm(nn.Module):
+    """LayerNorm without bias in the released order of operations.
+
+    Parameters
+    ----------
+    n_features
+        Width of a token.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_features))
+
+    def forward(
+        self, x: Float[Tensor, "batch tokens features"]
+    ) -> Float[Tensor, "batch tokens features"]:
+        """Normalise each token.
+
+        Parameters
+        ----------
+        x
+            The sequence.
+
+        Returns
+        -------
+        Tensor
+            Tokens of mean 0 and variance 1, times the weights.
+        """
+        variance = x.var(dim=-1, unbiased=False, keepdim=True)
+        return (x - x.mean(dim=-1, keepdim=True)) * (variance + 1e-5).rsqrt() * self.weight
+
+
+def make_norm(n_features: int, *, fused: bool) -> nn.Module:
+    """Make a LayerNorm without bias.
+
+    Parameters
+    ----------
+    n_features
+        Width of a token.
+    fused
+        Use PyTorch's kernel; else the released order of operations.
+
+    Returns
+    -------
+    nn.Module
+        With one parameter, ``weight``.
+    """
+    return nn.LayerNorm(n_features, bias=False) if fused else ReleasedNorm(n_features)
+
+
+class MultiQueryAttention(nn.Module):
+    """Cosine-similarity attention: many heads of queries, one shared head of keys and values.
+
+    Parameters
+    ----------
+    n_features
+        Width of a token.
+    n_heads
+        Heads of queries.
+    head_width
+        Width of a head.
+    fused
+        See `mindeye2.models.prior_network.PriorNetwork`.
+    """
+
+    def __init__(self, n_features: int, *, n_heads: int, head_width: int, fused: bool) -> None:
+        super().__init__()
+        self.head_width = head_width
+        self.fused = fused
+        self.norm = make_norm(n_features, fused=fused)
+        self.null = nn.Parameter(torch.randn(2, head_width))
+        self.query = nn.Linear(n_features, n_heads * head_width, bias=False)
+        self.key_value = nn.Linear(n_features, 2 * head_width, bias=False)
+        self.output = nn.Sequential(
+            nn.Linear(n_heads * head_width, n_features, bias=False),
+            make_norm(n_features, fused=fused),
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch tokens features"],
+        *,
+        bias: Float[Tensor, "heads query keys"],
+        angles: Float[Tensor, "tokens features"],
+    ) -> Float[Tensor, "batch query features"]:
+        """Let the last places read all places and the null key.
+
+        Parameters
+        ----------
+        x
+            The sequence.
+        bias
+            Added to the similarities; one row for each of the last places, which may be all.
+        angles
+            Rotation of each place.
+
+        Returns
+        -------
+        Tensor
+            What those places read.
+        """
+        x = self.norm(x)
+        n_queries = bias.shape[1]
+        queries = self.query(x[:, -n_queries:]).unflatten(-1, (-1, self.head_width))
+        queries = F.normalize(rotate(queries.transpose(1, 2), angles[-n_queries:]), dim=-1)
+        keys, values = self.key_value(x).chunk(2, dim=-1)
+        null = self.null.to(x.dtype).expand(len(x), 1, -1, -1)
+        keys = F.normalize(torch.cat([null[:, :, 0], rotate(keys, angles)], dim=1), dim=-1)
+        values = torch.cat([null[:, :, 1], values], dim=1)
+        read = (_attend_fused if self.fused else _attend)(queries, keys, values, bias=bias)
+        out: Tensor = self.output(read.transpose(1, 2).flatten(2))
+        return out
+
+
+def _attend(
+    queries: Float[Tensor, "batch heads query features"],
+    keys: Float[Tensor, "batch keys features"],
+    values: Float[Tensor, "batch keys features"],
+    *,
+    bias: Float[Tensor, "heads query keys"],
+) -> Float[Tensor, "batch heads query features"]:
+    similarity = torch.einsum("bhid,bjd->bhij", queries * _COSINE_SCALE, keys) + bias
+    weights = similarity.softmax(dim=-1, dtype=torch.float32).to(values.dtype)
+    return torch.einsum("bhij,bjd->bhid", weights, values)
+
+
+def _attend_fused(
+    queries: Float[Tensor, "batch heads query features"],
+    keys: Float[Tensor, "batch keys features"],
+    values: Float[Tensor, "batch keys features"],
+    *,
+    bias: Float[Tensor, "heads query keys"],
+) -> Float[Tensor, "batch heads query features"]:
+    # All heads share the keys: they are rows of one wide query, so nothing is repeated.
+    read = F.scaled_dot_product_attention(
+        queries.flatten(1, 2)[:, None],
+        keys[:, None],
+        values[:, None],
+        attn_mask=bias.flatten(0, 1).to(queries.dtype),
+        scale=_COSINE_SCALE,
+    )
+    return read.view_as(queries)
