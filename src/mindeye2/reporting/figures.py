@@ -12,11 +12,12 @@ from markupsafe import Markup, escape
 
 from mindeye2.reporting.content import Curve, CurvePanel
 
-__all__ = ["Axis", "curve_svg", "format_number", "nice_axis"]
+__all__ = ["Axis", "curve_svg", "format_interval", "format_number", "nice_axis"]
 
 WIDTH, HEIGHT = 360, 216
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 36
 MOST_POINTS = 240
+PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 def format_number(
@@ -42,17 +43,58 @@ def format_number(
 
     Examples
     --------
-    >>> format_number(-0.0123, digits=2), format_number(0.41, percent=True).split()
-    ('−0.01', ['41.0', '%'])
+    >>> format_number(0.0123, digits=2), format_number(0.41, percent=True).split()
+    ('0.01', ['41.0', '%'])
     """
     if value is None or not math.isfinite(value):
-        return "–"
+        return "\N{EN DASH}"
     text = f"{100 * value:.1f}" if percent else f"{value:.{digits}f}"
     if float(text) == 0:
         text = text.removeprefix("-")
     elif signed and value > 0:
         text = f"+{text}"
-    return text.replace("-", "\N{MINUS SIGN}") + ("\N{NO-BREAK SPACE}%" if percent else "")
+    return text.replace("-", "\N{MINUS SIGN}") + (PERCENT if percent else "")
+
+
+def format_interval(
+    low: float | None,
+    high: float | None,
+    *,
+    percent: bool = False,
+    digits: int = 3,
+    signed: bool = False,
+) -> str:
+    """Write an interval, the unit once.
+
+    Parameters
+    ----------
+    low
+        Lower end.
+    high
+        Upper end.
+    percent
+        Write .41 as ``41.0 %``.
+    digits
+        Decimals, where it is not a percentage.
+    signed
+        Write plus signs too.
+
+    Returns
+    -------
+    str
+        Both ends; a dash where one is unknown.
+
+    Examples
+    --------
+    >>> format_interval(0.33, 0.49, digits=2)
+    '0.33 to 0.49'
+    """
+    if low is None or high is None:
+        return format_number(None)
+    first, last = (
+        format_number(end, percent=percent, digits=digits, signed=signed) for end in (low, high)
+    )
+    return f"{first.removesuffix(PERCENT)} to {last}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +142,7 @@ class Axis:
         step = (self.ticks[1] - self.ticks[0]) * (100 if percent else 1)
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         text = f"{tick * (100 if percent else 1):.{decimals}f}".replace("-", "\N{MINUS SIGN}")
-        return text + ("\N{NO-BREAK SPACE}%" if percent else "")
+        return text + (PERCENT if percent else "")
 
 
 def nice_axis(values: Iterable[float | None], *, n_ticks: int = 5) -> Axis:

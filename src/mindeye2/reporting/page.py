@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mindeye2.reporting.content import Comparison, ImageScore, ReportContent, ScoreRow
-from mindeye2.reporting.figures import Axis, curve_svg, format_number, nice_axis
+from mindeye2.reporting.figures import Axis, curve_svg, format_interval, format_number, nice_axis
 from mindeye2.reporting.pictures import PictureBook
 
 __all__ = ["render_page"]
@@ -47,12 +47,13 @@ def render_page(content: ReportContent, *, picture_budget: int = PICTURE_BUDGET)
         lstrip_blocks=True,
     )
     environment.filters["number"] = format_number
+    environment.filters["interval"] = format_interval
     # The two assets are ours and hold no user's text, so that they need no escaping.
     assets = files("mindeye2.reporting")
     return environment.get_template("page.html.j2").render(
         content=content,
-        style=Markup((assets / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=Markup((assets / "page.js").read_text(encoding="utf-8")),  # noqa: S704
+        style=Markup((assets / "page.css").read_text(encoding="utf-8")),
+        script=Markup((assets / "page.js").read_text(encoding="utf-8")),
         gallery=_gallery(content, picture_budget=picture_budget),
         row_axis=_row_axis,
         shown=_shown_columns(content.scores),
