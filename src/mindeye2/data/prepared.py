@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float16, Float32, Int64, UInt8
+from numpy.typing import NDArray
 
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError, check_choice
@@ -42,7 +43,8 @@ def check_trials(trials: pd.DataFrame, *, n_images: int) -> None:
     missing = [c for c in COLUMNS if c not in trials]
     if missing:
         raise ArtifactError(
-            f"the trial table has no column {missing}; it has {sorted(trials)}. Needed: {COLUMNS}."
+            f"the trial table has no column {missing}; it has {list(trials.columns)}. "
+            f"Needed: {COLUMNS}."
         )
     outside = trials.loc[(trials["image"] < 0) | (trials["image"] >= n_images)]
     if len(outside):
@@ -316,9 +318,9 @@ def write_prepared(
     return write_manifest(folder, stage="prepare", config=config, subjects=subjects, **facts)
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401 - an array whose dtype the caller states
+def _load(path: Path) -> NDArray[Any]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{path} is missing. Run 'mindeye2 prepare' again with --resume."
@@ -328,3 +330,4 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - an array whose dtype the caller 
             f"{path} is truncated or not a NumPy array ({error}). "
             "Remove it and run 'mindeye2 prepare' again with --resume."
         ) from error
+    return array

@@ -1,1 +1,1 @@
-"""mindeye2.generation"""
+"""From image tokens to pictures, captions and ranked galleries."""

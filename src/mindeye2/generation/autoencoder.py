@@ -38,11 +38,10 @@ class _Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.inner = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
-        nn.init.zeros_(self.inner[2].weight)
-        nn.init.zeros_(self.inner[2].bias)
+        last = nn.Conv2d(width, width, 3, padding=1)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.inner = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = F.silu(x + self.inner(x))
@@ -111,7 +110,8 @@ class Autoencoder(nn.Module):
         """
         # What a decoder draws may leave the range that the encoder can reach.
         bounded = (latents * self.latent_scale + self.latent_shift).clamp(-3, 3)
-        return (self.decoder(bounded) / 2 + 0.5).clamp(0, 1)
+        pictures: Tensor = self.decoder(bounded) / 2 + 0.5
+        return pictures.clamp(0, 1)
 
     def forward(
         self, images: Float[Tensor, "batch rgb height width"], *, generator: torch.Generator
@@ -167,7 +167,10 @@ def build_autoencoder(settings: AutoencoderSettings) -> Autoencoder:
         Freshly initialised.
     """
     fine, middle, coarse = settings.widths
-    blocks = lambda width, count: [_Block(width) for _ in range(count)]  # noqa: E731
+
+    def blocks(width: int, count: int) -> list[_Block]:
+        return [_Block(width) for _ in range(count)]
+
     n = settings.n_blocks
     encoder = nn.Sequential(
         nn.PixelUnshuffle(4),

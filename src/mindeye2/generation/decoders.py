@@ -48,7 +48,9 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     settings = build_settings(AutoencoderSettings, _settings(folder, "autoencoder"))
     autoencoder = build_autoencoder(settings)
     autoencoder.load_state_dict(_weights(folder, "autoencoder"))
-    return autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    # torch's annotations of Module.to lack memory_format.
+    autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return autoencoder.eval().requires_grad_(requires_grad=False)
 
 
 def load_unclip_decoder(folder: Path | None = None) -> Unclip:
@@ -73,15 +75,15 @@ def load_unclip_decoder(folder: Path | None = None) -> Unclip:
     settings = build_settings(UnclipSettings, _settings(folder, "unclip"))
     unclip = build_unclip(settings, load_autoencoder(folder))
     unclip.unet.load_state_dict(_weights(folder, "unclip"))
-    return unclip.eval().requires_grad_(False)
+    return unclip.eval().requires_grad_(requires_grad=False)
 
 
 def _settings(folder: Path, name: str) -> dict[str, object]:
     path = folder / f"{name}.yaml"
     if not path.exists():
         raise ArtifactError(
-            f"{folder} holds no {name} ({path.name} is missing). Give the run folder of a finished "
-            f"'mindeye2 train --recipe {name}'."
+            f"{folder} holds no {name} ({path.name} is missing). Give the run folder of a "
+            f"finished 'mindeye2 train --recipe {name}'."
         )
     values: dict[str, object] = yaml.safe_load(path.read_text())
     return values

@@ -60,7 +60,7 @@ class UnclipSettings(Settings):
 
 def image_noise(
     seeds: Sequence[int], shape: tuple[int, ...], *, stream: str
-) -> Float[Tensor, "batch *shape"]:
+) -> Float[Tensor, "batch ..."]:
     """Draw the start noise of each image from its own seed, whatever the batch.
 
     Parameters
@@ -105,7 +105,7 @@ class Unclip(nn.Module):
     ) -> None:
         super().__init__()
         self.unet = unet
-        self.autoencoder = autoencoder.requires_grad_(False)
+        self.autoencoder = autoencoder.requires_grad_(requires_grad=False)
         self.scheduler = scheduler
         self.settings = settings
 
@@ -163,7 +163,10 @@ class Unclip(nn.Module):
         dict
             ``loss``: mean squared error of the prediction.
         """
-        draw = lambda shape: torch.randn(shape, generator=generator).to(latents)  # noqa: E731
+
+        def draw(shape: tuple[int, ...]) -> Tensor:
+            return torch.randn(shape, generator=generator).to(latents)
+
         n = len(latents)
         # Stratified levels: every batch covers the schedule, which calms the loss.
         spread = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
@@ -241,7 +244,7 @@ def build_unclip(settings: UnclipSettings, autoencoder: Autoencoder) -> Unclip:
     Unclip
         Freshly initialised.
     """
-    load_torchvision(purpose="The unCLIP decoder")  # diffusers imports transformers, which imports torchvision
+    load_torchvision(purpose="The unCLIP decoder")  # which diffusers' models import
     diffusers = require("diffusers", extra="demo", purpose="The unCLIP decoder")
     given = settings.n_features if settings.aligned else 0
     unet = diffusers.UNet2DConditionModel(
