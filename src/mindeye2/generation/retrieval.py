@@ -271,10 +271,10 @@ def check_gallery(gallery_images: Iterable[int], training_images: Iterable[int])
         )
 
 
-def _check_width(left: Tensor, right: Tensor, name: str, other: str) -> None:
+def _check_width(left: Tensor, right: Tensor, *names: str) -> None:
     if left.shape[1] != right.shape[1]:
         raise ValueError(
-            f"{name} and {other} must have the same width, got {left.shape[1]} and "
+            f"{names[0]} and {names[1]} must have the same width, got {left.shape[1]} and "
             f"{right.shape[1]} numbers a row. Take both from one encoder."
         )
 

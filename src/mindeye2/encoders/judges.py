@@ -1,0 +1,194 @@
+"""Networks that judge pictures: the published ones, and small ones that pip installs.
+
+The published scores compare features of a reconstruction with features of the true image, after
+resizing both, bilinear **without antialiasing** (its torchvision's default for tensors) and
+without cropping, and normalising with ImageNet's mean and standard deviation. Give 256 x 256
+images for exactly those scores.
+
+The small judges exist for machines without the published weights. Choose one that neither trained
+the decoder nor simulated the brains, or its scores will flatter.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mindeye2.core.errors import check_choice, require
+from mindeye2.encoders.efficientnet import LiteFeatures
+from mindeye2.encoders.torchvision import load_torchvision
+
+__all__ = ["JUDGES", "Judge", "load_judge", "metric_features"]
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+_TWO_WAY: Literal["two_way_identification"] = "two_way_identification"
+_DISTANCE: Literal["correlation_distance"] = "correlation_distance"
+_SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How one network looks at pictures."""
+
+    build: Callable[[], nn.Module]
+    """Makes the network with its trained weights; may download them."""
+    read: str
+    """Name of the submodule whose output is compared; empty for the network's own output."""
+    size: int | None
+    """Shorter side in pixels at which it looks; None if the network resizes by itself."""
+    compared_by: Literal["two_way_identification", "correlation_distance"]
+    """The metric that its published score uses."""
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = _IMAGENET
+    """Mean and standard deviation of RGB in [0, 1]; None if the network does it itself."""
+
+
+def metric_features(
+    name: str,
+    images: Float[Tensor, "images rgb height width"],
+    *,
+    network: nn.Module | None = None,
+    batch: int = 32,
+) -> Float[Tensor, "images features"]:
+    """Return the features by which one judge compares pictures.
+
+    Parameters
+    ----------
+    name
+        A key of `JUDGES`.
+    images
+        RGB in [0, 1]; 256 x 256 for the published scores.
+    network
+        The judge's network in evaluation mode, on the device of the images. By default it is
+        loaded with its trained weights by `load_judge`; pass it to load once and call often.
+    batch
+        Images at a time.
+
+    Returns
+    -------
+    Tensor
+        One flattened row per image.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, there are no images, or the network is in training mode.
+    """
+    check_choice("the judge", name, JUDGES)
+    judge = JUDGES[name]
+    network = load_judge(name).to(images.device) if network is None else network
+    if network.training:
+        raise ValueError(f"the network of {name!r} is in training mode: call .eval() on it first.")
+    if len(images) == 0:
+        raise ValueError(f"{name!r} was given no images.")
+    with torch.inference_mode():
+        parts = [_read(network, judge.read, _look(part, judge)) for part in images.split(batch)]
+    # A copy outside inference mode is an ordinary tensor again.
+    return torch.cat(parts).clone()
+
+
+def load_judge(name: str) -> nn.Module:
+    """Load a judge with its trained weights.
+
+    The Lite judges come with their packages. The others are downloaded once by torchvision or
+    open_clip, 20 MB (EfficientNet-B1) to 1.7 GB (CLIP ViT-L/14), and need a network then.
+
+    Parameters
+    ----------
+    name
+        A key of `JUDGES`.
+
+    Returns
+    -------
+    nn.Module
+        In evaluation mode, frozen, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    check_choice("the judge", name, JUDGES)
+    return JUDGES[name].build().eval().requires_grad_(requires_grad=False)
+
+
+def _look(images: Tensor, judge: Judge) -> Tensor:
+    rows, columns = images.shape[-2:]
+    shorter = min(rows, columns)
+    if judge.size is not None and shorter != judge.size:
+        shape = [int(judge.size * rows / shorter), int(judge.size * columns / shorter)]
+        images = F.interpolate(images, shape, mode="bilinear", antialias=False)
+    if judge.normalisation is None:
+        return images
+    mean, std = (images.new_tensor(x)[:, None, None] for x in judge.normalisation)
+    return (images - mean) / std
+
+
+def _read(network: nn.Module, place: str, x: Tensor) -> Tensor:
+    if isinstance(network, LiteFeatures):
+        return network.pooled(x)
+    if not place:
+        output: Tensor = network(x)
+        return output.flatten(1)
+    seen: list[Tensor] = []
+    handle = network.get_submodule(place).register_forward_hook(
+        # Cloned, because the layer behind may work in place.
+        lambda _module, _inputs, output: seen.append(output.clone())
+    )
+    try:
+        network(x)
+    finally:
+        handle.remove()
+    return seen[0].flatten(1)
+
+
+def _torchvision(model: str, *, weights: str | None = "DEFAULT") -> nn.Module:
+    load_torchvision(purpose=f"The judge {model}")
+    models: Any = require("torchvision.models", extra="demo", purpose=f"The judge {model}")
+    network: nn.Module = models.get_model(model, weights=weights)
+    return network
+
+
+def _swav() -> nn.Module:
+    network = _torchvision("resnet50", weights=None)
+    state = torch.hub.load_state_dict_from_url(_SWAV_URL, map_location="cpu", weights_only=True)
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    # The checkpoint has a projection and prototypes in the place of the classifier.
+    missing, _ = network.load_state_dict(state, strict=False)
+    if set(missing) != {"fc.weight", "fc.bias"}:
+        raise RuntimeError(f"the SwAV checkpoint lacks {sorted(missing)}: it is another file.")
+    return network
+
+
+class _ClipImages(nn.Module):
+    """CLIP's image tower as a network from images to embeddings."""
+
+    def __init__(self, model: str, pretrained: str | None) -> None:
+        super().__init__()
+        load_torchvision(purpose="The judge CLIP")  # open_clip imports it
+        open_clip: Any = require("open_clip", extra="sdxl", purpose="The judge CLIP")
+        self.clip = open_clip.create_model(model, pretrained=pretrained)
+
+    def forward(self, x: Tensor) -> Tensor:
+        embedding: Tensor = self.clip.encode_image(x)
+        return embedding
+
+
+JUDGES: dict[str, Judge] = {
+    "alexnet2": Judge(partial(_torchvision, "alexnet"), "features.4", 256, _TWO_WAY),
+    "alexnet5": Judge(partial(_torchvision, "alexnet"), "features.11", 256, _TWO_WAY),
+    "inception": Judge(partial(_torchvision, "inception_v3"), "avgpool", 342, _TWO_WAY),
+    "clip": Judge(partial(_ClipImages, "ViT-L-14-quickgelu", "openai"), "", 224, _TWO_WAY, _CLIP),
+    "effnet": Judge(partial(_torchvision, "efficientnet_b1"), "avgpool", 255, _DISTANCE),
+    "swav": Judge(_swav, "avgpool", 224, _DISTANCE),
+    "lite0": Judge(partial(LiteFeatures, 0), "", None, _TWO_WAY, None),
+    "lite1": Judge(partial(LiteFeatures, 1), "", None, _TWO_WAY, None),
+    "lite2": Judge(partial(LiteFeatures, 2), "", None, _TWO_WAY, None),
+}
+"""Name -> how that judge looks. The first six are the published ones; a `LiteFeatures` of any
+size may be passed as the network of the last three."""
