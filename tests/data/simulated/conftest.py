@@ -44,6 +44,7 @@ def small():
         shared_axes=20,
         other_axes=24,
         own_axes=6,
+        early_gain=1.5,
     )
 
 
