@@ -44,7 +44,7 @@ class Calibration:
     """Mean true tokens, subtracted from the gallery."""
     predictions: Float[Tensor, "bank features"]
     """Centred training predictions of length 1: the queries that hubs are found with."""
-    targets: Float[Tensor, "bank features"]
+    targets: Float[Tensor, "images features"]
     """Centred training targets of length 1; rows need not correspond to `predictions`."""
     neighbours: int
     """How many nearest of the bank make a hub score; 0 for centring without CSLS."""
@@ -240,7 +240,10 @@ def retrieve(
     return Retrieval(indices=indices, scores=scores)
 
 
-def check_gallery(gallery_images: Iterable[int], training_images: Iterable[int]) -> None:
+def check_gallery(
+    gallery_images: Iterable[int] | Int[Tensor, " gallery"],
+    training_images: Iterable[int] | Int[Tensor, " images"],
+) -> None:
     """Refuse a test gallery that contains pictures of the training set.
 
     Training pictures are no fair distractors. The tokens' basis was fitted on them, the model

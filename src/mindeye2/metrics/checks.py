@@ -1,10 +1,10 @@
 """What every metric asks of its input."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["check_finite", "check_pair", "check_varying"]
+__all__ = ["check_finite", "check_pair", "check_varying", "is_constant"]
 
 
 def check_finite(x: Float[Tensor, "images ..."], name: str) -> Float[Tensor, "images ..."]:
@@ -65,6 +65,25 @@ def check_pair(
     return pred.to(dtype), target.to(dtype)
 
 
+def is_constant(x: Float[Tensor, "images features"]) -> Bool[Tensor, " images"]:
+    """Say which rows hold one value only, up to rounding.
+
+    Parameters
+    ----------
+    x
+        One row per image.
+
+    Returns
+    -------
+    Tensor
+        True where a row's spread is within the rounding of its values.
+    """
+    # Not "centred == 0": the mean of equal floats is not always that float, and a grey image
+    # that was resized has pixels that differ in the last digit.
+    low, high = x.amin(dim=1), x.amax(dim=1)
+    return high - low <= 8 * torch.finfo(x.dtype).eps * torch.maximum(low.abs(), high.abs())
+
+
 def check_varying(x: Float[Tensor, "images features"], name: str) -> None:
     """Refuse rows that are constant.
 
@@ -80,8 +99,7 @@ def check_varying(x: Float[Tensor, "images features"], name: str) -> None:
     ValueError
         If a row is constant and so correlates with nothing. The message names the rows.
     """
-    # Not "centred == 0": the mean of equal floats is not always that float.
-    constant = x.amax(dim=1) == x.amin(dim=1)
+    constant = is_constant(x)
     if constant.any():
         raise ValueError(
             f"rows {_rows(constant)} of {name} are constant, so nothing correlates with them. "

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from mindeye2.metrics.checks import check_pair, check_varying
+from mindeye2.metrics.checks import check_pair, check_varying, is_constant
 
 __all__ = ["correlation_distance", "row_correlation", "standardise_pair"]
 
@@ -38,10 +38,9 @@ def standardise_pair(
     """
     pred, target = check_pair(pred, target)
     check_varying(target, "target")
-    # Subtracting the mean of a constant row may leave rounding errors, which must not be
-    # blown up to length 1.
-    varying = (pred.amax(dim=1, keepdim=True) != pred.amin(dim=1, keepdim=True)).to(pred.dtype)
-    return _unit(pred) * varying, _unit(target)
+    # Without this, rounding errors of a constant row would be blown up to length 1.
+    constant = is_constant(pred)[:, None]
+    return _unit(pred).masked_fill(constant, 0.0), _unit(target)
 
 
 def row_correlation(
