@@ -6,7 +6,10 @@ be overridden with ``--config`` and ``--set``, and every run records what it use
 
 from collections.abc import Callable
 
+from mindeye2.core.settings import Settings
+from mindeye2.stages.evaluate import EvaluateSettings
 from mindeye2.stages.prepare import PrepareSettings
+from mindeye2.stages.reconstruct import ReconstructSettings
 from mindeye2.stages.train import (
     AdaptTraining,
     AutoencoderTraining,
@@ -17,7 +20,9 @@ from mindeye2.stages.train import (
 
 __all__ = [
     "PEOPLE",
+    "PREPARATION",
     "TRAINING",
+    "DemoSettings",
     "adapt",
     "autoencoder",
     "demo",
@@ -88,6 +93,38 @@ def unclip() -> UnclipTraining:
     """Return training of the demo's image decoder."""
     return UnclipTraining()
 
+
+class DemoSettings(Settings):
+    """Everything that ``mindeye2 demo`` does, one field per step."""
+
+    data: PrepareSettings = demo_data()
+    """The simulated people and what they see."""
+
+    pretrain: SharedTraining = demo()
+    """Seven people."""
+
+    adapt: AdaptTraining = adapt()
+    """The eighth, with one session."""
+
+    scratch: SharedTraining = scratch()
+    """The eighth's session alone."""
+
+    ridge: SharedTraining = ridge()
+    """The plain ridge on that session."""
+
+    reconstruct: ReconstructSettings = ReconstructSettings()
+    """Test images of the eighth."""
+
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """Scores."""
+
+
+PREPARATION: dict[str, Callable[[], PrepareSettings]] = {
+    "simulated": demo_data,
+    "scenes": decoder_scenes,
+    "kriegeskorte92": lambda: PrepareSettings(kind="kriegeskorte92"),
+}
+"""Settings of the prepare stage by the name of the adapter."""
 
 TRAINING: dict[str, Callable[[], TrainSettings]] = {
     "demo": demo,

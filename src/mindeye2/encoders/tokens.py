@@ -27,7 +27,9 @@ GRID = 7
 """Tokens along each side of a picture."""
 
 
-def cells(maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens features"]:
+def cells(
+    maps: Float[Tensor, "batch channels height width"],
+) -> Float[Tensor, "batch tokens features"]:
     """Bring feature maps to the token grid, one vector per cell.
 
     Maps finer than the grid are averaged down to at most 2 x 2 places a cell, which are laid side by side: a token
@@ -104,16 +106,16 @@ class TokenProjection:
 
 
 def fit_projection(
-    maps: Mapping[int, Float[Tensor, "images channels height width"]],
+    seen: Mapping[int, Float[Tensor, "images tokens features"]],
     *,
     n_components: Mapping[int, int],
 ) -> TokenProjection:
-    """Fit a projection to the maps of training images.
+    """Fit a projection to training images.
 
     Parameters
     ----------
-    maps
-        Maps of each block, of the same images.
+    seen
+        What `cells` gives of each block's maps, of the same images.
     n_components
         Principal components to keep of each block.
 
@@ -124,12 +126,11 @@ def fit_projection(
     """
     shift, axes, parts = {}, {}, []
     for block, kept in n_components.items():
-        seen = cells(maps[block])
-        flat = seen.flatten(0, 1).double()
+        flat = seen[block].flatten(0, 1).double()
         shift[block] = flat.mean(dim=0).float()
         _, vectors = torch.linalg.eigh(torch.cov(flat.T))
         axes[block] = vectors.flip(1)[:, :kept].float()
-        parts.append((seen - shift[block]) @ axes[block])
+        parts.append((seen[block] - shift[block]) @ axes[block])
     tokens = torch.cat(parts, dim=2)
     return TokenProjection(
         blocks=tuple(n_components),

@@ -22,7 +22,7 @@ class AutoencoderSettings(Settings):
     latent_channels: int = 32
     """Channels of the latents."""
 
-    widths: tuple[int, int, int] = (48, 96, 160)
+    widths: tuple[int, int, int] = (32, 64, 128)
     """Channels at 1/4, 1/8 and 1/16 of the picture's size."""
 
     n_blocks: int = 2

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from mindeye2.core.artifacts import read_manifest, write_text
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import build_settings, plain
-from mindeye2.models.decoder import MindEye, ModelSettings, build_mindeye
+from mindeye2.models.decoder import MindEye, build_mindeye
+from mindeye2.models.settings import ModelSettings
 
 __all__ = ["LoadedRun", "load_run", "save_run"]
 

@@ -23,7 +23,7 @@ from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.generation.retrieval import check_gallery, fit_calibration, similarity
 from mindeye2.metrics import (
     bootstrap_interval,
-    content_overlap,
+    content_word_overlap,
     pixcorr,
     ssim,
     two_way_identification,
@@ -135,8 +135,12 @@ def evaluate(
     scores = {**_token_scores(tokens), **_picture_scores(settings, source, prepared, items, manifest)}
     if "caption" in items and prepared.captions is not None:
         true = [prepared.captions[i] for i in images]
-        scores["caption"] = content_overlap(items["caption"].tolist(), true)
+        scores["caption"] = content_word_overlap(items["caption"].tolist(), true)
+    calibrated = _calibrated(tokens)
+    np.save(out / "retrieved.npy", calibrated.topk(min(5, len(images)), dim=1).indices.numpy())
+    ranks = (calibrated > calibrated.diagonal()[:, None]).sum(dim=1) + 1
     table = pd.DataFrame({"image": images, **{k: v.numpy() for k, v in scores.items()}})
+    table["rank"] = ranks.numpy()
     table.to_parquet(out / "scores.parquet", index=False)
     write_json(out / "summary.json", _summary(scores, settings))
     return write_manifest(
@@ -151,8 +155,7 @@ def evaluate(
 
 def _token_scores(tokens: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " images"]]:
     true, predicted = tokens["true"], tokens["backbone"]
-    calibration = fit_calibration(tokens["training_backbone"], tokens["training_true"])
-    calibrated = similarity(predicted, true, calibration)
+    calibrated = _calibrated(tokens)
     raw = similarity(predicted, true)
     mean = tokens["training_backbone"].mean(dim=0)
     projected = tokens["retrieval"] - tokens["retrieval"].mean(dim=0)
@@ -168,6 +171,11 @@ def _token_scores(tokens: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " ima
             (tokens["prior"] - mean).flatten(1), true.flatten(1)
         ),
     }
+
+
+def _calibrated(tokens: Mapping[str, Tensor]) -> Float[Tensor, "query gallery"]:
+    calibration = fit_calibration(tokens["training_backbone"], tokens["training_true"])
+    return similarity(tokens["backbone"], tokens["true"], calibration)
 
 
 def _hits(similarities: Float[Tensor, "query gallery"], k: int) -> Float[Tensor, " query"]:
@@ -238,8 +246,8 @@ def _summary(
                 "name": name,
                 **{k: v for k, v in asdict(metric).items() if k != "chance"},
                 "value": float(values.mean()),
-                "low": float(interval[0]),
-                "high": float(interval[1]),
+                "low": interval.low,
+                "high": interval.high,
                 "chance": metric.chance(len(values)) if metric.chance else None,
                 "floor": None if floor is None else float(floor.mean()),
                 "ceiling": None if ceiling is None else float(ceiling.mean()),

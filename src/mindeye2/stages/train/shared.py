@@ -20,7 +20,8 @@ from mindeye2.models.closed_form import (
     mean_by_image,
     principal_axes,
 )
-from mindeye2.models.decoder import MindEye, ModelSettings, build_mindeye
+from mindeye2.models.decoder import MindEye, build_mindeye
+from mindeye2.models.settings import ModelSettings
 from mindeye2.stages.train.scores import identification
 from mindeye2.training.batches import epoch_rows
 from mindeye2.training.loop import OptimizerSettings, fit
