@@ -1,0 +1,131 @@
+"""Scenes: determinism, the prefix property, distinctness, captions, even use, pixels."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mindeye2.core.runtime import numpy_rng
+from mindeye2.data.scenes import caption, make_scenes, render, sample_scene
+from mindeye2.data.stimuli import load_library
+
+LIBRARY = load_library(split="test")
+
+
+def descriptions(n, **options):
+    return make_scenes(n, library=LIBRARY, size=8, **options)[2]
+
+
+def test_the_same_seed_gives_the_same_pictures():
+    first, again = (make_scenes(4, library=LIBRARY, seed=3, size=64) for _ in range(2))
+    assert np.array_equal(first[0], again[0])
+    assert first[1:] == again[1:]
+
+
+def test_another_seed_gives_other_scenes():
+    assert not set(descriptions(20, seed=0)) & set(descriptions(20, seed=1))
+
+
+def test_a_longer_list_begins_with_the_shorter_one():
+    assert descriptions(60, seed=0)[:25] == descriptions(25, seed=0)
+
+
+def test_a_list_can_be_made_in_parts():
+    images, captions, scenes = make_scenes(6, library=LIBRARY, seed=0, size=32)
+    part = make_scenes(3, library=LIBRARY, seed=0, size=32, start=3)
+    assert np.array_equal(part[0], images[3:])
+    assert part[1:] == (captions[3:], scenes[3:])
+
+
+def test_scenes_and_pairs_of_object_and_background_are_distinct():
+    n = 300
+    scenes = descriptions(n, seed=0)
+    assert len(set(scenes)) == n
+    single = [(s.objects[0].index, s.background) for s in scenes if len(s.objects) == 1]
+    assert len(set(single)) == len(single)
+
+
+def test_every_background_is_used_equally_often_and_every_object_about_equally_often():
+    n = 10 * len(LIBRARY.cutouts)
+    scenes = descriptions(n, seed=0)
+    backgrounds = collections.Counter(s.background for s in scenes)
+    objects = collections.Counter(placed.index for s in scenes for placed in s.objects)
+    assert len(backgrounds) == len(LIBRARY.backgrounds)
+    assert max(backgrounds.values()) - min(backgrounds.values()) <= 10
+    assert len(objects) == len(LIBRARY.cutouts)
+    assert max(objects.values()) < 3 * min(objects.values())
+
+
+def test_about_a_third_of_the_scenes_have_two_different_objects():
+    scenes = descriptions(200, seed=0)
+    pairs = [s.objects for s in scenes if len(s.objects) == 2]
+    assert 40 < len(pairs) < 80
+    for a, b in pairs:
+        one, two = (LIBRARY.cutouts[placed.index].credit for placed in (a, b))
+        assert one.source != two.source
+        assert one.caption != two.caption
+
+
+def test_the_caption_names_each_object_from_left_to_right_and_the_background():
+    for scene in descriptions(40, seed=0):
+        text = caption(scene, LIBRARY)
+        background = LIBRARY.backgrounds[scene.background].credit
+        assert text.endswith(f" {background.preposition} {background.caption}")
+        ordered = sorted(scene.objects, key=lambda placed: placed.x)
+        places = [text.index(LIBRARY.cutouts[p.index].credit.caption) for p in ordered]
+        assert places[0] == 0
+        assert places == sorted(places)
+
+
+def test_pictures_have_the_asked_size_and_type():
+    images, captions, scenes = make_scenes(2, library=LIBRARY, seed=0)
+    assert images.shape == (2, 224, 224, 3)
+    assert images.dtype == np.uint8
+    assert len(captions) == len(scenes) == 2
+
+
+def test_a_scene_is_the_same_picture_at_every_size():
+    scene = descriptions(1, seed=2)[0]
+    small = render(scene, LIBRARY, size=56).astype(float)
+    large = render(scene, LIBRARY, size=224).astype(float)
+    averaged = large.reshape(56, 4, 56, 4, 3).mean((1, 3))
+    assert np.corrcoef(small.ravel(), averaged.ravel())[0, 1] > 0.98
+
+
+def test_flipping_everything_mirrors_the_picture():
+    scene = descriptions(1, seed=5)[0]
+    objects = tuple(
+        dataclasses.replace(placed, flip=not placed.flip, x=1 - placed.x)
+        for placed in scene.objects
+    )
+    left, top, side = scene.crop
+    mirrored = dataclasses.replace(scene, flip=not scene.flip, objects=objects)
+    a, b = render(scene, LIBRARY, size=224), render(mirrored, LIBRARY, size=224)
+    assert np.abs(a[:, ::-1].astype(int) - b).mean() < 4
+
+
+def test_objects_are_large_and_inside_the_frame():
+    for scene in descriptions(200, seed=0):
+        for placed in scene.objects:
+            assert 0.35 <= placed.size <= 0.9
+            assert 0 < placed.x < 1
+            assert 0 < placed.y < 1
+
+
+def test_what_is_not_asked_for_is_drawn():
+    scene = sample_scene(numpy_rng(0, "test"), LIBRARY)
+    assert scene.background < len(LIBRARY.backgrounds)
+    assert scene == sample_scene(numpy_rng(0, "test"), LIBRARY)
+
+
+def test_more_light_makes_a_brighter_picture():
+    scene = descriptions(1, seed=0)[0]
+    brighter = dataclasses.replace(scene, light=dataclasses.replace(scene.light, gain=1.2))
+    darker = dataclasses.replace(scene, light=dataclasses.replace(scene.light, gain=0.8))
+    assert render(brighter, LIBRARY, size=64).mean() > render(darker, LIBRARY, size=64).mean()
+
+
+def test_negative_numbers_are_refused():
+    with pytest.raises(ValueError, match="n=-1 and start=0"):
+        make_scenes(-1, library=LIBRARY, seed=0)
