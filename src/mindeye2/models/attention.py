@@ -76,7 +76,7 @@ def rotary_angles(
 
 
 def rotate(
-    x: Float[Tensor, "*batch tokens features"], angles: Float[Tensor, "tokens features"]
+    x: Float[Tensor, "*batch tokens features"], angles: Float[Tensor, "tokens features2"]
 ) -> Float[Tensor, "*batch tokens features"]:
     """Rotate neighbouring pairs of features, so that products depend on distances only.
 
@@ -187,7 +187,7 @@ class MultiQueryAttention(nn.Module):
         x: Float[Tensor, "batch tokens features"],
         *,
         bias: Float[Tensor, "heads query keys"],
-        angles: Float[Tensor, "tokens features"],
+        angles: Float[Tensor, "tokens features2"],
     ) -> Float[Tensor, "batch query features"]:
         """Let the last places read all places and the null key.
 

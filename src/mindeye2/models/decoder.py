@@ -30,7 +30,7 @@ class MindEyeOutput:
     lowlevel_latents: Float[Tensor, "batch channels height width"] | None
     """Autoencoder latents of a blurry image, or None where the model has no low-level head."""
 
-    lowlevel_maps: Float[Tensor, "batch tokens features"] | None
+    lowlevel_maps: Float[Tensor, "batch tokens2 features2"] | None
     """Feature maps to compare with a teacher's, one row per place, or None."""
 
 

@@ -1,7 +1,7 @@
 """Noise schedules and samplers, as functions of a network that predicts the clean sample.
 
 A noise level is an index into ``alphas_cumprod``, the share of signal variance at each level; -1
-is the clean sample. All randomness comes from the caller: the start, and a source of further noise.
+is the clean sample. All randomness comes from the caller: the start, and a source of more noise.
 
 The order of the arithmetic is that of the released code, because a sampler may amplify the last
 bit of every step: an untrained network turns differences of 1e-7 into other samples.

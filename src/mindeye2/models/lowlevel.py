@@ -33,7 +33,7 @@ class ResnetBlock(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    ) -> Float[Tensor, "batch channels2 height width"]:
         """Transform feature maps.
 
         Parameters
@@ -44,7 +44,7 @@ class ResnetBlock(nn.Module):
         Returns
         -------
         Tensor
-            Feature maps of the same size.
+            Feature maps of the same height and width.
         """
         inner = self.conv1(F.silu(self.norm1(x)))
         inner = self.conv2(F.silu(self.norm2(inner)))
@@ -148,7 +148,7 @@ class Upsampler(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    ) -> Float[Tensor, "batch channels2 height2 width2"]:
         """Draw latents from coarse feature maps.
 
         Parameters

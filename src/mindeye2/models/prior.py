@@ -185,7 +185,7 @@ class DiffusionPrior(nn.Module):
         steps: int,
         generator: torch.Generator | Sequence[torch.Generator],
         guidance_scale: float = 1.0,
-        eta: float = 1.0,
+        eta: float | None = None,
     ) -> Float[Tensor, "batch tokens features"]:
         """Sample image tokens.
 
@@ -202,7 +202,8 @@ class DiffusionPrior(nn.Module):
         guidance_scale
             See `predict`.
         eta
-            Of DDIM: 0 is deterministic given the start, 1 adds noise at each step.
+            Of DDIM: 0 is deterministic given the start, 1 adds noise at each step. None is 1 for
+            the released sampler, else 0.
 
         Returns
         -------
@@ -213,6 +214,11 @@ class DiffusionPrior(nn.Module):
         ------
         ValueError
             If `steps` is not accepted, or there is not one generator per row.
+
+        Notes
+        -----
+        Few steps lose spread. On normal data of standard deviation 1, which the network knows
+        exactly, 20 steps give .94 here, .90 with `eta` 1, and .88 with the released sampler.
         """
         draw = noise_source(condition, generator)
 
@@ -228,7 +234,7 @@ class DiffusionPrior(nn.Module):
             draw(),
             alphas_cumprod=self.alphas_cumprod,
             levels=(released_levels if released else even_levels)(self.n_levels, steps),
-            eta=eta,
+            eta=float(released) if eta is None else eta,
             draw=draw,
             shifted=released,
         )

@@ -32,15 +32,6 @@ class Mix:
     selected: Bool[Tensor, " batch"]
     """Rows that are mixed at all."""
 
-    def __post_init__(self) -> None:
-        """Refuse fields of different lengths."""
-        lengths = [len(self.permutation), len(self.weights), len(self.selected)]
-        if len(set(lengths)) > 1:
-            raise ValueError(
-                f"permutation, weights and selected of a mix must have one entry per trial each, "
-                f"got {lengths}."
-            )
-
     def __len__(self) -> int:
         """Return the number of trials."""
         return len(self.permutation)
