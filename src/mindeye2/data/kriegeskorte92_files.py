@@ -77,7 +77,8 @@ def load_kriegeskorte92(source: Path) -> Responses92:
 
 
 def _from_numpy(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
+    # Given a path, NumPy leaves a damaged archive open.
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         missing = sorted({"images", "rdm", "category"} - set(file.files))
         if missing:
             raise KeyError(", ".join(missing))
