@@ -19,7 +19,7 @@ __all__ = ["Autoencoder", "AutoencoderSettings", "build_autoencoder"]
 class AutoencoderSettings(Settings):
     """Sizes of the autoencoder; its latents are 16 times smaller than its pictures."""
 
-    latent_channels: int = 32
+    latent_channels: int = 64
     """Channels of the latents."""
 
     widths: tuple[int, int, int] = (32, 64, 128)
@@ -28,7 +28,7 @@ class AutoencoderSettings(Settings):
     n_blocks: int = 2
     """Residual blocks at each size."""
 
-    noise: float = 0.1
+    noise: float = 0.05
     """Standard deviation of the noise that training adds to the latents, which lie in (-3, 3): it
     makes neighbouring latents decode to similar pictures."""
 
@@ -45,6 +45,23 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = F.silu(x + self.inner(x))
+        return out
+
+
+class _WithShortcut(nn.Module):
+    """A network beside one linear map between 16 x 16 patches and latents.
+
+    The linear map alone is what principal components of patches would give, and is learned at once;
+    the network adds what patches do not know of each other (after Chen et al. 2024, arXiv:2410.10733).
+    """
+
+    def __init__(self, network: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.network(x) + self.shortcut(x)
         return out
 
 
@@ -194,9 +211,14 @@ def build_autoencoder(settings: AutoencoderSettings) -> Autoencoder:
         nn.Conv2d(fine // 2, 12, 3, padding=1),
         nn.PixelShuffle(2),
     )
+    latent = settings.latent_channels
     return Autoencoder(
-        encoder=encoder,
-        decoder=decoder,
+        encoder=_WithShortcut(
+            encoder, nn.Sequential(nn.PixelUnshuffle(16), nn.Conv2d(768, latent, 1))
+        ),
+        decoder=_WithShortcut(
+            decoder, nn.Sequential(nn.Conv2d(latent, 768, 1), nn.PixelShuffle(16))
+        ),
         noise=settings.noise,
         latent_channels=settings.latent_channels,
     )

@@ -25,7 +25,7 @@ __all__ = ["Unclip", "UnclipSettings", "build_unclip", "image_noise"]
 class UnclipSettings(Settings):
     """Sizes and schedule of the latent diffusion model."""
 
-    latent_channels: int = 32
+    latent_channels: int = 64
     """Channels of the latents."""
 
     latent_size: int = 7

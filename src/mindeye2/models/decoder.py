@@ -179,6 +179,7 @@ def _build_prior(s: PriorSettings, *, n_tokens: int, n_features: int) -> Diffusi
         n_heads=s.n_heads,
         head_width=s.head_width,
         multiple=s.multiple,
+        joined=s.joined,
         fused=s.fused,
     )
     if s.residual:

@@ -106,6 +106,9 @@ class PriorNetwork(nn.Module):
         Width of a head.
     multiple
         Width of the feed-forward's hidden layer in widths of a token.
+    joined
+        Put the condition's tokens into the sequence, as released. Else add them, through a linear
+        map, to the noised tokens of the same places: half the sequence, half the time.
     fused
         Use fused kernels, and leave out what the last layer computes for nothing: about twice as
         fast. Without it every operation is done as in the released code, to the last bit.
@@ -120,6 +123,7 @@ class PriorNetwork(nn.Module):
         n_heads: int,
         head_width: int,
         multiple: int = 4,
+        joined: bool = True,
         fused: bool = True,
     ) -> None:
         super().__init__()
@@ -127,6 +131,7 @@ class PriorNetwork(nn.Module):
         self.n_features = n_features
         self.head_width = head_width
         self.fused = fused
+        self.condition = None if joined else nn.Linear(n_features, n_features, bias=False)
         self.learned_query = nn.Parameter(torch.randn(n_tokens, n_features) * n_features**-0.5)
         self.time_mlp = nn.Sequential(
             nn.Linear(n_features, 2 * n_features),
@@ -169,7 +174,11 @@ class PriorNetwork(nn.Module):
             The prediction, before any skip connection.
         """
         time = self.time_mlp(sinusoidal_embedding(times, self.n_features).to(noised.dtype))
-        x = torch.cat([condition, time[:, None], noised + self.learned_query], dim=1)
+        places = noised + self.learned_query
+        if self.condition is None:
+            x = torch.cat([condition, time[:, None], places], dim=1)
+        else:
+            x = torch.cat([time[:, None], places + self.condition(condition)], dim=1)
         buckets = relative_buckets(x.shape[1], device=x.device)
         bias = self.relative_bias(buckets).movedim(-1, 0)
         angles = rotary_angles(x.shape[1], self.head_width, device=x.device)

@@ -12,7 +12,7 @@ __all__ = ["LowLevelSettings", "ModelSettings", "PriorSettings"]
 class LowLevelSettings(Settings):
     """Sizes of the low-level head. Without an upsampler it is one linear layer."""
 
-    channels: int = Field(default=32, ge=1)
+    channels: int = Field(default=64, ge=1)
     """Channels of the autoencoder's latents."""
 
     size: int = Field(default=7, ge=1)
@@ -63,6 +63,9 @@ class PriorSettings(Settings):
 
     residual: bool = True
     """Predict the brain tokens plus a correction that starts at zero. Released: false."""
+
+    joined: bool = True
+    """Condition and noised tokens in one sequence, or summed: half the time. Released: true."""
 
     fused: bool = True
     """Fast kernels instead of the released order of operations. Released: false."""
