@@ -8,10 +8,11 @@ import torch
 from mindeye2.models.prior_network import PriorNetwork, sinusoidal_embedding
 
 
-def network(*, fused=True, depth=2):
-    return PriorNetwork(
-        n_tokens=5, n_features=8, depth=depth, n_heads=2, head_width=4, fused=fused
-    )
+def network(**options):
+    return PriorNetwork(n_tokens=5, n_features=8, depth=2, n_heads=2, head_width=4, **options)
+
+
+FORMS = [{}, {"fused": False}, {"joined": False}]
 
 
 @pytest.fixture
@@ -32,22 +33,24 @@ def test_fast_and_released_arithmetic_agree(inputs):
     torch.testing.assert_close(fast(*inputs), released(*inputs), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_every_parameter_gets_a_gradient(inputs, fused):
-    model = network(fused=fused)
+@pytest.mark.parametrize("options", FORMS)
+def test_every_parameter_gets_a_gradient(inputs, options):
+    model = network(**options)
     model(*inputs).square().sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+@pytest.mark.parametrize("options", FORMS)
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_every_input_matters(inputs, which):
-    model = network()
+def test_every_input_matters(inputs, which, options):
+    model = network(**options)
     changed = list(inputs)
     changed[which] = changed[which].flip(0)
     assert not torch.allclose(model(*changed)[0], model(*inputs)[0], atol=1e-4)
 
 
-def test_items_of_a_batch_do_not_mix(inputs):
-    model = network()
+@pytest.mark.parametrize("options", FORMS)
+def test_items_of_a_batch_do_not_mix(inputs, options):
+    model = network(**options)
     alone = torch.cat([model(*(x[i : i + 1] for x in inputs)) for i in range(3)])
     torch.testing.assert_close(alone, model(*inputs), rtol=1e-4, atol=1e-5)
