@@ -15,6 +15,7 @@ from mindeye2.reporting.content import (
     ScoreRow,
     StageCost,
 )
+from mindeye2.reporting.notes import default_notes
 from mindeye2.reporting.page import render_page
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "RoiCeiling",
     "ScoreRow",
     "StageCost",
+    "default_notes",
     "render_page",
 ]

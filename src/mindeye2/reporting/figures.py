@@ -14,8 +14,8 @@ from mindeye2.reporting.content import Curve, CurvePanel
 
 __all__ = ["Axis", "curve_svg", "format_interval", "format_number", "nice_axis"]
 
-WIDTH, HEIGHT = 360, 216
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 36
+WIDTH, HEIGHT = 320, 220
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 26, 36
 MOST_POINTS = 240
 PERCENT = "\N{NO-BREAK SPACE}%"
 
@@ -170,11 +170,14 @@ def nice_axis(values: Iterable[float | None], *, n_ticks: int = 5) -> Axis:
     if high - low < 1e-12 * max(abs(low), abs(high), 1e-300):
         # A single value still needs a width to be drawn in.
         low, high = low - max(abs(low), 1.0) / 2, high + max(abs(high), 1.0) / 2
-    rough = (high - low) / max(n_ticks - 1, 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = tuple(float(f"{i * step:.12g}") for i in range(first, last + 1))
+    power = 10.0 ** math.floor(math.log10((high - low) / max(n_ticks - 1, 1)))
+    ranges = {
+        step: range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)
+        for step in (power, 2 * power, 5 * power, 10 * power)
+    }
+    # Of two steps that miss the wanted number alike, the finer one comes first.
+    step = min(ranges, key=lambda s: abs(len(ranges[s]) - n_ticks))
+    ticks = tuple(float(f"{i * step:.12g}") for i in ranges[step])
     return Axis(start=ticks[0], stop=ticks[-1], ticks=ticks)
 
 
@@ -202,7 +205,7 @@ def curve_svg(panel: CurvePanel) -> Markup:
                 f"curve {curve.name!r} of {panel.title!r} has {len(curve.x)} x and "
                 f"{len(curve.y)} y. Give as many of each, at least one, or leave it out."
             )
-    across = nice_axis([v for c in panel.curves for v in c.x], n_ticks=4)
+    across = _tight(nice_axis([v for c in panel.curves for v in c.x], n_ticks=4), panel.curves)
     up = nice_axis([panel.chance, *(v for c in panel.curves for v in c.y)])
 
     def x(value: float) -> float:
@@ -227,6 +230,7 @@ def curve_svg(panel: CurvePanel) -> Markup:
         f'<text class="tick" x="{(LEFT + right) / 2}" y="{HEIGHT - 4}" text-anchor="middle">'
         f"{escape(panel.x_label)}</text>"
     )
+    parts.append(f'<text class="tick unit" x="0" y="11">{escape(panel.y_label)}</text>')
     if panel.chance is not None:
         at = y(panel.chance)
         parts.append(f'<line class="chance" x1="{LEFT}" x2="{right}" y1="{at}" y2="{at}"/>')
@@ -237,6 +241,14 @@ def curve_svg(panel: CurvePanel) -> Markup:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_describe(panel))}">'
         f"{''.join(parts)}</svg>"
     )
+
+
+def _tight(axis: Axis, curves: Sequence[Curve]) -> Axis:
+    """Cut an axis to the curves' own range, so that they fill the width."""
+    start, stop = (end(float(v) for c in curves for v in c.x) for end in (min, max))
+    if start == stop:
+        return axis
+    return Axis(start=start, stop=stop, ticks=tuple(t for t in axis.ticks if start <= t <= stop))
 
 
 def _thin(curve: Curve) -> list[tuple[float, float]]:

@@ -105,7 +105,7 @@
   };
 
   // ---- gallery
-  const STEP = 12;
+  const STEP = matchMedia("(max-width: 720px)").matches ? 6 : 12;
   const state = { order: "random", by: 0, seed: data.seed, text: "", limit: STEP, rows: [] };
   const tile = (row, position) => {
     const item = items[row];
@@ -134,7 +134,7 @@
     const shown = Math.min(state.limit, state.rows.length);
     const count = `${shown} of ${items.length} shown.`;
     if (state.order === "random") {
-      return `A random order drawn with seed ${state.seed}, the same whatever the pictures look like. ${count}`;
+      return `Random order, drawn with seed ${state.seed}: good and bad alike. ${count}`;
     }
     const { name, higher } = scores[state.by];
     return `${state.order === "best" ? "Best" : "Worst"} first by ${name} (${higher ? "higher" : "lower"} is better). ${count}`;
@@ -258,7 +258,7 @@
       h("button", { type: "button", "aria-label": `${side} photograph`, onclick: () => choose(side) },
         picture(items[row].seen, label, `${side} photograph`));
     $("blind-body").replaceChildren(h("div", { class: "blind" },
-      h("div", { class: "shown" }, picture(items[trial.row].pictures[test.column], "Decoded from the brain", "Decoded picture")),
+      h("div", { class: "shown" }, picture(items[trial.row].pictures[test.column], columns[test.column].label, "Decoded picture")),
       h("div", { class: "choices" }, choice(sides[0], "left", "← left"), choice(sides[1], "right", "right →")),
       h("button", { type: "button", class: "quiet", onclick: showResult }, "Stop here and see the result")));
   };

@@ -1,16 +1,16 @@
 """One self-contained HTML page: no network, no other file, nothing to install to read it."""
 
-import math
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from mindeye2.reporting.content import Comparison, ImageScore, ReportContent, ScoreRow
+from mindeye2.reporting.content import Comparison, ReportContent, ScoreRow
 from mindeye2.reporting.figures import Axis, curve_svg, format_interval, format_number, nice_axis
-from mindeye2.reporting.pictures import PictureBook
+from mindeye2.reporting.gallery import gallery_values
 
 __all__ = ["render_page"]
 
@@ -39,22 +39,13 @@ def render_page(content: ReportContent, *, picture_budget: int = PICTURE_BUDGET)
         If an item names a column, a candidate or a score that does not exist, or a picture is not
         RGB in uint8.
     """
-    environment = Environment(
-        loader=PackageLoader("mindeye2.reporting", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = format_number
-    environment.filters["interval"] = format_interval
     # The two assets are ours and hold no user's text, so that they need no escaping.
     assets = files("mindeye2.reporting")
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
         content=content,
         style=Markup((assets / "page.css").read_text(encoding="utf-8")),
         script=Markup((assets / "page.js").read_text(encoding="utf-8")),
-        gallery=_gallery(content, picture_budget=picture_budget),
+        gallery=gallery_values(content, picture_budget=picture_budget),
         row_axis=_row_axis,
         shown=_shown_columns(content.scores),
         groups=list(dict.fromkeys(row.group for row in content.scores)),
@@ -65,6 +56,22 @@ def render_page(content: ReportContent, *, picture_budget: int = PICTURE_BUDGET)
         ),
         clock=_clock,
     )
+
+
+@cache
+def _template() -> Template:
+    """Read and compile the template, once."""
+    environment = Environment(
+        loader=PackageLoader("mindeye2.reporting", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = format_number
+    environment.filters["interval"] = format_interval
+    environment.filters["points"] = _points
+    return environment.get_template("page.html.j2")
 
 
 def _row_axis(row: ScoreRow) -> Axis:
@@ -107,7 +114,8 @@ def _metric_panels(comparison: Comparison) -> list[dict[str, Any]]:
                 "metric": metric,
                 "arms": arms,
                 "axis": nice_axis(
-                    [v for _, r in arms for v in (r.value, r.low, r.high, r.chance)]
+                    [v for _, r in arms for v in (r.value, r.low, r.high, r.chance)],
+                    n_ticks=6,
                 ),
                 "differences": [(d, _verdict(d.low, d.high, d.higher_is_better)) for d in gaps],
                 "gap_axis": nice_axis([0.0, *(v for d in gaps for v in (d.low, d.high))]),
@@ -118,94 +126,20 @@ def _metric_panels(comparison: Comparison) -> list[dict[str, Any]]:
 
 def _verdict(low: float, high: float, higher_is_better: bool) -> str:  # noqa: FBT001
     if low <= 0 <= high:
-        return "not told apart"
+        return "no clear difference"
     return "better" if (low > 0) == higher_is_better else "worse"
+
+
+def _points(text: str) -> str:
+    """Name the unit of a difference between two percentages, which is not a percentage."""
+    return text.replace("%", "points")
 
 
 def _clock(seconds: float) -> str:
     """Write a duration for people."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _gallery(content: ReportContent, *, picture_budget: int) -> dict[str, Any] | None:
-    """Return what the page's script shows, as plain values; pictures are named by number."""
-    if not content.items:
-        return None
-    book = PictureBook(budget_bytes=picture_budget)
-    scores = _image_scores(content)
-    pool = [book.add(p, name=f"candidate {i}") for i, p in enumerate(content.pool)]
-    if not pool:
-        pool = [book.add(item.seen, name=f"what {item.name} shows") for item in content.items]
-    items = []
-    for row, item in enumerate(content.items):
-        for label in item.pictures:
-            if label not in content.columns:
-                raise ValueError(
-                    f"{item.name} has a picture {label!r}, but the columns are "
-                    f"{list(content.columns)}. Name it in ReportContent.columns."
-                )
-        outside = [i for i in item.retrieved if not 0 <= i < len(pool)]
-        if outside:
-            raise ValueError(
-                f"{item.name} retrieves candidate {outside[0]}, "
-                f"but the candidates are 0 to {len(pool) - 1}."
-            )
-        items.append(
-            {
-                "name": item.name,
-                "seen": book.add(item.seen, name=f"what {item.name} shows"),
-                "pictures": [
-                    book.add(item.pictures[label], name=f"{label!r} of {item.name}")
-                    if label in item.pictures
-                    else None
-                    for label in content.columns
-                ],
-                "variants": [
-                    [label, book.add(picture, name=f"{label!r} of {item.name}")]
-                    for label, picture in item.variants.items()
-                ],
-                "caption": item.caption,
-                "truth": item.true_caption,
-                "scores": [_finite(item.scores.get(score.name)) for score in scores],
-                "retrieved": [int(i) for i in item.retrieved],
-                "target": item.target if content.pool or item.target is not None else row,
-                "rank": item.rank,
-                "seed": item.seed,
-            }
-        )
-    return {
-        "seed": content.sample_seed,
-        "columns": [{"label": label, "note": note} for label, note in content.columns.items()],
-        "scores": [
-            {
-                "name": s.name,
-                "higher": s.higher_is_better,
-                "percent": s.percent,
-                "digits": s.digits,
-                "note": s.explanation,
-            }
-            for s in scores
-        ],
-        "items": items,
-        "pool": pool,
-        "captions": [item.true_caption for item in content.items] if not content.pool else [],
-        "pictures": book.encode(),
-    }
-
-
-def _image_scores(content: ReportContent) -> list[ImageScore]:
-    """Return the listed scores that any item has, then those that only items name."""
-    used = dict.fromkeys(name for item in content.items for name in item.scores)
-    listed = [score for score in content.image_scores if score.name in used]
-    names = {score.name for score in listed}
-    return listed + [ImageScore(name=name) for name in used if name not in names]
-
-
-def _finite(value: float | None) -> float | None:
-    """Return a number that JSON can hold."""
-    return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None

@@ -1,0 +1,112 @@
+"""What the gallery shows, as the plain values that the page's script reads."""
+
+import math
+from typing import Any
+
+from mindeye2.reporting.content import ImageScore, ReportContent
+from mindeye2.reporting.pictures import PictureBook
+
+__all__ = ["gallery_values"]
+
+
+def gallery_values(content: ReportContent, *, picture_budget: int) -> dict[str, Any] | None:
+    """Return what the page's script shows, as plain values; pictures are named by number.
+
+    Parameters
+    ----------
+    content
+        The report.
+    picture_budget
+        Bytes that all pictures together may take.
+
+    Returns
+    -------
+    dict or None
+        What JSON can hold; None without items.
+
+    Raises
+    ------
+    ValueError
+        If an item names a column or a candidate that does not exist, or a picture is not RGB in
+        uint8.
+    """
+    if not content.items:
+        return None
+    book = PictureBook(budget_bytes=picture_budget)
+    scores = _image_scores(content)
+    pool = [book.add(p, name=f"candidate {i}") for i, p in enumerate(content.pool)]
+    if not pool:
+        pool = [book.add(item.seen, name=f"what {item.name} shows") for item in content.items]
+    items = []
+    for row, item in enumerate(content.items):
+        for label in item.pictures:
+            if label not in content.columns:
+                raise ValueError(
+                    f"{item.name} has a picture {label!r}, but the columns are "
+                    f"{list(content.columns)}. Name it in ReportContent.columns."
+                )
+        outside = [i for i in item.retrieved if not 0 <= i < len(pool)]
+        if outside:
+            raise ValueError(
+                f"{item.name} retrieves candidate {outside[0]}, "
+                f"but the candidates are 0 to {len(pool) - 1}."
+            )
+        items.append(
+            {
+                "name": item.name,
+                "seen": book.add(item.seen, name=f"what {item.name} shows"),
+                "pictures": [
+                    book.add(item.pictures[label], name=f"{label!r} of {item.name}")
+                    if label in item.pictures
+                    else None
+                    for label in content.columns
+                ],
+                "variants": [
+                    [label, book.add(picture, name=f"{label!r} of {item.name}")]
+                    for label, picture in item.variants.items()
+                ],
+                "caption": item.caption,
+                "truth": item.true_caption,
+                "scores": [_finite(item.scores.get(score.name)) for score in scores],
+                "retrieved": [int(i) for i in item.retrieved],
+                "target": _whole(row if not content.pool and item.target is None else item.target),
+                "rank": _whole(item.rank),
+                "seed": _whole(item.seed),
+            }
+        )
+    return {
+        "seed": content.sample_seed,
+        "columns": [{"label": label, "note": note} for label, note in content.columns.items()],
+        "scores": [
+            {
+                "name": s.name,
+                "higher": s.higher_is_better,
+                "percent": s.percent,
+                "digits": s.digits,
+                "note": s.explanation,
+            }
+            for s in scores
+        ],
+        "items": items,
+        "pool": pool,
+        "captions": [item.true_caption for item in content.items] if not content.pool else [],
+        "pictures": book.encode(),
+    }
+
+
+def _image_scores(content: ReportContent) -> list[ImageScore]:
+    """Return the listed scores that any item has, then those that only items name."""
+    used = dict.fromkeys(name for item in content.items for name in item.scores)
+    listed = [score for score in content.image_scores if score.name in used]
+    names = {score.name for score in listed}
+    return listed + [ImageScore(name=name) for name in used if name not in names]
+
+
+def _whole(value: int | None) -> int | None:
+    """Return NumPy's integers as plain ones, which JSON can hold."""
+    return None if value is None else int(value)
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number that JSON can hold."""
+    return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
