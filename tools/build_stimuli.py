@@ -33,6 +33,7 @@ import io
 import struct
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -105,7 +106,13 @@ def white_mask(rgb: np.ndarray) -> np.ndarray:
     return ~np.isin(labels, list(backdrop))
 
 
-def grab_mask(rgb: np.ndarray, box: list[float], hints: str, to_pixel) -> np.ndarray:  # noqa: ANN001
+def grab_mask(
+    rgb: np.ndarray,
+    *,
+    box: list[float],
+    hints: str,
+    to_pixel: Callable[[float, float], tuple[float, float]],
+) -> np.ndarray:
     """Mark the object with GrabCut, from a box and hints."""
     height, width = rgb.shape[:2]
     mask = np.full((height, width), cv2.GC_BGD, np.uint8)
@@ -126,7 +133,9 @@ def grab_mask(rgb: np.ndarray, box: list[float], hints: str, to_pixel) -> np.nda
                 cv2.fillPoly(drawn, [points], 1)
                 drawn = 1 - drawn
             else:
-                cv2.polylines(drawn, [points], False, 1, 7 if kind == "F" else 9)
+                cv2.polylines(
+                    drawn, [points], isClosed=False, color=1, thickness=7 if kind == "F" else 9
+                )
         mask[drawn > 0] = value
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
@@ -153,7 +162,7 @@ def soften(rgb: np.ndarray, mask: np.ndarray) -> Image.Image:
     return Image.fromarray(np.dstack([rgb[tuple(nearest)], alpha]))
 
 
-def cut_out(photograph: Image.Image, method: str, box: str, hints: str) -> Image.Image:
+def cut_out(photograph: Image.Image, *, method: str, box: str, hints: str) -> Image.Image:
     """Return an object without its surroundings."""
     if method == "alpha":
         return shrink(photograph.convert("RGBA"))
@@ -172,7 +181,11 @@ def cut_out(photograph: Image.Image, method: str, box: str, hints: str) -> Image
     def to_pixel(x: float, y: float) -> tuple[float, float]:
         return (x - left) / (right - left) * size[0], (y - top) / (bottom - top) * size[1]
 
-    mask = white_mask(rgb) if method == "white" else grab_mask(rgb, edges, hints, to_pixel)
+    mask = (
+        white_mask(rgb)
+        if method == "white"
+        else grab_mask(rgb, box=edges, hints=hints, to_pixel=to_pixel)
+    )
     return shrink(soften(rgb, mask))
 
 
@@ -185,9 +198,13 @@ def shrink(rgba: Image.Image) -> Image.Image:
     size = max(1, round(rgba.width * scale)), max(1, round(rgba.height * scale))
     values = np.asarray(rgba).astype(np.float32) / 255
     values[..., :3] *= values[..., 3:]
-    planes = [Image.fromarray(values[..., i]).resize(size, Image.Resampling.LANCZOS) for i in range(4)]
+    planes = [
+        Image.fromarray(values[..., i]).resize(size, Image.Resampling.LANCZOS) for i in range(4)
+    ]
     out = np.clip(np.stack([np.asarray(p) for p in planes], -1), 0, 1)
-    out[..., :3] = np.where(out[..., 3:] > 0.004, out[..., :3] / np.maximum(out[..., 3:], 0.004), 0)
+    out[..., :3] = np.where(
+        out[..., 3:] > 0.004, out[..., :3] / np.maximum(out[..., 3:], 0.004), 0
+    )
     return Image.fromarray((out.clip(0, 1) * 255).round().astype(np.uint8))
 
 
@@ -221,7 +238,7 @@ def main() -> None:
         photograph = open_photograph(folders[row["package"]], row["path"])
         row["file"] = f"{row['kind']}s/{row['id']}.webp"
         if row["kind"] == "cutout":
-            picture = cut_out(photograph, row["method"], row["box"], row["hints"])
+            picture = cut_out(photograph, method=row["method"], box=row["box"], hints=row["hints"])
         else:
             picture = crop_background(photograph, row["box"])
         picture.save(options.out / row["file"], quality=85, method=6)

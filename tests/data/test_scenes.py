@@ -1,20 +1,19 @@
-"""Scenes: determinism, the prefix property, distinctness, captions, even use, pixels."""
+"""Scenes: determinism, the prefix property, distinctness, captions, even use."""
 
 import collections
-import dataclasses
 
 import numpy as np
 import pytest
 
 from mindeye2.core.runtime import numpy_rng
-from mindeye2.data.scenes import caption, make_scenes, render, sample_scene
+from mindeye2.data.scenes import caption, describe_scenes, make_scenes, sample_scene
 from mindeye2.data.stimuli import load_library
 
 LIBRARY = load_library(split="test")
 
 
 def descriptions(n, **options):
-    return make_scenes(n, library=LIBRARY, size=8, **options)[2]
+    return describe_scenes(n, library=LIBRARY, **options)
 
 
 def test_the_same_seed_gives_the_same_pictures():
@@ -85,26 +84,6 @@ def test_pictures_have_the_asked_size_and_type():
     assert len(captions) == len(scenes) == 2
 
 
-def test_a_scene_is_the_same_picture_at_every_size():
-    scene = descriptions(1, seed=2)[0]
-    small = render(scene, LIBRARY, size=56).astype(float)
-    large = render(scene, LIBRARY, size=224).astype(float)
-    averaged = large.reshape(56, 4, 56, 4, 3).mean((1, 3))
-    assert np.corrcoef(small.ravel(), averaged.ravel())[0, 1] > 0.98
-
-
-def test_flipping_everything_mirrors_the_picture():
-    scene = descriptions(1, seed=5)[0]
-    objects = tuple(
-        dataclasses.replace(placed, flip=not placed.flip, x=1 - placed.x)
-        for placed in scene.objects
-    )
-    left, top, side = scene.crop
-    mirrored = dataclasses.replace(scene, flip=not scene.flip, objects=objects)
-    a, b = render(scene, LIBRARY, size=224), render(mirrored, LIBRARY, size=224)
-    assert np.abs(a[:, ::-1].astype(int) - b).mean() < 4
-
-
 def test_objects_are_large_and_inside_the_frame():
     for scene in descriptions(200, seed=0):
         for placed in scene.objects:
@@ -117,13 +96,6 @@ def test_what_is_not_asked_for_is_drawn():
     scene = sample_scene(numpy_rng(0, "test"), LIBRARY)
     assert scene.background < len(LIBRARY.backgrounds)
     assert scene == sample_scene(numpy_rng(0, "test"), LIBRARY)
-
-
-def test_more_light_makes_a_brighter_picture():
-    scene = descriptions(1, seed=0)[0]
-    brighter = dataclasses.replace(scene, light=dataclasses.replace(scene.light, gain=1.2))
-    darker = dataclasses.replace(scene, light=dataclasses.replace(scene.light, gain=0.8))
-    assert render(brighter, LIBRARY, size=64).mean() > render(darker, LIBRARY, size=64).mean()
 
 
 def test_negative_numbers_are_refused():

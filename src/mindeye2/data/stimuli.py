@@ -113,8 +113,8 @@ def read_credits() -> tuple[Credit, ...]:
     tuple of Credit
         One row per file.
     """
-    with (stimuli_folder() / "credits.csv").open(encoding="utf-8", newline="") as stream:
-        return tuple(Credit(**row) for row in csv.DictReader(stream))
+    table = (stimuli_folder() / "credits.csv").read_text(encoding="utf-8")
+    return tuple(Credit(**row) for row in csv.DictReader(table.splitlines()))
 
 
 def _read(credit: Credit, mode: str) -> np.ndarray:
