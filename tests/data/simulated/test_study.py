@@ -108,3 +108,18 @@ def test_wrong_input_is_refused(world, small, *, changes, message):
     right = dict(zip(("images", "semantic", "split"), world, strict=True))
     with pytest.raises(ValueError, match=message):
         simulate(**(right | changes), settings=small, seed=0)
+
+
+def test_fine_and_coarse_gabors_count_alike(world, small, monkeypatch):
+    from mindeye2.data.simulated import study as module
+
+    seen = []
+    one = small.model_copy(update={"n_subjects": 1})
+    run = module.simulate_subject
+    monkeypatch.setattr(
+        module,
+        "simulate_subject",
+        lambda world, *a, **k: seen.append(world) or run(world, *a, **k),
+    )
+    simulate(*world, settings=one, seed=0)
+    np.testing.assert_allclose(seen[0].energies[seen[0].fit].mean(axis=(0, 2, 3)), 1, rtol=1e-3)
