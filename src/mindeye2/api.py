@@ -1,5 +1,6 @@
 """Three-line use of a trained model, and the demo."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mindeye2.core.artifacts import write_json
-from mindeye2.core.errors import ArtifactError, check_choice
+from mindeye2.core.artifacts import claim_folder, write_json
+from mindeye2.core.errors import check_choice
 from mindeye2.core.runtime import choose_device, generator, peak_memory_gib
 from mindeye2.core.settings import load_settings
 from mindeye2.encoders.bank import to_float
@@ -26,9 +26,9 @@ from mindeye2.models.memory import load_memory
 from mindeye2.recipes import DemoSettings
 from mindeye2.stages.evaluate import evaluate
 from mindeye2.stages.prepare import prepare
-from mindeye2.stages.reconstruct import reconstruct
+from mindeye2.stages.reconstruct import ReconstructSettings, reconstruct
 from mindeye2.stages.report import ReportSettings, report
-from mindeye2.stages.train import train
+from mindeye2.stages.train import TrainSettings, train
 
 __all__ = ["Decoded", "Decoder", "Retrieved", "demo"]
 
@@ -112,7 +112,7 @@ class Decoder:
         ------
         ArtifactError
             If the run is unfinished or trained something else.
-        """  # noqa: DOC502 - raised by `load_run`
+        """
         folder = Path(folder)
         chosen = None if decoder is None else Path(decoder)
         return cls(folder, load_run(folder), decoder=chosen, device=choose_device(device))
@@ -175,8 +175,8 @@ class Decoder:
         """
         out = self._model(self._averaged(betas, subject), subject=subject)
         backbone = out.backbone_tokens
-        draw = lambda i: torch.randint(2**31, (), generator=generator(seed, "image", i))  # noqa: E731
-        seeds = [int(draw(i)) for i in range(len(backbone))]
+        lots = [generator(seed, "image", i) for i in range(len(backbone))]
+        seeds = [int(torch.randint(2**31, (), generator=lot)) for lot in lots]
         draws = [generator(s, "prior", device=self._device) for s in seeds]
         samples = [
             self._model.prior.sample(backbone, steps=20, generator=draws)
@@ -295,41 +295,53 @@ def demo(
         If the folder is not empty and `resume` is off.
     """
     settings = load_settings(DemoSettings(), file=config, assignments=assignments)
-    if out.is_dir() and any(out.iterdir()) and not resume:
-        raise ArtifactError(
-            f"--out {out} is not empty. Add --resume to go on with what is there, "
-            "or give another folder."
-        )
-    out.mkdir(parents=True, exist_ok=True)
+    out = claim_folder(out, resume=resume)
     s, costs = settings, _Costs(out / "costs.json")
-    data, again = out / "data", {"resume": resume}
-    on = {"device": device, **again}
-    costs.run(data, lambda o: prepare(s.data, out=o, **again))
-    fit = lambda settings, name, **given: costs.run(  # noqa: E731
-        out / name, lambda o: train(settings, source=data, out=o, recipe=name, **given, **on)
-    )
+    data = costs.run(out / "data", lambda o: prepare(s.data, out=o, resume=resume))
+
+    def fit(chosen: TrainSettings, name: str, init: Path | None = None) -> Path:
+        return costs.run(
+            out / name,
+            lambda o: train(
+                chosen, source=data, out=o, init=init, recipe=name, resume=resume, device=device
+            ),
+        )
+
+    def decode(chosen: ReconstructSettings, name: str, run: Path) -> Path:
+        return costs.run(
+            out / f"{name}-decoded",
+            lambda o: reconstruct(
+                chosen, source=data, init=run, out=o, resume=resume, device=device
+            ),
+        )
+
+    def score(name: str, decoded: Path) -> Path:
+        return costs.run(
+            out / f"{name}-scores",
+            lambda o: evaluate(s.evaluate, source=decoded, out=o, resume=resume),
+        )
+
     pretrained = fit(s.pretrain, "pretrained")
     arms = {
-        "adapted": fit(s.adapt, "adapted", init=pretrained),
+        "adapted": fit(s.adapt, "adapted", pretrained),
         "scratch": fit(s.scratch, "scratch"),
         "ridge": fit(s.ridge, "ridge"),
     }
     for name, run in arms.items():
         chosen = s.reconstruct.model_copy(update={"pictures": name == "adapted"})
-        decoded = costs.run(
-            out / f"{name}-decoded",
-            lambda o, c=chosen, r=run: reconstruct(c, source=data, init=r, out=o, **on),
-        )
-        costs.run(
-            out / f"{name}-scores", lambda o, d=decoded: evaluate(s.evaluate, source=d, out=o, **again)
-        )
+        score(name, decode(chosen, name, run))
     page = ReportSettings(
         title="What eight people saw, and what was decoded",
         compare={"scratch": out / "scratch-scores", "ridge": out / "ridge-scores"},
-        curves={"pretraining": pretrained, "adaptation": arms["adapted"], "scratch": arms["scratch"]},
+        curves={
+            "pretraining": pretrained,
+            "adaptation": arms["adapted"],
+            "scratch": arms["scratch"],
+        },
         costs=out / "costs.json",
     )
-    costs.run(out / "report", lambda o: report(page, source=out / "adapted-scores", out=o, **again))
+    scores = out / "adapted-scores"
+    costs.run(out / "report", lambda o: report(page, source=scores, out=o, resume=resume))
     return out / "report" / "index.html"
 
 
@@ -338,7 +350,10 @@ class _Costs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.stages: list[dict[str, object]] = []
+        # A resumed demo keeps what its finished stages cost.
+        self.stages: list[dict[str, object]] = (
+            json.loads(path.read_text()) if path.exists() else []
+        )
 
     def run(self, out: Path, stage: Callable[[Path], Path]) -> Path:
         if (out / "manifest.json").exists():

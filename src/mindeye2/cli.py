@@ -24,7 +24,10 @@ Source = Annotated[Path | None, typer.Option("--source", help="Folder or file to
 Init = Annotated[Path | None, typer.Option("--init", help="Run folder to start from.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to fill.")]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
-Assign = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting; may be repeated.")]
+Assign = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting; may be repeated."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
@@ -40,7 +43,13 @@ def _stage(function: Callable[..., None]) -> Callable[..., None]:
         except InterruptedRun as stop:
             print(f"mindeye2: {stop}", file=sys.stderr)
             raise typer.Exit(130) from stop
-        except (ValueError, ArtifactError, MissingExtraError, FloatingPointError, OSError) as error:
+        except (
+            ValueError,
+            ArtifactError,
+            MissingExtraError,
+            FloatingPointError,
+            OSError,
+        ) as error:
             if options.get("debug"):
                 raise
             print(f"mindeye2: {error}", file=sys.stderr)
@@ -52,12 +61,13 @@ def _stage(function: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @_stage
 def demo(
+    *,
     out: Out = Path("runs/demo"),
     config: Config = None,
     assign: Assign = None,
-    resume: Resume = False,  # noqa: FBT002
+    resume: Resume = False,
     device: Device = "auto",
-    debug: Debug = False,  # noqa: ARG001, FBT002
+    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Run the whole pipeline on eight simulated people, and open the page it made."""
     from mindeye2.api import demo as run
@@ -69,13 +79,14 @@ def demo(
 @app.command()
 @_stage
 def prepare(
+    *,
     kind: Annotated[str, typer.Argument(help="Adapter, e.g. simulated or kriegeskorte92.")],
     out: Out,
     source: Source = None,
     config: Config = None,
     assign: Assign = None,
-    resume: Resume = False,  # noqa: FBT002
-    debug: Debug = False,  # noqa: ARG001, FBT002
+    resume: Resume = False,
+    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Turn a source into a prepared data set."""
     from mindeye2.core.settings import load_settings
@@ -90,15 +101,16 @@ def prepare(
 @app.command()
 @_stage
 def train(
+    *,
     recipe: Annotated[str, typer.Option("--recipe", help="demo, adapt, scratch, ridge, ...")],
     source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
     out: Out,
     init: Init = None,
     config: Config = None,
     assign: Assign = None,
-    resume: Resume = False,  # noqa: FBT002
+    resume: Resume = False,
     device: Device = "auto",
-    debug: Debug = False,  # noqa: ARG001, FBT002
+    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Train a brain model, or what draws its pictures."""
     from mindeye2.core.settings import load_settings
@@ -109,7 +121,12 @@ def train(
     settings = load_settings(TRAINING[recipe](), file=config, assignments=assign or [])
     print(
         run(
-            settings, source=source, out=out, init=init, recipe=recipe, resume=resume,
+            settings,
+            source=source,
+            out=out,
+            init=init,
+            recipe=recipe,
+            resume=resume,
             device=device,
         )
     )
@@ -118,14 +135,15 @@ def train(
 @app.command()
 @_stage
 def reconstruct(
+    *,
     source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
     init: Annotated[Path, typer.Option("--init", help="Run folder of the brain model.")],
     out: Out,
     config: Config = None,
     assign: Assign = None,
-    resume: Resume = False,  # noqa: FBT002
+    resume: Resume = False,
     device: Device = "auto",
-    debug: Debug = False,  # noqa: ARG001, FBT002
+    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Decode tokens, pictures and captions from brain responses."""
     from mindeye2.core.settings import load_settings
@@ -139,12 +157,13 @@ def reconstruct(
 @app.command()
 @_stage
 def evaluate(
+    *,
     source: Annotated[Path, typer.Option("--source", help="Folder of reconstructions.")],
     out: Out,
     config: Config = None,
     assign: Assign = None,
-    resume: Resume = False,  # noqa: FBT002
-    debug: Debug = False,  # noqa: ARG001, FBT002
+    resume: Resume = False,
+    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Score reconstructions: one number per image, intervals, chance, floor and ceiling."""
     from mindeye2.core.settings import load_settings
@@ -158,12 +177,13 @@ def evaluate(
 @app.command()
 @_stage
 def report(
+    *,
     source: Annotated[Path, typer.Option("--source", help="Folder of scores.")],
     out: Out,
     config: Config = None,
     assign: Assign = None,
-    resume: Resume = False,  # noqa: FBT002
-    debug: Debug = False,  # noqa: ARG001, FBT002
+    resume: Resume = False,
+    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Make one self-contained page of scores and pictures."""
     from mindeye2.core.settings import load_settings

@@ -25,9 +25,9 @@ __all__ = [
     "DemoSettings",
     "adapt",
     "autoencoder",
+    "decoder_scenes",
     "demo",
     "demo_data",
-    "decoder_scenes",
     "ridge",
     "scratch",
     "unclip",
@@ -43,7 +43,7 @@ def demo_data() -> PrepareSettings:
 
 
 def decoder_scenes() -> PrepareSettings:
-    """Return the scenes that the shipped image decoder was trained on: training photographs only."""
+    """Return the scenes that the shipped image decoder learned from: training photographs only."""
     return PrepareSettings(kind="scenes", seed=1, n_train=8000, n_validation=0, n_test=0)
 
 

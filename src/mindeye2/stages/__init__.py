@@ -1,1 +1,1 @@
-"""mindeye2.stages"""
+"""Prepare, train, reconstruct, evaluate, report: each reads one folder and fills the next."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -66,7 +66,18 @@ class Metric:
     """Written as a percentage."""
 
 
-_half, _one, _five = (lambda n: 0.5), (lambda n: 1 / n), (lambda n: min(1.0, 5 / n))
+def _half(_: int) -> float:
+    return 0.5
+
+
+def _one(n: int) -> float:
+    return 1 / n
+
+
+def _five(n: int) -> float:
+    return min(1.0, 5 / n)
+
+
 _PICTURES = {
     "unclip": "unCLIP picture",
     "blended": "blended picture",
@@ -76,22 +87,65 @@ _PICTURES = {
 }
 
 METRICS: dict[str, Metric] = {
-    "image_top1": Metric("Image given brain, top-1", "Retrieval", _one, "Calibrated: training mean removed, CSLS from the training bank."),
+    "image_top1": Metric(
+        "Image given brain, top-1",
+        "Retrieval",
+        _one,
+        "Calibrated: training mean removed, CSLS from the training bank.",
+    ),
     "image_top5": Metric("Image given brain, top-5", "Retrieval", _five, "Calibrated."),
-    "brain_top1": Metric("Brain given image, top-1", "Retrieval", _one, "Calibrated; the direction that papers report as 'image'."),
-    "image_top1_raw": Metric("Image given brain, top-1, raw cosine", "Retrieval", _one, "Nothing removed, as published code does it."),
-    "brain_top1_raw": Metric("Brain given image, top-1, raw cosine", "Retrieval", _one, "Nothing removed."),
-    "image_top1_projected": Metric("Image given brain, top-1, retrieval head", "Retrieval", _one, "Raw cosine of the retrieval head's tokens, centred."),
-    "two_way_tokens": Metric("Two-way identification, predicted tokens", "Identification", _half, "Share of wrong images that fit worse than the right one; training mean removed."),
-    "two_way_prior": Metric("Two-way identification, prior tokens", "Identification", _half, "The same for samples of the diffusion prior."),
-    "caption": Metric("Objects named in the caption", "Captions", None, "Share of the seen objects and places that the nearest caption names."),
+    "brain_top1": Metric(
+        "Brain given image, top-1",
+        "Retrieval",
+        _one,
+        "Calibrated; the direction that papers report as 'image'.",
+    ),
+    "image_top1_raw": Metric(
+        "Image given brain, top-1, raw cosine",
+        "Retrieval",
+        _one,
+        "Nothing removed, as published code does it.",
+    ),
+    "brain_top1_raw": Metric(
+        "Brain given image, top-1, raw cosine", "Retrieval", _one, "Nothing removed."
+    ),
+    "image_top1_projected": Metric(
+        "Image given brain, top-1, retrieval head",
+        "Retrieval",
+        _one,
+        "Raw cosine of the retrieval head's tokens, centred.",
+    ),
+    "two_way_tokens": Metric(
+        "Two-way identification, predicted tokens",
+        "Identification",
+        _half,
+        "Share of wrong images that fit worse than the right one; training mean removed.",
+    ),
+    "two_way_prior": Metric(
+        "Two-way identification, prior tokens",
+        "Identification",
+        _half,
+        "The same for samples of the diffusion prior.",
+    ),
+    "caption": Metric(
+        "Objects named in the caption",
+        "Captions",
+        None,
+        "Share of the seen objects and places that the nearest caption names.",
+    ),
     **{
         f"{key}_{name}": Metric(f"{title}, {label}", "Pictures", chance, text, percent)
         for name, label in _PICTURES.items()
         for key, title, chance, text, percent in (
             ("pixcorr", "PixCorr", None, "Correlation of pixels with the seen picture.", False),
             ("ssim", "SSIM", None, "Structural similarity with the seen picture.", False),
-            ("two_way", "Two-way by a judge network", _half, "EfficientNet-Lite1, which trained nothing here.", True),
+            (
+                "two_way",
+                "Two-way by a judge network",
+                _half,
+                "EfficientNet-Lite1, which trained nothing here.",
+                True,
+            ),
         )
         if not (name == "floor" and key == "two_way")
     },
@@ -99,9 +153,7 @@ METRICS: dict[str, Metric] = {
 """Every metric by its name in files. Adding one is adding a line here and its scores below."""
 
 
-def evaluate(
-    settings: EvaluateSettings, *, source: Path, out: Path, resume: bool = False
-) -> Path:
+def evaluate(settings: EvaluateSettings, *, source: Path, out: Path, resume: bool = False) -> Path:
     """Score one folder of reconstructions.
 
     Parameters
@@ -132,7 +184,10 @@ def evaluate(
     tokens = {k: v.float() for k, v in load_file(source / "tokens.safetensors").items()}
     images = items["image"].tolist()
     check_gallery(images, manifest["training_images"])
-    scores = {**_token_scores(tokens), **_picture_scores(settings, source, prepared, items, manifest)}
+    scores = {
+        **_token_scores(tokens),
+        **_picture_scores(settings, source, prepared, images=images, manifest=manifest),
+    }
     if "caption" in items and prepared.captions is not None:
         true = [prepared.captions[i] for i in images]
         scores["caption"] = content_word_overlap(items["caption"].tolist(), true)
@@ -187,27 +242,28 @@ def _picture_scores(
     settings: EvaluateSettings,
     source: Path,
     prepared: Prepared,
-    items: pd.DataFrame,
-    manifest: Mapping[str, object],
+    *,
+    images: list[int],
+    manifest: Mapping[str, Any],
 ) -> dict[str, Float[Tensor, " images"]]:
     there = {n: source / f"{n}.npy" for n in _PICTURES if (source / f"{n}.npy").exists()}
     if not there:
         return {}
-    seen = to_float(prepared.images[items["image"].to_numpy()])
+    seen = to_float(prepared.images[images])
     judge = LiteFeatures(1, settings.judge_size)
     features = _features(judge, seen, "the seen pictures")
     scores: dict[str, Tensor] = {}
     size: tuple[int, int] = (0, 0)
     for name, path in there.items():
         drawn = to_float(np.load(path))
-        size = drawn.shape[-2:]  # type: ignore[assignment]
+        size = (drawn.shape[-2], drawn.shape[-1])
         target = F.interpolate(seen, size, mode="area")
         scores[f"pixcorr_{name}"] = pixcorr(drawn, target)
         scores[f"ssim_{name}"] = ssim(drawn, target)
         scores[f"two_way_{name}"] = two_way_identification(
             _features(judge, drawn, _PICTURES[name]), features
         )
-    mean = _mean_picture(prepared, manifest["training_images"], size)  # type: ignore[arg-type]
+    mean = _mean_picture(prepared, manifest["training_images"], size)
     target = F.interpolate(seen, size, mode="area")
     scores["pixcorr_floor"] = pixcorr(mean.expand_as(target), target)
     scores["ssim_floor"] = ssim(mean.expand_as(target), target)
@@ -215,7 +271,9 @@ def _picture_scores(
 
 
 @torch.inference_mode()
-def _features(judge: LiteFeatures, pictures: Tensor, label: str) -> Float[Tensor, "images features"]:
+def _features(
+    judge: LiteFeatures, pictures: Tensor, label: str
+) -> Float[Tensor, "images features"]:
     parts = progress(pictures.split(32), label=f"judge: {label}")
     return torch.cat([judge.pooled(p) for p in parts])
 
@@ -235,12 +293,9 @@ def _summary(
     for name, values in scores.items():
         metric = METRICS[name]
         draws = generator(settings.seed, "bootstrap", name)
-        interval = bootstrap_interval(
-            values, n_resamples=settings.n_resamples, generator=draws
-        )
-        kind = name.split("_")[0] if metric.group == "Pictures" else None
-        partner = lambda end: scores.get(f"{name.rpartition('_')[0]}_{end}")  # noqa: B023, E731
-        floor, ceiling = (partner("floor"), partner("ceiling")) if kind else (None, None)
+        interval = bootstrap_interval(values, n_resamples=settings.n_resamples, generator=draws)
+        stem = name.rpartition("_")[0] if metric.group == "Pictures" else ""
+        floor, ceiling = (scores.get(f"{stem}_{end}") for end in ("floor", "ceiling"))
         rows.append(
             {
                 "name": name,

@@ -64,7 +64,9 @@ class PrepareSettings(Settings):
     """Frozen encoders whose tokens are computed for every picture."""
 
 
-def prepare(settings: PrepareSettings, *, out: Path, source: Path | None = None, resume: bool = False) -> Path:
+def prepare(
+    settings: PrepareSettings, *, out: Path, source: Path | None = None, resume: bool = False
+) -> Path:
     """Fill a folder with a prepared data set.
 
     Parameters
@@ -91,13 +93,13 @@ def prepare(settings: PrepareSettings, *, out: Path, source: Path | None = None,
     out = claim_folder(out, resume=resume)
     config = {**plain(settings), "source": str(source) if source else None}
     _same_settings(out / "config.yaml", config)
-    recording = KINDS[settings.kind](settings, source, out)
+    recording = KINDS[settings.kind](settings, source)
     if not (out / "images.npy").exists():
         np.save(out / "images.npy", recording.images)
     betas, scalers, voxels = {}, {}, {}
     for subject, raw in recording.betas.items():
         trials = recording.trials[recording.trials["subject"] == subject]
-        betas[subject], scalers[subject] = _scale(recording, raw, trials, subject)
+        betas[subject], scalers[subject] = _scale(recording, raw, trials, subject=subject)
         voxels[subject] = _with_ceiling(recording.voxels[subject], betas[subject], trials)
     for name in settings.encoders:
         encoder = Lite0Tokens()
@@ -117,12 +119,10 @@ def prepare(settings: PrepareSettings, *, out: Path, source: Path | None = None,
     )
 
 
-def _simulated(settings: PrepareSettings, source: Path | None, out: Path) -> Recording:
+def _simulated(settings: PrepareSettings, _: Path | None) -> Recording:
     images, captions, split = _scenes(settings)
     semantic = _semantic(images, size=settings.brain_size)
-    study = simulate(
-        images, semantic, split, settings=settings.simulation, seed=settings.seed
-    )
+    study = simulate(images, semantic, split, settings=settings.simulation, seed=settings.seed)
     return Recording(
         images=images,
         captions=captions,
@@ -133,8 +133,8 @@ def _simulated(settings: PrepareSettings, source: Path | None, out: Path) -> Rec
     )
 
 
-def _scenes_only(settings: PrepareSettings, source: Path | None, out: Path) -> Recording:
-    images, captions, _ = _scenes(settings)
+def _scenes_only(settings: PrepareSettings, _: Path | None) -> Recording:
+    images, captions, _split = _scenes(settings)
     return Recording(
         images=images,
         captions=captions,
@@ -145,7 +145,7 @@ def _scenes_only(settings: PrepareSettings, source: Path | None, out: Path) -> R
     )
 
 
-def _kriegeskorte92(settings: PrepareSettings, source: Path | None, out: Path) -> Recording:
+def _kriegeskorte92(settings: PrepareSettings, source: Path | None) -> Recording:
     if source is None:
         raise ArtifactError(
             "the kind 'kriegeskorte92' reads a file: give --source kriegeskorte92.npz."
@@ -153,7 +153,7 @@ def _kriegeskorte92(settings: PrepareSettings, source: Path | None, out: Path) -
     return read_kriegeskorte92(source, settings=settings.kriegeskorte92)
 
 
-KINDS: dict[str, Callable[[PrepareSettings, Path | None, Path], Recording]] = {
+KINDS: dict[str, Callable[[PrepareSettings, Path | None], Recording]] = {
     "simulated": _simulated,
     "scenes": _scenes_only,
     "kriegeskorte92": _kriegeskorte92,
@@ -203,6 +203,7 @@ def _scale(
     recording: Recording,
     raw: Float32[np.ndarray, "trials voxels"],
     trials: pd.DataFrame,
+    *,
     subject: str,
 ) -> tuple[Float32[np.ndarray, "trials voxels"], Scaler]:
     if not recording.zscored:

@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mindeye2.core.artifacts import claim_folder, read_manifest, write_manifest
+from mindeye2.core.artifacts import claim_folder, write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import choose_device, generator, peak_memory_gib, progress
 from mindeye2.core.settings import Settings, plain
@@ -118,15 +117,15 @@ def reconstruct(
         If the run and the data set do not fit each other.
     """
     prepared, run = open_prepared(source), load_run(init)
-    _check_fit(prepared, run, settings.subject, init)
+    _check_fit(prepared, run, settings.subject, init=init)
     out = claim_folder(out, resume=resume)
     place = choose_device(device)
     model = run.model.to(place)
     trials = _limited(load_trials(prepared, settings.subject, [settings.split]), settings)
     tokens = load_targets(prepared, run.encoder)
-    seen = _predict(model, trials, settings, place)
+    seen = _predict(model, trials, settings, device=place)
     memory = load_memory(init, settings.subject)
-    prior = _sample_prior(model, seen.backbone, seen.images, settings, place)
+    prior = _sample_prior(model, seen, settings, device=place)
 
     arrays = {
         "backbone": seen.backbone,
@@ -153,7 +152,17 @@ def reconstruct(
     save_file({k: v.half().contiguous() for k, v in arrays.items()}, out / "tokens.safetensors")
     if settings.pictures:
         decoder = load_unclip_decoder(settings.decoder).to(place)
-        _draw(decoder, seen, prior, tokens[seen.images], items, settings, out, place)
+        drawn = _draw(
+            decoder,
+            prior,
+            true=tokens[seen.images],
+            lowlevel=seen.lowlevel,
+            seeds=items["seed"].tolist(),
+            settings=settings,
+            device=place,
+        )
+        for name, pictures in drawn.items():
+            np.save(out / f"{name}.npy", pictures)
     return write_manifest(
         out,
         stage="reconstruct",
@@ -165,7 +174,7 @@ def reconstruct(
     )
 
 
-def _check_fit(prepared: Prepared, run: LoadedRun, subject: str, init: Path) -> None:
+def _check_fit(prepared: Prepared, run: LoadedRun, subject: str, *, init: Path) -> None:
     known = run.model.ridge.n_voxels
     if subject not in known:
         raise ArtifactError(
@@ -197,12 +206,13 @@ def _limited(trials: SubjectTrials, settings: ReconstructSettings) -> SubjectTri
 
 @torch.no_grad()
 def _predict(
-    model: MindEye, trials: SubjectTrials, settings: ReconstructSettings, device: torch.device
+    model: MindEye, trials: SubjectTrials, settings: ReconstructSettings, *, device: torch.device
 ) -> _Predicted:
     images, place, counts = trials.images.unique(return_inverse=True, return_counts=True)
     given = trials.averaged().betas if settings.average == "betas" else trials.betas
     outputs = [
-        model(part.to(device), subject=settings.subject) for part in given.split(settings.batch_size)
+        model(part.to(device), subject=settings.subject)
+        for part in given.split(settings.batch_size)
     ]
 
     def gather(name: str) -> Tensor | None:
@@ -213,10 +223,12 @@ def _predict(
         if settings.average == "betas":
             return values
         sums = values.new_zeros(len(images), *values.shape[1:]).index_add_(0, place, values)
-        return sums / counts.view(-1, *[1] * (values.ndim - 1))
+        mean: Tensor = sums / counts.view(-1, *[1] * (values.ndim - 1))
+        return mean
 
     backbone, retrieval = gather("backbone_tokens"), gather("retrieval_tokens")
-    assert backbone is not None and retrieval is not None
+    assert backbone is not None
+    assert retrieval is not None
     return _Predicted(
         images=images,
         repeats=counts,
@@ -227,21 +239,17 @@ def _predict(
 
 
 def _seeds(images: Tensor, seed: int) -> list[int]:
-    draw = lambda image: torch.randint(2**31, (), generator=generator(seed, "image", image))  # noqa: E731
-    return [int(draw(image)) for image in images.tolist()]
+    draws = [generator(seed, "image", image) for image in images.tolist()]
+    return [int(torch.randint(2**31, (), generator=draw)) for draw in draws]
 
 
 @torch.no_grad()
 def _sample_prior(
-    model: MindEye,
-    backbone: Float[Tensor, "images tokens features"],
-    images: Tensor,
-    settings: ReconstructSettings,
-    device: torch.device,
+    model: MindEye, seen: _Predicted, settings: ReconstructSettings, *, device: torch.device
 ) -> Float[Tensor, "images tokens features"]:
-    seeds = _seeds(images, settings.seed)
+    backbone, seeds = seen.backbone, _seeds(seen.images, settings.seed)
     parts = []
-    for rows in progress(torch.arange(len(images)).split(settings.batch_size), label="prior"):
+    for rows in progress(torch.arange(len(backbone)).split(settings.batch_size), label="prior"):
         draws = [generator(seeds[r], "prior") for r in rows.tolist()]
         total = torch.zeros_like(backbone[rows])
         for _ in range(settings.prior_samples):
@@ -255,28 +263,25 @@ def _sample_prior(
 @torch.no_grad()
 def _draw(
     decoder: Unclip,
-    seen: _Predicted,
     prior: Float[Tensor, "images tokens features"],
+    *,
     true: Float[Tensor, "images tokens features"],
-    items: pd.DataFrame,
+    lowlevel: Float[Tensor, "images channels height width"] | None,
+    seeds: Sequence[int],
     settings: ReconstructSettings,
-    out: Path,
     device: torch.device,
-) -> None:
+) -> dict[str, UInt8[np.ndarray, "images height width rgb"]]:
     drawn: dict[str, list[Tensor]] = {"unclip": [], "ceiling": [], "lowlevel": [], "blended": []}
-    seeds: Sequence[int] = items["seed"].tolist()
     for rows in progress(torch.arange(len(prior)).split(settings.batch_size), label="pictures"):
         own = [seeds[r] for r in rows.tolist()]
         picture = decoder.decode(prior[rows].to(device), seeds=own).cpu()
         drawn["unclip"].append(picture)
         drawn["ceiling"].append(decoder.decode(true[rows].to(device), seeds=own).cpu())
-        if seen.lowlevel is not None:
-            blurry = decoder.autoencoder.decode(seen.lowlevel[rows].to(device)).cpu()
+        if lowlevel is not None:
+            blurry = decoder.autoencoder.decode(lowlevel[rows].to(device)).cpu()
             drawn["lowlevel"].append(blurry)
             drawn["blended"].append(blend(picture, blurry, share=settings.lowlevel_share))
-    for name, pictures in drawn.items():
-        if pictures:
-            np.save(out / f"{name}.npy", _to_uint8(torch.cat(pictures)))
+    return {name: _to_uint8(torch.cat(parts)) for name, parts in drawn.items() if parts}
 
 
 def _to_uint8(

@@ -114,7 +114,7 @@ def report(settings: ReportSettings, *, source: Path, out: Path, resume: bool = 
         ),
         headline=[rows[n] for n in _HEADLINE if n in rows],
         columns={k: v for k, v in _COLUMNS.items() if k == "nearest" or _there(decoded, k)},
-        items=_items(settings, source, decoded, prepared),
+        items=_items(settings, source, decoded=decoded, prepared=prepared),
         image_scores=[
             ImageScore(name="PixCorr", explanation="Pixel correlation of the blended picture."),
             ImageScore(name="Two-way", percent=True, explanation="By a judge network."),
@@ -163,7 +163,7 @@ def _rows(folder: Path) -> dict[str, ScoreRow]:
 
 
 def _items(
-    settings: ReportSettings, source: Path, decoded: Path, prepared: Prepared
+    settings: ReportSettings, source: Path, *, decoded: Path, prepared: Prepared
 ) -> list[GalleryItem]:
     table, items = _table(source), pd.read_parquet(decoded / "items.parquet")
     retrieved = np.load(source / "retrieved.npy")
@@ -171,25 +171,25 @@ def _items(
     # A sample is drawn by the seed alone; candidates outside it could not be shown.
     shown = len(items) if len(items) <= settings.max_images else settings.max_images
     gallery = []
-    for row, item in enumerate(items.head(shown).itertuples()):
+    for row, item in enumerate(items.head(shown).to_dict("records")):
         scores = table.iloc[row]
         values = {"Rank": float(scores["rank"])}
         if "pixcorr_blended" in table:
             values["PixCorr"] = float(scores["pixcorr_blended"])
             values["Two-way"] = float(scores["two_way_blended"])
-        nearest = np.asarray(prepared.images[item.nearest_training_image])
+        nearest = np.asarray(prepared.images[item["nearest_training_image"]])
         captions = prepared.captions
         gallery.append(
             GalleryItem(
-                name=f"image {item.image}",
-                seen=np.asarray(prepared.images[item.image]),
+                name=f"image {item['image']}",
+                seen=np.asarray(prepared.images[item["image"]]),
                 pictures={**{n: p[row] for n, p in drawn.items()}, "nearest": nearest},
-                caption=str(getattr(item, "caption", "")),
-                true_caption="" if captions is None else captions[item.image],
+                caption=str(item.get("caption", "")),
+                true_caption="" if captions is None else captions[item["image"]],
                 scores=values,
                 retrieved=[int(r) for r in retrieved[row] if r < shown],
                 rank=int(scores["rank"]),
-                seed=int(item.seed),
+                seed=int(item["seed"]),
             )
         )
     return gallery
@@ -229,8 +229,17 @@ def _comparisons(
                     n=len(mine),
                 )
             )
-    text = "All arms decode the same test images of the same person; differences are paired by image."
-    return [Comparison(title="The same session, other ways", arms=arms, differences=differences, explanation=text)]
+    text = (
+        "All arms decode the same test images of the same person; differences are paired by image."
+    )
+    return [
+        Comparison(
+            title="The same session, other ways",
+            arms=arms,
+            differences=differences,
+            explanation=text,
+        )
+    ]
 
 
 def _learning(settings: ReportSettings) -> list[CurvePanel]:
@@ -256,12 +265,24 @@ def _learning(settings: ReportSettings) -> list[CurvePanel]:
             )
     panels = []
     if losses:
-        panels.append(CurvePanel(title="Training loss", x_label="step", y_label="loss", curves=losses, explanation="Running mean of 20 steps."))
+        panels.append(
+            CurvePanel(
+                title="Training loss",
+                x_label="step",
+                y_label="loss",
+                curves=losses,
+                explanation="Running mean of 20 steps.",
+            )
+        )
     if scores:
         panels.append(
             CurvePanel(
-                title="Validation: two-way identification", x_label="step", y_label="share",
-                curves=scores, chance=0.5, percent=True,
+                title="Validation: two-way identification",
+                x_label="step",
+                y_label="share",
+                curves=scores,
+                chance=0.5,
+                percent=True,
                 explanation="On images of the validation split, never on test images.",
             )
         )

@@ -1,1 +1,1 @@
-"""mindeye2.training"""
+"""Losses, mixing, batches and the loop that trains and resumes."""

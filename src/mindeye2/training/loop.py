@@ -160,11 +160,7 @@ def fit(
             with process_rng(seed, label, step):
                 scalars = wrapped(**batch_of(step))
             loss = scalars["loss"]
-            if not torch.isfinite(loss):
-                raise FloatingPointError(
-                    f"the loss is {loss.item()} at step {step} of {label}; nothing was updated. "
-                    "Look at the batch with --debug, or lower max_lr."
-                )
+            _check_finite(loss, label, step)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(trainable.values(), settings.max_norm)
@@ -175,10 +171,7 @@ def fit(
             entry["seconds"] = round(time.monotonic() - began, 4)
             last = step + 1 == settings.steps
             if validate and (last or (validate_every and (step + 1) % validate_every == 0)):
-                with state.averaged():
-                    module.eval()
-                    entry |= {f"validation_{k}": v for k, v in validate().items()}
-                    module.train()
+                entry |= _validation(module, state, validate)
             lines.write(json.dumps(entry) + "\n")
             if stop or last or time.monotonic() - saved > 60 * settings.save_minutes:
                 lines.flush()
@@ -191,6 +184,24 @@ def fit(
                 )
     state.keep_average()
     module.eval()
+
+
+def _check_finite(loss: Tensor, label: str, step: int) -> None:
+    if not torch.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss is {loss.item()} at step {step} of {label}; nothing was updated. "
+            "Look at the batch with --debug, or lower max_lr."
+        )
+
+
+def _validation(
+    module: nn.Module, state: "_State", validate: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    with state.averaged():
+        module.eval()
+        scores = {f"validation_{k}": v for k, v in validate().items()}
+        module.train()
+    return scores
 
 
 def _groups(
@@ -266,8 +277,8 @@ class _State:
             shutil.rmtree(fresh, ignore_errors=True)
             size = sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
             raise ArtifactError(
-                f"the state after step {step} could not be written to {self.folder} ({error}); "
-                f"it needs {size:.0f} MiB. The state saved before it is untouched: free disk space "
+                f"the state after step {step} could not be written to {self.folder} ({error}); it "
+                f"needs {size:.0f} MiB. The state saved before it is untouched: free disk space "
                 "and run the same command with --resume."
             ) from error
         shutil.rmtree(spare, ignore_errors=True)

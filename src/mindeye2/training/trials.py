@@ -133,4 +133,5 @@ def all_images(trials: Mapping[str, SubjectTrials]) -> Int[Tensor, " images"]:
     Tensor
         Rows of the data set's images.
     """
-    return torch.cat([t.images for t in trials.values()]).unique()
+    images: Tensor = torch.cat([t.images for t in trials.values()]).unique()
+    return images

@@ -6,11 +6,11 @@ chosen on images of the new person that were held back, and then fitted again on
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
@@ -28,7 +28,9 @@ from mindeye2.training.trials import SubjectTrials, load_trials
 
 __all__ = ["RUNGS", "AdaptTraining", "train_adapt"]
 
-RUNGS = ("closed_form", "ridge", "body")
+Rung = Literal["closed_form", "ridge", "body"]
+
+RUNGS: tuple[Rung, ...] = ("closed_form", "ridge", "body")
 """What is fitted to the new person, from least to most."""
 
 
@@ -56,7 +58,7 @@ class AdaptTraining(Settings):
     held_back: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the person's images that chooses the rung."""
 
-    rungs: tuple[Literal["closed_form", "ridge", "body"], ...] = RUNGS
+    rungs: tuple[Rung, ...] = RUNGS
     """Rungs to choose from, in this order; a single one is taken without choosing."""
 
     margin: Annotated[float, Field(ge=0)] = 0.0
@@ -116,23 +118,28 @@ def train_adapt(
     fitted, judged = own.rows(kept), {subject: own.rows(held).averaged()}
 
     climb = _Climb(settings, prepared=prepared, latents=latents, tokens=tokens, device=device)
-    scores: dict[str, dict[str, float]] = {}
+    scores: dict[Rung, dict[str, float]] = {}
     rung = settings.rungs[-1]
     if len(settings.rungs) > 1:
         trial_model = copy.deepcopy(model)
         for name in settings.rungs:
-            climb.to(name, trial_model, fitted, out / "choice" / name)
+            climb.to(name, trial_model, fitted, folder=out / "choice" / name)
             scores[name] = identification(trial_model, judged, tokens=tokens, device=device)
         rung = _choose(scores, margin=settings.margin)
     for name in RUNGS[: RUNGS.index(rung) + 1]:
         if name in settings.rungs or name == "closed_form":
-            climb.to(name, model, own, out if name == rung else out / name)
+            climb.to(name, model, own, folder=out if name == rung else out / name)
     model.eval()
-    facts = {"rung": rung, "held_back": scores, "trials": len(own), "penalty": climb.penalty}
+    facts: dict[str, object] = {
+        "rung": rung,
+        "held_back": scores,
+        "trials": len(own),
+        "penalty": climb.penalty,
+    }
     return model, facts
 
 
-def _choose(scores: dict[str, dict[str, float]], *, margin: float) -> str:
+def _choose(scores: Mapping[Rung, Mapping[str, float]], *, margin: float) -> Rung:
     best, *higher = scores
     for name in higher:
         if scores[name]["reciprocal_rank"] > scores[best]["reciprocal_rank"] + margin:
@@ -159,17 +166,17 @@ class _Climb:
         self.device = device
         self.penalty = 0.0
 
-    def to(self, rung: str, model: MindEye, own: SubjectTrials, folder: Path) -> None:
+    def to(self, rung: Rung, model: MindEye, own: SubjectTrials, *, folder: Path) -> None:
         """Fit one rung to `own` trials, starting from the model as it is."""
         if rung == "closed_form":
             self._closed_form(model, own)
             return
         settings = self.settings
         chosen = settings.ridge if rung == "ridge" else settings.body
-        model.requires_grad_(rung == "body")
-        model.prior.requires_grad_(False)
-        model.ridge.requires_grad_(False)
-        model.ridge.maps[settings.subject].requires_grad_(True)
+        model.requires_grad_(requires_grad=rung == "body")
+        model.prior.requires_grad_(requires_grad=False)
+        model.ridge.requires_grad_(requires_grad=False)
+        model.ridge.maps[settings.subject].requires_grad_(requires_grad=True)
         folder.mkdir(parents=True, exist_ok=True)
 
         def batch_of(step: int) -> dict[str, object]:
@@ -196,13 +203,17 @@ class _Climb:
 
     @torch.no_grad()
     def _closed_form(self, model: MindEye, own: SubjectTrials) -> None:
-        """Regress betas onto the latents whose tokens, through the body, come nearest the truth."""
+        """Regress betas onto latents whose tokens, through the body, come nearest the truth."""
         output = model.backbone.output
         flat = self.tokens[own.images].flatten(1)
-        # The trunk starts as the identity and stays near it, so the output layer's inverse is where
-        # the search for the best latents would end, but for a small correction.
+        # The trunk starts as the identity and stays near it, so the output layer's inverse is
+        # where the search for the best latents would end, but for a small correction.
         targets = (flat - output.bias.cpu()) @ torch.linalg.pinv(output.weight.cpu()).T
-        read_out = lambda z: model.heads(z.to(self.device)).backbone_tokens.flatten(1).cpu()  # noqa: E731
+
+        def read_out(latents: Tensor) -> Tensor:
+            tokens: Tensor = model.heads(latents.to(self.device)).backbone_tokens
+            return tokens.flatten(1).cpu()
+
         model.eval()
         self.penalty, _ = choose_penalty(
             own.betas,
@@ -212,4 +223,6 @@ class _Climb:
             read_out=read_out,
             truth=flat,
         )
-        set_ridge(model, self.settings.subject, own.betas, targets, self.penalty)
+        set_ridge(
+            model, self.settings.subject, betas=own.betas, targets=targets, penalty=self.penalty
+        )

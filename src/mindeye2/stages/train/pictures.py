@@ -135,7 +135,9 @@ def train_autoencoder(
         autoencoder = build_autoencoder(settings.model)
     step_module = _AutoencoderStep(
         autoencoder, weight=settings.perceptual_weight, size=settings.size
-    ).to(memory_format=torch.channels_last)
+    )
+    # torch's annotations of Module.to lack memory_format.
+    step_module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batch_of(step: int) -> dict[str, object]:
         rows = epoch_rows(
@@ -149,8 +151,13 @@ def train_autoencoder(
         return {"images": images, "generator": draws}
 
     fit(
-        step_module, batch_of, settings=settings.optimizer, seed=settings.seed, folder=out,
-        device=device, label="autoencoder",
+        step_module,
+        batch_of,
+        settings=settings.optimizer,
+        seed=settings.seed,
+        folder=out,
+        device=device,
+        label="autoencoder",
     )
     sample = pictures[:: max(1, len(pictures) // 1024)].float() / 255
     autoencoder.standardise(list(sample.to(device).split(64)))
@@ -212,8 +219,13 @@ def train_unclip(
         }
 
     fit(
-        unclip, batch_of, settings=settings.optimizer, seed=settings.seed, folder=out,
-        device=device, label="unclip",
+        unclip,
+        batch_of,
+        settings=settings.optimizer,
+        seed=settings.seed,
+        folder=out,
+        device=device,
+        label="unclip",
     )
     weights = {k: v.half().contiguous() for k, v in unclip.unet.state_dict().items()}
     save_file(weights, out / "unclip.safetensors")

@@ -87,8 +87,8 @@ def train(
         what = {"adapt": "the pretrained run", "unclip": "the autoencoder's run"}[task]
         raise ArtifactError(f"the task {task!r} starts from {what}: give its folder with --init.")
     out = claim_folder(out, resume=resume)
-    config = {"task": task, "recipe": recipe, "init": str(init) if init else None}
-    config |= plain(settings)
+    start = {"task": task, "recipe": recipe, "init": str(init) if init else None}
+    config: dict[str, object] = {**start, **plain(settings)}
     _same_settings(out / "config.yaml", config)
     place = choose_device(device)
     if isinstance(settings, AutoencoderTraining):
@@ -112,21 +112,28 @@ def _train_brain(
 ) -> dict[str, object]:
     tokens = load_targets(prepared, settings.encoder)
     latents = _latents(prepared, device=device)
-    parts = {"prepared": prepared, "tokens": tokens, "latents": latents}
     model: MindEye
     if isinstance(settings, SharedTraining):
         sizes = settings.model
-        model, facts = train_shared(settings, **parts, out=out, device=device)  # type: ignore[arg-type]
+        model, facts = train_shared(
+            settings, prepared=prepared, tokens=tokens, latents=latents, out=out, device=device
+        )
     else:
         assert init is not None
         start = load_run(init)
         sizes = start.settings
         model, facts = train_adapt(
-            settings, model=start.model.to(device), **parts, out=out, device=device  # type: ignore[arg-type]
+            settings,
+            model=start.model.to(device),
+            prepared=prepared,
+            tokens=tokens,
+            latents=latents,
+            out=out,
+            device=device,
         )
     save_run(out, model=model, settings=sizes, encoder=settings.encoder)
-    adapted = isinstance(settings, AdaptTraining)
-    for subject in [settings.subject] if adapted else model.subjects:
+    known = [settings.subject] if isinstance(settings, AdaptTraining) else model.subjects
+    for subject in known:
         trials = load_trials(prepared, subject, ["train"], sessions=settings.sessions).averaged()
         with torch.no_grad():
             predicted = model(trials.betas.to(device), subject=subject).backbone_tokens.cpu()

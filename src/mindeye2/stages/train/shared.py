@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from mindeye2.core.runtime import generator, process_rng, progress
 from mindeye2.core.settings import Settings
@@ -17,7 +16,6 @@ from mindeye2.models.closed_form import (
     choose_penalty,
     fit_ridge,
     image_folds,
-    mean_by_image,
     principal_axes,
 )
 from mindeye2.models.decoder import MindEye, build_mindeye
@@ -120,7 +118,10 @@ def train_shared(
         The model, and facts for the manifest.
     """
     subjects = settings.subjects or tuple(prepared.subjects)
-    load = lambda s, split: load_trials(prepared, s, [split], sessions=settings.sessions)  # noqa: E731
+
+    def load(subject: str, split: str) -> SubjectTrials:
+        return load_trials(prepared, subject, [split], sessions=settings.sessions)
+
     trials = {s: load(s, "train") for s in subjects}
     held = {s: load(s, "validation").averaged() for s in subjects}
     with process_rng(settings.seed, "model"):
@@ -131,7 +132,7 @@ def train_shared(
             model, trials, tokens=tokens, latents=latents, seed=settings.seed
         )
     step_module = BrainStep(model, settings.losses)
-    model.prior.requires_grad_(False)
+    model.prior.requires_grad_(requires_grad=False)
 
     def batch_of(step: int) -> dict[str, object]:
         mixing = step < settings.losses.mixing_share * settings.optimizer.steps
@@ -220,7 +221,7 @@ def start_closed_form(
         penalty, _ = choose_penalty(
             own.betas, targets, own.images, generator=generator(seed, "folds", subject)
         )
-        set_ridge(model, subject, own.betas, targets, penalty)
+        set_ridge(model, subject, betas=own.betas, targets=targets, penalty=penalty)
         penalties[subject] = penalty
     return penalties
 
@@ -229,6 +230,7 @@ def start_closed_form(
 def set_ridge(
     model: MindEye,
     subject: str,
+    *,
     betas: Float[Tensor, "trials voxels"],
     targets: Float[Tensor, "trials codes"],
     penalty: float,
@@ -250,6 +252,7 @@ def set_ridge(
     """
     weights, bias = fit_ridge(betas, targets).weights(penalty)
     layer = model.ridge.maps[subject]
+    assert isinstance(layer, nn.Linear)
     layer.weight.zero_()
     layer.bias.zero_()
     layer.weight[: weights.shape[1]] = weights.T
@@ -319,13 +322,11 @@ def _fit_prior(
     predicted, shown = cross_fitted(
         model, trials, tokens=tokens, n_folds=chosen.n_folds, seed=settings.seed
     )
-    model.requires_grad_(False)
-    model.prior.requires_grad_(True)
+    model.requires_grad_(requires_grad=False)
+    model.prior.requires_grad_(requires_grad=True)
 
     def batch_of(step: int) -> dict[str, object]:
-        rows = epoch_rows(
-            len(shown), chosen.batch_size, step, seed=settings.seed, stream="prior"
-        )
+        rows = epoch_rows(len(shown), chosen.batch_size, step, seed=settings.seed, stream="prior")
         with torch.no_grad():
             condition = model.heads(predicted[rows].to(device)).backbone_tokens
         return {
