@@ -31,7 +31,8 @@ def main() -> None:
     with torch.inference_mode():
         for start in progress(range(0, N_SCENES, 25), label="maps"):
             batch = to_float(images[start : start + 25])
-            for block, made in zip(N_COMPONENTS, network.blocks_at(batch, list(maps)), strict=True):
+            made_of = network.blocks_at(batch, list(maps))
+            for block, made in zip(N_COMPONENTS, made_of, strict=True):
                 maps[block].append(cells(made))
     joined = {block: torch.cat(parts) for block, parts in maps.items()}
     out = Path(mindeye2.__file__).parent / "assets" / "encoder"

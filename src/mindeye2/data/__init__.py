@@ -1,1 +1,1 @@
-"""mindeye2.data"""
+"""The prepared folder, what fills it, and the simulated people."""

@@ -99,7 +99,8 @@ def zscore_by_session(
             raise ArtifactError(
                 f"{int(constant.sum())} voxels of {subject} are constant in session {session} "
                 f"(columns {first}{', ...' if constant.sum() > 5 else ''}), so they cannot be "
-                "z-scored. Take them out of the mask: they were probably outside the field of view."
+                "z-scored. Take them out of the mask: they were probably outside the field of "
+                "view."
             )
         scaled[here] = (betas[here] - mean) / std
         means.append(mean)

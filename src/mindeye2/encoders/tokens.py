@@ -1,6 +1,6 @@
 """Target tokens of the laptop-size pipeline: EfficientNet-Lite0 seen on a 7 x 7 grid.
 
-Where OpenCLIP bigG gives 256 tokens of 1664 numbers at full size, these are 49 tokens of 128. Which
+Where OpenCLIP bigG gives 256 tokens of 1664 numbers at full size, these are 49 of 128. Which
 blocks they come from decides what they carry: early blocks colour and layout, late ones meaning.
 Each block's maps are brought to the grid without averaging away what lies inside a cell, projected
 onto the principal components that the training scenes gave, and z-scored.
@@ -32,8 +32,8 @@ def cells(
 ) -> Float[Tensor, "batch tokens features"]:
     """Bring feature maps to the token grid, one vector per cell.
 
-    Maps finer than the grid are averaged down to at most 2 x 2 places a cell, which are laid side by side: a token
-    knows more than its cell's mean.
+    Maps finer than the grid are averaged down to at most 2 x 2 places a cell, which are laid side
+    by side: a token knows more than its cell's mean.
 
     Parameters
     ----------

@@ -51,8 +51,9 @@ class _Block(nn.Module):
 class _WithShortcut(nn.Module):
     """A network beside one linear map between 16 x 16 patches and latents.
 
-    The linear map alone is what principal components of patches would give, and is learned at once;
-    the network adds what patches do not know of each other (after Chen et al. 2024, arXiv:2410.10733).
+    The linear map alone is what principal components of patches would give, and is learned at
+    once; the network adds what patches do not know of each other (after Chen et al. 2024,
+    arXiv:2410.10733).
     """
 
     def __init__(self, network: nn.Module, shortcut: nn.Module) -> None:

@@ -13,8 +13,8 @@ def nearest_captions(
 ) -> list[str]:
     """Give each query the caption of the most similar training image.
 
-    This says what the nearest known picture shows; it can describe nothing that no training caption
-    describes. A captioner that writes (GIT) comes with the released weights.
+    This says what the nearest known picture shows; it can describe nothing that no training
+    caption describes. A captioner that writes (GIT) comes with the released weights.
 
     Parameters
     ----------

@@ -17,8 +17,8 @@ __all__ = [
     "RidgeFit",
     "choose_penalty",
     "fit_ridge",
-    "image_folds",
     "identification_score",
+    "image_folds",
     "mean_by_image",
     "principal_axes",
 ]
@@ -31,7 +31,7 @@ PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 class RidgeFit:
     """Everything that ridge solutions of one problem share, whatever the penalty.
 
-    With betas X (centred), targets Y (centred) and the eigenvalues L and eigenvectors U of XX', the
+    With betas X (centred), targets Y (centred), and eigenvalues L and eigenvectors U of XX', the
     weights of penalty a are X'U (L + a)^-1 U'Y: one decomposition serves all penalties.
     """
 
