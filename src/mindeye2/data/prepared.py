@@ -312,6 +312,11 @@ def write_prepared(
         )
     trials.to_parquet(folder / "trials.parquet", index=False)
     if captions is not None:
+        if len(captions) != len(images):
+            raise ArtifactError(
+                f"there are {len(captions)} captions for {len(images)} images. "
+                "Give one for each image, '' where there is none."
+            )
         table = pd.DataFrame({"image": np.arange(len(captions)), "caption": list(captions)})
         table.to_parquet(folder / "captions.parquet", index=False)
     subjects = {name: int(values.shape[1]) for name, values in betas.items()}
