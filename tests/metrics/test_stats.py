@@ -82,6 +82,12 @@ def test_the_sign_flip_p_agrees_with_scipy(rng):
     assert found.p == pytest.approx(reference.pvalue, abs=0.01)
 
 
+def test_sign_flips_that_tie_with_the_observed_count_as_extreme(rng):
+    """All differences alike: 2 of the 2**6 sign patterns reach the mean, up to rounding."""
+    found = paired_difference(torch.full((6,), 0.4), torch.full((6,), 0.3), generator=rng)
+    assert found.p == pytest.approx(2 / 64, abs=0.01)
+
+
 def test_arms_that_are_equal_do_not_differ(rng):
     scores = torch.rand(20, generator=rng)
     found = paired_difference(scores, scores, generator=rng)
