@@ -109,7 +109,7 @@ def test_a_pool_beyond_the_items_says_which_candidate_was_seen(content):
 
 def test_scores_that_no_item_has_are_not_offered_and_nan_is_null(content):
     scores = {"PixCorr": float("nan"), "other": 0.5}
-    item = dataclasses.replace(content.items[0], scores=scores, retrieved=())
+    item = dataclasses.replace(content.items[0], scores=scores, retrieved=(), rank=None)
     listed = [*content.image_scores, ImageScore(name="nowhere")]
     read = values(dataclasses.replace(content, items=[item], image_scores=listed))
     assert [s["name"] for s in read["scores"]] == ["PixCorr", "other"]
@@ -136,6 +136,14 @@ def test_a_candidate_outside_the_pool_is_refused(content):
     items = [item, *content.items[1:]]
     with pytest.raises(ValueError, match=r"image 00 retrieves candidate 14, .* are 0 to 13"):
         values(dataclasses.replace(content, items=items))
+
+
+def test_a_rank_beyond_the_candidates_is_refused(content):
+    item = dataclasses.replace(content.items[0], rank=15)
+    with pytest.raises(
+        ValueError, match=r"image 00 has rank 15, but there are 14 candidates.*pool"
+    ):
+        values(dataclasses.replace(content, items=[item, *content.items[1:]]))
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def test_the_least_content_is_still_a_page(content):
 def test_text_cannot_become_markup(content):
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>&"
     item = dataclasses.replace(
-        content.items[0], name=evil, caption=evil, scores={evil: 0.5}, retrieved=()
+        content.items[0], name=evil, caption=evil, scores={evil: 0.5}, retrieved=(), rank=None
     )
     page = render_page(
         dataclasses.replace(

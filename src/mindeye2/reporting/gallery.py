@@ -51,6 +51,11 @@ def gallery_values(content: ReportContent, *, picture_budget: int) -> dict[str, 
                 f"{item.name} retrieves candidate {outside[0]}, "
                 f"but the candidates are 0 to {len(pool) - 1}."
             )
+        if item.rank is not None and not 1 <= item.rank <= len(pool):
+            raise ValueError(
+                f"{item.name} has rank {item.rank}, but there are {len(pool)} candidates. "
+                "Give all candidates as ReportContent.pool."
+            )
         items.append(
             {
                 "name": item.name,
