@@ -22,6 +22,7 @@ from mindeye2.generation.captions import nearest_captions
 from mindeye2.generation.decoders import load_unclip_decoder
 from mindeye2.generation.retrieval import fit_calibration, similarity
 from mindeye2.models.checkpoint import LoadedRun, load_run
+from mindeye2.models.expectation import load_expectation
 from mindeye2.models.memory import load_memory
 from mindeye2.recipes import DemoSettings
 from mindeye2.stages.evaluate import evaluate
@@ -87,6 +88,7 @@ class Decoder:
         self._model = run.model.to(device)
         self._pictures = load_unclip_decoder(decoder).to(device)
         self._device = device
+        self._expect = load_expectation(folder) or (lambda tokens: tokens)
 
     @classmethod
     def from_run(
@@ -190,8 +192,9 @@ class Decoder:
         memory = load_memory(self._folder, subject)
         captions = None
         if memory.captions is not None:
-            calibration = fit_calibration(memory.predicted, memory.true)
-            near = similarity(backbone.cpu(), memory.true, calibration)
+            known = self._expect(memory.true)
+            calibration = fit_calibration(memory.predicted, known)
+            near = similarity(backbone.cpu(), known, calibration)
             captions = nearest_captions(near, memory.captions)
         return Decoded(
             images=_to_uint8(pictures),
@@ -238,8 +241,9 @@ class Decoder:
         encode = Lite0Tokens()
         parts = [encode(to_float(gallery[s : s + 32])) for s in range(0, len(gallery), 32)]
         memory = load_memory(self._folder, subject)
-        calibration = fit_calibration(memory.predicted, memory.true)
-        near = similarity(self.predict(betas, subject=subject), torch.cat(parts), calibration)
+        calibration = fit_calibration(memory.predicted, self._expect(memory.true))
+        candidates = self._expect(torch.cat(parts))
+        near = similarity(self.predict(betas, subject=subject), candidates, calibration)
         scores, indices = near.topk(k, dim=1)
         return Retrieved(indices=indices.numpy(), scores=scores.numpy())
 

@@ -64,6 +64,7 @@ def scratch() -> SharedTraining:
         update={
             "subjects": ("subj08",),
             "sessions": (1,),
+            "train_on": ("train", "validation"),
             "closed_form_start": False,
             "per_subject": 48,
             "optimizer": base.optimizer.model_copy(update={"steps": 300}),

@@ -25,6 +25,7 @@ from mindeye2.generation.retrieval import fit_calibration, similarity
 from mindeye2.generation.unclip import Unclip
 from mindeye2.models.checkpoint import LoadedRun, load_run
 from mindeye2.models.decoder import MindEye
+from mindeye2.models.expectation import load_expectation
 from mindeye2.models.memory import load_memory
 from mindeye2.training.trials import SubjectTrials, load_targets, load_trials
 
@@ -127,6 +128,7 @@ def reconstruct(
     memory = load_memory(init, settings.subject)
     prior = _sample_prior(model, seen, settings, device=place)
 
+    expect = load_expectation(init) or (lambda true: true)
     arrays = {
         "backbone": seen.backbone,
         "retrieval": seen.retrieval,
@@ -134,9 +136,11 @@ def reconstruct(
         "true": tokens[seen.images],
         "training_backbone": memory.predicted,
         "training_true": memory.true,
+        "expected": expect(tokens[seen.images]),
+        "training_expected": expect(memory.true),
     }
-    calibration = fit_calibration(memory.predicted, memory.true)
-    near = similarity(seen.backbone, memory.true, calibration)
+    calibration = fit_calibration(memory.predicted, arrays["training_expected"])
+    near = similarity(seen.backbone, arrays["training_expected"], calibration)
     nearest = memory.images[near.argmax(dim=1)]
     items = pd.DataFrame(
         {

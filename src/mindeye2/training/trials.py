@@ -61,6 +61,7 @@ def load_trials(
     splits: Sequence[str],
     *,
     sessions: Sequence[int] | None = None,
+    n_trials: int | None = None,
 ) -> SubjectTrials:
     """Load single trials of one subject.
 
@@ -74,6 +75,8 @@ def load_trials(
         Splits to load.
     sessions
         Only these sessions, or None for all.
+    n_trials
+        Only the first so many of them, or None for all.
 
     Returns
     -------
@@ -86,7 +89,7 @@ def load_trials(
         If there is no such trial.
     """
     table = prepared.trials_of(subject, sessions=sessions)
-    table = table[table["split"].isin(splits)]
+    table = table[table["split"].isin(splits)].iloc[:n_trials]
     if not len(table):
         there = sorted(prepared.trials_of(subject)["session"].unique().tolist())
         asked = "all sessions" if sessions is None else f"sessions {list(sessions)}"

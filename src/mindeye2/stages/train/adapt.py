@@ -46,6 +46,13 @@ class AdaptTraining(Settings):
     sessions: tuple[int, ...] | None = (1,)
     """Sessions to adapt with; None for all."""
 
+    n_trials: Annotated[int, Field(ge=20)] | None = None
+    """Only the first so many trials of them; None for all."""
+
+    train_on: tuple[Literal["train", "validation"], ...] = ("train", "validation")
+    """Splits to adapt with. The validation images of pretraining are ordinary images for a person
+    that it never saw."""
+
     encoder: str = "lite0"
     """Whose tokens to predict; the pretrained model's."""
 
@@ -109,8 +116,7 @@ def train_adapt(
     if subject not in model.ridge.maps:
         with torch.no_grad():
             model.ridge.add_subject(subject, n_voxels=prepared.n_voxels[subject])
-    # The validation images of pretraining are ordinary images for a person it never saw.
-    own = load_trials(prepared, subject, ["train", "validation"], sessions=settings.sessions)
+    own = load_trials(prepared, subject, settings.train_on, sessions=settings.sessions, n_trials=settings.n_trials)
     n_folds = max(2, round(1 / settings.held_back))
     held = image_folds(own.images, n_folds=n_folds, generator=generator(settings.seed, "held"))[0]
     kept = torch.ones(len(own), dtype=torch.bool)

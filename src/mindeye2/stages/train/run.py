@@ -17,6 +17,7 @@ from mindeye2.encoders.bank import to_float
 from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
 from mindeye2.models.checkpoint import load_run, save_run
 from mindeye2.models.decoder import MindEye
+from mindeye2.models.expectation import load_expectation
 from mindeye2.models.memory import Memory, save_memory
 from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
 from mindeye2.stages.train.pictures import (
@@ -120,7 +121,9 @@ def _train_brain(
         )
     else:
         assert init is not None
-        start = load_run(init)
+        start, expectation = load_run(init), load_expectation(init)
+        if expectation is not None:
+            expectation.save(out)
         sizes = start.settings
         model, facts = train_adapt(
             settings,
@@ -132,9 +135,13 @@ def _train_brain(
             device=device,
         )
     save_run(out, model=model, settings=sizes, encoder=settings.encoder)
-    known = [settings.subject] if isinstance(settings, AdaptTraining) else model.subjects
+    known, splits = model.subjects, settings.train_on
+    if isinstance(settings, AdaptTraining):
+        known = [settings.subject]
     for subject in known:
-        trials = load_trials(prepared, subject, ["train"], sessions=settings.sessions).averaged()
+        trials = load_trials(
+            prepared, subject, splits, sessions=settings.sessions, n_trials=settings.n_trials
+        ).averaged()
         with torch.no_grad():
             predicted = model(trials.betas.to(device), subject=subject).backbone_tokens.cpu()
         captions = prepared.captions

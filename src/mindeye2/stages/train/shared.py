@@ -1,8 +1,8 @@
 """Shared-subject training: closed-form start, training of the whole model, then the prior."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -15,10 +15,12 @@ from mindeye2.data.prepared import Prepared
 from mindeye2.models.closed_form import (
     choose_penalty,
     fit_ridge,
+    identification_score,
     image_folds,
     principal_axes,
 )
 from mindeye2.models.decoder import MindEye, build_mindeye
+from mindeye2.models.expectation import Expectation, choose_expectation, fit_expectation
 from mindeye2.models.settings import ModelSettings
 from mindeye2.stages.train.scores import identification
 from mindeye2.training.batches import epoch_rows
@@ -55,6 +57,12 @@ class SharedTraining(Settings):
     sessions: tuple[int, ...] | None = None
     """Sessions to use; all by default."""
 
+    n_trials: Annotated[int, Field(ge=20)] | None = None
+    """Only the first so many training trials of each person; None for all."""
+
+    train_on: tuple[Literal["train", "validation"], ...] = ("train",)
+    """Splits to train on. Baselines of one new person train on both, as adaptation does."""
+
     encoder: str = "lite0"
     """Whose tokens to predict."""
 
@@ -73,10 +81,10 @@ class SharedTraining(Settings):
     train_body: bool = True
     """Train at all; off, the closed-form solution is the result (the ridge baseline)."""
 
-    optimizer: OptimizerSettings = OptimizerSettings(steps=500, max_lr=5e-4)
+    optimizer: OptimizerSettings = OptimizerSettings(steps=200, max_lr=2e-4)
     """Optimiser and schedule."""
 
-    validate_every: Annotated[int, Field(ge=0)] = 100
+    validate_every: Annotated[int, Field(ge=0)] = 50
     """Steps between validations."""
 
     train_prior: bool = True
@@ -119,11 +127,14 @@ def train_shared(
     """
     subjects = settings.subjects or tuple(prepared.subjects)
 
-    def load(subject: str, split: str) -> SubjectTrials:
-        return load_trials(prepared, subject, [split], sessions=settings.sessions)
+    def load(subject: str, splits: Sequence[str], n_trials: int | None) -> SubjectTrials:
+        return load_trials(
+            prepared, subject, splits, sessions=settings.sessions, n_trials=n_trials
+        )
 
-    trials = {s: load(s, "train") for s in subjects}
-    held = {s: load(s, "validation").averaged() for s in subjects}
+    trials = {s: load(s, settings.train_on, settings.n_trials) for s in subjects}
+    judging = "validation" not in settings.train_on
+    held = {s: load(s, ["validation"], None).averaged() for s in subjects} if judging else {}
     with process_rng(settings.seed, "model"):
         model = build_mindeye(settings.model, {s: prepared.n_voxels[s] for s in subjects})
     facts: dict[str, object] = {}
@@ -147,6 +158,9 @@ def train_shared(
             device=device,
         )
 
+    def judge() -> dict[str, float]:
+        return identification(model, held, tokens=tokens, device=device)
+
     if settings.train_body:
         fit(
             step_module,
@@ -156,13 +170,22 @@ def train_shared(
             folder=out,
             device=device,
             label="shared-subject training",
-            validate=lambda: identification(model, held, tokens=tokens, device=device),
+            validate=judge if held else None,
             validate_every=settings.validate_every,
         )
     model.eval()
-    facts["validation"] = identification(model, held, tokens=tokens, device=device)
+    if held:
+        facts["validation"] = judge()
+    if settings.train_prior or (len(subjects) > 1 and held):
+        predicted, shown = cross_fitted(
+            model, trials, tokens=tokens, n_folds=settings.prior.n_folds, seed=settings.seed
+        )
+    if len(subjects) > 1 and held:
+        facts["expectation"] = _fit_expectation(
+            model, held, predicted=predicted, shown=shown, tokens=tokens, out=out, device=device
+        )
     if settings.train_prior:
-        _fit_prior(settings, model, trials, tokens=tokens, out=out, device=device)
+        _fit_prior(settings, model, predicted, shown, tokens=tokens, out=out, device=device)
     return model, facts
 
 
@@ -309,19 +332,61 @@ def cross_fitted(
     return torch.cat(predicted), torch.cat(shown)
 
 
+@torch.no_grad()
+def _fit_expectation(
+    model: MindEye,
+    held: Mapping[str, SubjectTrials],
+    *,
+    predicted: Float[Tensor, "trials latent"],
+    shown: Int[Tensor, " trials"],
+    tokens: Float[Tensor, "images tokens features"],
+    out: Path,
+    device: torch.device,
+) -> dict[str, float]:
+    """Learn what brains make of a picture, where that identifies validation images better."""
+    images = shown.unique()
+    axes, mean = principal_axes(
+        tokens[images].flatten(1), n_codes=min(model.ridge.n_latent, len(images) - 1)
+    )
+    decoded = torch.cat(
+        [model.heads(z.to(device)).backbone_tokens.flatten(1).cpu() for z in predicted.split(256)]
+    )
+    true = tokens[shown].flatten(1)
+    judged = {
+        s: model(own.betas.to(device), subject=s).backbone_tokens.cpu() for s, own in held.items()
+    }
+
+    def score(expectation: Expectation | None) -> float:
+        expect = expectation or (lambda t: t)
+        scores = [
+            identification_score(judged[s].flatten(1), expect(tokens[own.images]).flatten(1))
+            for s, own in held.items()
+        ]
+        return sum(scores) / len(scores)
+
+    # In units of the codes' summed squares, so that the choice does not depend on the trial count.
+    unit = float(((true - mean) @ axes).square().sum() / axes.shape[1])
+    best, scores = choose_expectation(
+        lambda p: fit_expectation(decoded, true, mean=mean, axes=axes, penalty=p * unit),
+        score,
+        penalties=(0.03, 0.1, 0.3, 1.0),
+    )
+    if best is not None:
+        best.save(out)
+    return scores
+
+
 def _fit_prior(
     settings: SharedTraining,
     model: MindEye,
-    trials: Mapping[str, SubjectTrials],
+    predicted: Float[Tensor, "trials latent"],
+    shown: Int[Tensor, " trials"],
     *,
     tokens: Float[Tensor, "images tokens features"],
     out: Path,
     device: torch.device,
 ) -> None:
     chosen = settings.prior
-    predicted, shown = cross_fitted(
-        model, trials, tokens=tokens, n_folds=chosen.n_folds, seed=settings.seed
-    )
     model.requires_grad_(requires_grad=False)
     model.prior.requires_grad_(requires_grad=True)
 

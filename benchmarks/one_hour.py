@@ -1,0 +1,144 @@
+"""Does pretraining on other people help a new person with one session? Three seeds, paired.
+
+Run: python benchmarks/one_hour.py --out runs/one_hour
+Each seed is a new world: scenes, people, noise and initialisation. Arms see the same trials of the
+same new person and are tested on the same images. Finished parts are not run again. The last line
+is one JSON object; ``summary.json`` in the folder holds the same.
+"""
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from mindeye2 import recipes
+from mindeye2.core.runtime import available_cores, generator
+from mindeye2.core.settings import Settings, load_settings
+from mindeye2.metrics import bootstrap_interval, paired_difference
+from mindeye2.stages.evaluate import EvaluateSettings, evaluate
+from mindeye2.stages.prepare import prepare
+from mindeye2.stages.reconstruct import ReconstructSettings, reconstruct
+from mindeye2.stages.train import train
+
+METRICS = ("image_top1", "image_top1_unexpected", "image_top1_raw", "brain_top1", "two_way_tokens")
+REFERENCE = "adapted"
+
+
+def arms(seed: int, n_trials: int | None) -> dict[str, tuple[Settings, bool]]:
+    """Return settings by arm, and whether the arm starts from the pretrained model."""
+    some = [f"seed={seed}"] + ([f"n_trials={n_trials}"] if n_trials else [])
+    every = [f"seed={seed}", "sessions=null"]
+    make = lambda recipe, assignments: load_settings(recipe(), assignments=assignments)  # noqa: E731
+    found: dict[str, tuple[Settings, bool]] = {
+        "adapted": (make(recipes.adapt, some), True),
+        "adapted, closed form": (make(recipes.adapt, [*some, "rungs=[closed_form]"]), True),
+        "adapted, ridge only": (make(recipes.adapt, [*some, "rungs=[closed_form, ridge]", "margin=0"]), True),
+        "scratch": (make(recipes.scratch, some), False),
+        "scratch, closed-form start": (
+            make(recipes.scratch, [*some, "closed_form_start=true"]),
+            False,
+        ),
+        "ridge": (make(recipes.ridge, some), False),
+    }
+    if n_trials is None:
+        found["all sessions, scratch"] = (make(recipes.scratch, every), False)
+        found["all sessions, ridge"] = (make(recipes.ridge, every), False)
+    return found
+
+
+def run_seed(out: Path, seed: int, args: argparse.Namespace) -> dict[str, pd.DataFrame]:
+    """Return the scores of every arm of one seed."""
+    data, pretrained = out / "data", out / "pretrained"
+    world = load_settings(
+        recipes.demo_data(), assignments=[f"seed={seed}", f"n_test={args.test_images}", *args.world]
+    )
+    base = load_settings(
+        recipes.demo(), assignments=[f"seed={seed}", "train_prior=false", *args.pretrain]
+    )
+    if not (data / "manifest.json").exists():
+        prepare(world, out=data, resume=True)
+    if not (pretrained / "manifest.json").exists():
+        train(base, source=data, out=pretrained, recipe="demo", resume=True)
+    scores = {}
+    for name, (settings, from_pretrained) in arms(seed, args.trials).items():
+        folder = out / f"{name.replace(', ', '-').replace(' ', '_')}-{args.trials or 'session'}"
+        init = pretrained if from_pretrained else None
+        steps = {
+            "run": lambda o, s=settings, i=init: train(s, source=data, out=o, init=i, resume=True),
+            "decoded": lambda o, f=folder: reconstruct(
+                ReconstructSettings(pictures=False, prior_steps=2, prior_samples=1),
+                source=data,
+                init=f / "run",
+                out=o,
+                resume=True,
+            ),
+            "scores": lambda o, f=folder: evaluate(
+                EvaluateSettings(), source=f / "decoded", out=o, resume=True
+            ),
+        }
+        for part, step in steps.items():
+            if not (folder / part / "manifest.json").exists():
+                step(folder / part)
+        scores[name] = pd.read_parquet(folder / "scores" / "scores.parquet")
+    return scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/one_hour"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--test-images", type=int, default=300)
+    parser.add_argument("--trials", type=int, help="first so many trials instead of a session")
+    parser.add_argument("--world", nargs="*", default=[], help="settings of the simulated world")
+    parser.add_argument("--pretrain", nargs="*", default=[], help="settings of the pretraining")
+    args = parser.parse_args()
+    began = time.monotonic()
+    seeds = [run_seed(args.out / f"seed{s}", s, args) for s in range(args.seeds)]
+
+    def table(arm: str, metric: str) -> torch.Tensor:
+        return torch.stack([torch.tensor(s[arm][metric].to_numpy()).float() for s in seeds])
+
+    summary: dict[str, object] = {"arms": {}, f"{REFERENCE} minus": {}}
+    for arm in seeds[0]:
+        rows, gaps = {}, {}
+        for metric in METRICS:
+            values = table(arm, metric)
+            interval = bootstrap_interval(values, generator=generator(0, arm, metric))
+            rows[metric] = {
+                "mean": round(interval.mean, 4),
+                "interval": [round(interval.low, 4), round(interval.high, 4)],
+                "by_seed": [round(float(v), 4) for v in values.mean(dim=1)],
+            }
+            if arm != REFERENCE:
+                gap = paired_difference(
+                    table(REFERENCE, metric), values, generator=generator(1, arm, metric)
+                )
+                gaps[metric] = {
+                    "mean": round(gap.mean, 4),
+                    "interval": [round(gap.low, 4), round(gap.high, 4)],
+                    "p": round(gap.p, 4),
+                }
+        summary["arms"][arm] = rows  # type: ignore[index]
+        if gaps:
+            summary[f"{REFERENCE} minus"][arm] = gaps  # type: ignore[index]
+    summary |= {
+        "name": "one_hour",
+        "seeds": args.seeds,
+        "test_images": args.test_images,
+        "trials": args.trials or "one session",
+        "world": args.world,
+        "seconds": round(time.monotonic() - began),
+        "machine": f"{platform.machine()}, {available_cores()} cores",
+        "torch": torch.__version__,
+    }
+    name = f"summary-{args.trials or 'session'}.json"
+    (args.out / name).write_text(json.dumps(summary, indent=1) + "\n")
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()
