@@ -51,11 +51,11 @@ def test_without_repeats_the_ceiling_is_unknown(world, small):
 
 def test_the_same_seed_gives_the_same_people_and_another_seed_others(study, world, small):
     again = simulate(*world, settings=small, seed=0)
-    other = simulate(*world, settings=small, seed=1)
     pd.testing.assert_frame_equal(again.trials, study.trials)
     for subject, betas in study.betas.items():
         np.testing.assert_array_equal(again.betas[subject], betas)
-    assert not study.trials["image"].equals(other.trials["image"])
+    other = simulate(*world, settings=small.model_copy(update={"n_subjects": 1}), seed=1)
+    assert set(other.trials["image"]) != set(study.trials.query("subject == 'subj01'")["image"])
 
 
 def test_a_person_does_not_depend_on_how_many_others_there_are(study, world, small):
@@ -68,9 +68,9 @@ def test_a_person_does_not_depend_on_how_many_others_there_are(study, world, sma
 
 def test_measured_ceilings_are_those_of_nsd(scenes):
     # Allen et al. 2022: 36 % for three trials, so 15.8 % for one.
-    settings = SimulationSettings(n_subjects=4, min_voxels=300, max_voxels=300, subject_sigma=0.0)
-    images, features = scenes(500)
-    study = simulate(images, features, ["train"] * 400 + ["test"] * 100, settings=settings, seed=0)
+    settings = SimulationSettings(n_subjects=3, min_voxels=200, max_voxels=200, subject_sigma=0.0)
+    images, features = scenes(400)
+    study = simulate(images, features, ["train"] * 360 + ["test"] * 40, settings=settings, seed=0)
     three = np.mean([v["noise_ceiling_3"].median() for v in study.voxels.values()])
     one = np.mean([v["noise_ceiling_1"].median() for v in study.voxels.values()])
     assert three == pytest.approx(36, abs=3)
