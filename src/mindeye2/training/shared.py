@@ -39,6 +39,11 @@ class LossSettings(Settings):
     mixing_share: Annotated[float, Field(ge=0, le=1)] = 0.33
     """Share of the steps, from the first, in which betas and their targets are mixed."""
 
+    beta_noise: Annotated[float, Field(ge=0)] = 0.0
+    """Standard deviation of noise that is added to z-scored betas in training. A ridge that was
+    fitted to few trials reproduces them, so that the body behind it sees clean latents only; noise
+    shows it what latents of pictures that were not fitted look like."""
+
 
 class BrainStep(nn.Module):
     """Losses of one batch of several subjects.
@@ -83,6 +88,8 @@ class BrainStep(nn.Module):
             ``loss`` and its terms.
         """
         weights = self.settings
+        if self.training and weights.beta_noise:
+            betas = {s: b + weights.beta_noise * torch.randn_like(b) for s, b in betas.items()}
         shared = torch.cat([self.model.ridge(b, subject=s) for s, b in betas.items()])
         out = self.model.heads(shared)
         # A mixed response is regressed onto the equally mixed target; the released code regresses
