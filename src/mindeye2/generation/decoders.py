@@ -74,7 +74,7 @@ def load_unclip_decoder(folder: Path | None = None) -> Unclip:
     folder = shipped_decoder() if folder is None else folder
     settings = build_settings(UnclipSettings, _settings(folder, "unclip"))
     unclip = build_unclip(settings, load_autoencoder(folder))
-    unclip.unet.load_state_dict(_weights(folder, "unclip"))
+    unclip.load_own_state(_weights(folder, "unclip"))
     return unclip.eval().requires_grad_(requires_grad=False)
 
 

@@ -46,15 +46,15 @@ class UnclipSettings(Settings):
     aligned: bool = True
     """Give each latent the token at its place, besides attention to all tokens."""
 
-    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
-    """What the U-Net predicts: the noise, or the velocity of Salimans & Ho 2022
-    (arXiv:2202.00512)."""
+    prediction: Literal["epsilon", "sample"] = "sample"
+    """What the U-Net predicts: the noise, as at full size, or the clean latents, which a network
+    narrower than the noise can learn (Li & He 2025, arXiv:2511.13720)."""
 
     token_noise: float = 0.5
     """Largest standard deviation of the noise that training adds to the (z-scored) tokens, drawn
     per image from 0 up: tokens decoded from a brain are never exact."""
 
-    sampling_steps: int = 12
+    sampling_steps: int = 8
     """DDIM steps of one picture."""
 
 
@@ -105,9 +105,36 @@ class Unclip(nn.Module):
     ) -> None:
         super().__init__()
         self.unet = unet
+        self.shortcut: nn.Module | None = None
+        if settings.aligned and settings.prediction == "sample":
+            # What is linear in the tokens is learned at once; the U-Net adds the rest.
+            self.shortcut = nn.Conv2d(
+                settings.n_features, settings.latent_channels, 3, padding=1
+            )
         self.autoencoder = autoencoder.requires_grad_(requires_grad=False)
         self.scheduler = scheduler
         self.settings = settings
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Return the weights without the autoencoder's.
+
+        Returns
+        -------
+        dict
+            Tensors by name.
+        """
+        return {k: v for k, v in self.state_dict().items() if not k.startswith("autoencoder.")}
+
+    def load_own_state(self, state: dict[str, Tensor]) -> None:
+        """Load what `own_state` gave.
+
+        Parameters
+        ----------
+        state
+            Tensors by name; all of them, and no others.
+        """
+        theirs = {k: v for k, v in self.state_dict().items() if k.startswith("autoencoder.")}
+        self.load_state_dict({**state, **theirs})
 
     def predict(
         self,
@@ -115,7 +142,7 @@ class Unclip(nn.Module):
         times: Int[Tensor, " batch"],
         tokens: Float[Tensor, "batch tokens features"],
     ) -> Float[Tensor, "batch channels height width"]:
-        """Predict noise or velocity.
+        """Predict noise or clean latents.
 
         Parameters
         ----------
@@ -138,7 +165,7 @@ class Unclip(nn.Module):
                 grid = F.interpolate(grid, latents.shape[-2:], mode="bilinear", antialias=True)
             latents = torch.cat([latents, grid], dim=1)
         out: Tensor = self.unet(latents, times, encoder_hidden_states=tokens, return_dict=False)[0]
-        return out
+        return out if self.shortcut is None else out + self.shortcut(grid)
 
     def forward(
         self,
@@ -175,10 +202,7 @@ class Unclip(nn.Module):
         strength = self.settings.token_noise * torch.rand(n, 1, 1, generator=generator).to(tokens)
         tokens = tokens + strength * draw(tokens.shape)
         noisy = self.scheduler.add_noise(latents, noise, times)
-        if self.settings.prediction == "epsilon":
-            target = noise
-        else:
-            target = self.scheduler.get_velocity(latents, noise, times)
+        target = noise if self.settings.prediction == "epsilon" else latents
         return {"loss": F.mse_loss(self.predict(noisy, times, tokens), target)}
 
     @torch.no_grad()
@@ -265,6 +289,6 @@ def build_unclip(settings: UnclipSettings, autoencoder: Autoencoder) -> Unclip:
         prediction_type=settings.prediction,
         clip_sample=False,
         timestep_spacing="trailing",
-        rescale_betas_zero_snr=settings.prediction == "v_prediction",
+        rescale_betas_zero_snr=settings.prediction == "sample",
     )
     return Unclip(unet=unet, autoencoder=autoencoder, scheduler=scheduler, settings=settings)

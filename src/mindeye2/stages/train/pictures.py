@@ -227,9 +227,9 @@ def train_unclip(
         device=device,
         label="unclip",
     )
-    weights = {k: v.half().contiguous() for k, v in unclip.unet.state_dict().items()}
+    weights = {k: v.half().contiguous() for k, v in unclip.own_state().items()}
     save_file(weights, out / "unclip.safetensors")
     write_text(out / "unclip.yaml", yaml.safe_dump(plain(settings.model)))
     for name in ("autoencoder.safetensors", "autoencoder.yaml"):
         (out / name).write_bytes((init / name).read_bytes())
-    return {"parameters": sum(p.numel() for p in unclip.unet.parameters())}
+    return {"parameters": sum(p.numel() for p in unclip.parameters() if p.requires_grad)}
