@@ -220,7 +220,7 @@ def _token_scores(tokens: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " ima
     return {
         "image_top1": _hits(calibrated, 1),
         "image_top5": _hits(calibrated, 5),
-        "brain_top1": _hits(calibrated.T, 1),
+        "brain_top1": _hits(plain.T, 1),
         "image_top1_unexpected": _hits(plain, 1),
         "image_top1_raw": _hits(raw, 1),
         "brain_top1_raw": _hits(raw.T, 1),

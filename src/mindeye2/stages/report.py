@@ -36,12 +36,13 @@ from mindeye2.reporting import (
 __all__ = ["ReportSettings", "report"]
 
 _COLUMNS = {
-    "blended": "Reconstructed: unCLIP picture and low-level image, 3 to 1",
-    "unclip": "Drawn by unCLIP from the prior's tokens",
-    "lowlevel": "Layout and colour from the low-level head",
-    "ceiling": "Drawn by unCLIP from the true tokens: the best that any brain could give",
-    "nearest": "The training picture nearest to the decoded tokens: shows what is copied",
+    "blended": ("Reconstruction", "The unCLIP picture and the low-level image, 3 to 1."),
+    "unclip": ("unCLIP", "Drawn from the tokens that the prior made of the brain's."),
+    "lowlevel": ("Low-level", "Layout and colour, from the low-level head."),
+    "ceiling": ("Ceiling", "Drawn from the true tokens: the best that any brain could give."),
+    "nearest": ("Nearest training", "The training picture nearest to what was decoded: shows copies."),
 }
+"""Files of pictures: label and explanation."""
 _HEADLINE = ("image_top1", "two_way_tokens", "two_way_blended", "pixcorr_blended")
 _COMPARED = ("image_top1", "brain_top1", "two_way_tokens")
 
@@ -113,8 +114,9 @@ def report(settings: ReportSettings, *, source: Path, out: Path, resume: bool = 
             explanation=label.partition(":")[2].strip() or label,
         ),
         headline=[rows[n] for n in _HEADLINE if n in rows],
-        columns={k: v for k, v in _COLUMNS.items() if k == "nearest" or _there(decoded, k)},
+        columns=dict(v for k, v in _COLUMNS.items() if k == "nearest" or _there(decoded, k)),
         items=_items(settings, source, decoded=decoded, prepared=prepared),
+        pool=[np.asarray(prepared.images[i]) for i in _table(source)["image"]],
         image_scores=[
             ImageScore(name="PixCorr", explanation="Pixel correlation of the blended picture."),
             ImageScore(name="Two-way", percent=True, explanation="By a judge network."),
@@ -168,11 +170,11 @@ def _items(
     table, items = _table(source), pd.read_parquet(decoded / "items.parquet")
     retrieved = np.load(source / "retrieved.npy")
     drawn = {n: np.load(decoded / f"{n}.npy") for n in _COLUMNS if _there(decoded, n)}
-    # A sample is drawn by the seed alone; candidates outside it could not be shown.
-    shown = len(items) if len(items) <= settings.max_images else settings.max_images
+    # An honest sample: drawn by the seed alone.
+    order = torch.randperm(len(items), generator=generator(settings.seed, "gallery")).tolist()
     gallery = []
-    for row, item in enumerate(items.head(shown).to_dict("records")):
-        scores = table.iloc[row]
+    for row in sorted(order[: settings.max_images]):
+        item, scores = items.iloc[row].to_dict(), table.iloc[row]
         values = {"Rank": float(scores["rank"])}
         if "pixcorr_blended" in table:
             values["PixCorr"] = float(scores["pixcorr_blended"])
@@ -183,11 +185,15 @@ def _items(
             GalleryItem(
                 name=f"image {item['image']}",
                 seen=np.asarray(prepared.images[item["image"]]),
-                pictures={**{n: p[row] for n, p in drawn.items()}, "nearest": nearest},
+                pictures={
+                    _COLUMNS[name][0]: picture
+                    for name, picture in (*((n, p[row]) for n, p in drawn.items()), ("nearest", nearest))
+                },
                 caption=str(item.get("caption", "")),
                 true_caption="" if captions is None else captions[item["image"]],
                 scores=values,
-                retrieved=[int(r) for r in retrieved[row] if r < shown],
+                retrieved=retrieved[row].tolist(),
+                target=row,
                 rank=int(scores["rank"]),
                 seed=int(item["seed"]),
             )
