@@ -5,7 +5,7 @@ import typer.main
 import mindeye2
 from mindeye2.cli import app
 
-NAMES = {"__version__"}
+NAMES = {"Decoded", "Decoder", "Retrieved", "__version__"}
 
 COMMON = {"--out", "--config", "--set", "--resume", "--debug"}
 

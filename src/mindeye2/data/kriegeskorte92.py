@@ -184,6 +184,7 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> Re
         betas=betas,
         voxels={s: pd.DataFrame({"coordinate": range(b.shape[1])}) for s, b in betas.items()},
         captions=[_CAPTIONS.get(c, c) for c in category],
+        categories=[str(c) for c in category],
         zscored=True,
         label=(
             f"Real fMRI: inferior temporal cortex of {n_people} people in {n_sessions} sessions, "

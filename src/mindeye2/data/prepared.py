@@ -101,6 +101,13 @@ class Prepared:
         table = pd.read_parquet(path).drop_duplicates("image").set_index("image")
         return [str(c) for c in table["caption"].reindex(range(len(self.images))).fillna("")]
 
+    @cached_property
+    def categories(self) -> list[str] | None:
+        """The kind of thing that each image shows, or None where the source does not say."""
+        path = self.folder / "captions.parquet"
+        table = pd.read_parquet(path) if path.exists() else pd.DataFrame()
+        return table["category"].tolist() if "category" in table else None
+
     @property
     def subjects(self) -> list[str]:
         """Names of the subjects."""
@@ -246,6 +253,7 @@ def write_prepared(
     *,
     trials: pd.DataFrame,
     captions: Sequence[str] | None,
+    categories: Sequence[str] | None = None,
     betas: Mapping[str, Float32[np.ndarray, "trials voxels"]],
     voxels: Mapping[str, pd.DataFrame],
     scalers: Mapping[str, Scaler],
@@ -262,6 +270,8 @@ def write_prepared(
         Every trial; those of a subject in the order of its betas' rows.
     captions
         One per image, or None.
+    categories
+        The kind of thing that each captioned image shows, or None.
     betas
         Z-scored betas by subject.
     voxels
@@ -318,6 +328,8 @@ def write_prepared(
                 "Give one for each image, '' where there is none."
             )
         table = pd.DataFrame({"image": np.arange(len(captions)), "caption": list(captions)})
+        if categories is not None:
+            table["category"] = list(categories)
         table.to_parquet(folder / "captions.parquet", index=False)
     subjects = {name: int(values.shape[1]) for name, values in betas.items()}
     return write_manifest(folder, stage="prepare", config=config, subjects=subjects, **facts)

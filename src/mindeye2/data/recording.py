@@ -33,6 +33,9 @@ class Recording:
     captions: Sequence[str] | None = None
     """One caption per image, where the source has them."""
 
+    categories: Sequence[str] | None = None
+    """The kind of thing that each captioned image shows, e.g. ``"animal"``, where it is known."""
+
     zscored: bool = False
     """The betas are already in the unit that models take: leave them as they are."""
 

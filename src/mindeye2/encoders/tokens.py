@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -57,10 +58,11 @@ class TokenProjection:
     blocks: tuple[int, ...]
     """Blocks of Lite0, in the order of the token's parts."""
 
-    shift: Mapping[int, Float[Tensor, " features"]]
+    # Blocks differ in width: no word could name it.
+    shift: Mapping[int, Float[Tensor, " _"]]
     """Mean cell of each block."""
 
-    axes: Mapping[int, Float[Tensor, "features codes"]]
+    axes: Mapping[int, Float[Tensor, "_ _"]]
     """Principal axes of each block."""
 
     mean: Float[Tensor, "tokens features"]
@@ -70,7 +72,7 @@ class TokenProjection:
     """Standard deviation of each token number over the training scenes."""
 
     def __call__(
-        self, maps: Sequence[Float[Tensor, "batch channels height width"]]
+        self, maps: Sequence[Float[Tensor, "batch _ _ _"]]
     ) -> Float[Tensor, "batch tokens features"]:
         """Project the blocks' maps to z-scored tokens.
 
@@ -162,8 +164,8 @@ def load_projection(path: Path) -> TokenProjection:
     if not path.exists():
         raise ArtifactError(f"the token projection {path} is missing. Install the package again.")
     tensors = load_file(path)
-    blocks = tuple(int(k.partition(".")[0]) for k in tensors if k.endswith(".axes"))
-    blocks = tuple(sorted(blocks))
+    with safe_open(path, framework="pt") as stored:
+        blocks = tuple(int(block) for block in stored.metadata()["blocks"].split(","))
     return TokenProjection(
         blocks=blocks,
         shift={b: tensors[f"{b}.shift"] for b in blocks},
@@ -198,9 +200,17 @@ class Lite0Tokens(nn.Module):
             projection = load_projection(Path(str(path)))
         self.projection = projection
         self.network = LiteFeatures(0)
-        digest = hashlib.sha256(projection.mean.numpy().tobytes())
-        for block in projection.blocks:
-            digest.update(projection.axes[block].contiguous().numpy().tobytes())
+        digest = hashlib.sha256()
+        for part in (
+            projection.mean,
+            projection.std,
+            *(
+                given[b]
+                for b in projection.blocks
+                for given in (projection.shift, projection.axes)
+            ),
+        ):
+            digest.update(part.contiguous().numpy().tobytes())
         self.key = f"lite0-224-{digest.hexdigest()[:16]}"
 
     def forward(

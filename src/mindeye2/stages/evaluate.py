@@ -128,11 +128,17 @@ METRICS: dict[str, Metric] = {
         _half,
         "The same for samples of the diffusion prior.",
     ),
-    "caption": Metric(
-        "Objects named in the caption",
+    "category": Metric(
+        "Kind of thing named",
         "Captions",
         None,
-        "Share of the seen objects and places that the nearest caption names.",
+        "The nearest caption's main object is of the seen one's kind (animal, food, tool, ...).",
+    ),
+    "caption": Metric(
+        "Words shared with the true caption",
+        "Captions",
+        None,
+        "F1 of content words; test objects are of kinds that training captions need not name.",
     ),
     **{
         f"{key}_{name}": Metric(f"{title}, {label}", "Pictures", chance, text, percent)
@@ -192,13 +198,16 @@ def evaluate(settings: EvaluateSettings, *, source: Path, out: Path, resume: boo
     if "caption" in items and prepared.captions is not None:
         true = [prepared.captions[i] for i in images]
         scores["caption"] = content_word_overlap(items["caption"].tolist(), true)
+    chances: dict[str, float] = {}
+    if prepared.categories is not None:
+        scores["category"], chances["category"] = _category_scores(prepared, items, manifest)
     calibrated = _calibrated(tokens)
     np.save(out / "retrieved.npy", calibrated.topk(min(5, len(images)), dim=1).indices.numpy())
     ranks = (calibrated > calibrated.diagonal()[:, None]).sum(dim=1) + 1
     table = pd.DataFrame({"image": images, **{k: v.numpy() for k, v in scores.items()}})
     table["rank"] = ranks.numpy()
     table.to_parquet(out / "scores.parquet", index=False)
-    write_json(out / "summary.json", _summary(scores, settings))
+    write_json(out / "summary.json", _summary(scores, settings, chances=chances))
     return write_manifest(
         out,
         stage="evaluate",
@@ -207,6 +216,19 @@ def evaluate(settings: EvaluateSettings, *, source: Path, out: Path, resume: boo
         label=manifest.get("label", ""),
         peak_memory_gib=round(peak_memory_gib(), 2),
     )
+
+
+def _category_scores(
+    prepared: Prepared, items: pd.DataFrame, manifest: Mapping[str, Any]
+) -> tuple[Float[Tensor, " images"], float]:
+    """Score the kind of the nearest training image; chance draws one of them at random."""
+    kinds = prepared.categories
+    assert kinds is not None
+    true = [kinds[i] for i in items["image"]]
+    named = [kinds[i] for i in items["nearest_training_image"]]
+    known = [kinds[i] for i in manifest["training_images"]]
+    chance = sum(known.count(kind) / len(known) for kind in true) / len(true)
+    return torch.tensor([float(a == b) for a, b in zip(named, true, strict=True)]), chance
 
 
 def _token_scores(tokens: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " images"]]:
@@ -291,7 +313,7 @@ def _mean_picture(
 
 
 def _summary(
-    scores: Mapping[str, Float[Tensor, " images"]], settings: EvaluateSettings
+    scores: Mapping[str, Float[Tensor, " images"]], settings: EvaluateSettings, *, chances: Mapping[str, float]
 ) -> list[dict[str, object]]:
     rows = []
     for name, values in scores.items():
@@ -307,7 +329,7 @@ def _summary(
                 "value": float(values.mean()),
                 "low": interval.low,
                 "high": interval.high,
-                "chance": metric.chance(len(values)) if metric.chance else None,
+                "chance": metric.chance(len(values)) if metric.chance else chances.get(name),
                 "floor": None if floor is None else float(floor.mean()),
                 "ceiling": None if ceiling is None else float(ceiling.mean()),
                 "n": len(values),

@@ -20,9 +20,10 @@ from mindeye2.data.kriegeskorte92 import Kriegeskorte92Settings, read_kriegeskor
 from mindeye2.data.prepared import write_prepared
 from mindeye2.data.recording import Recording
 from mindeye2.data.reliability import ncsnr, noise_ceiling
+from mindeye2.data.compositor import Scene
 from mindeye2.data.scenes import make_scenes
 from mindeye2.data.simulated import SimulationSettings, simulate
-from mindeye2.data.stimuli import load_library
+from mindeye2.data.stimuli import StimulusLibrary, load_library
 from mindeye2.encoders.bank import fill_bank, to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.encoders.tokens import Lite0Tokens
@@ -110,6 +111,7 @@ def prepare(
         out,
         trials=recording.trials,
         captions=recording.captions,
+        categories=recording.categories,
         betas=betas,
         voxels=voxels,
         scalers=scalers,
@@ -120,12 +122,13 @@ def prepare(
 
 
 def _simulated(settings: PrepareSettings, _: Path | None) -> Recording:
-    images, captions, split = _scenes(settings)
+    images, captions, categories, split = _scenes(settings)
     semantic = _semantic(images, size=settings.brain_size)
     study = simulate(images, semantic, split, settings=settings.simulation, seed=settings.seed)
     return Recording(
         images=images,
         captions=captions,
+        categories=categories,
         trials=study.trials,
         betas=study.betas,
         voxels=study.voxels,
@@ -134,10 +137,11 @@ def _simulated(settings: PrepareSettings, _: Path | None) -> Recording:
 
 
 def _scenes_only(settings: PrepareSettings, _: Path | None) -> Recording:
-    images, captions, _split = _scenes(settings)
+    images, captions, categories, _split = _scenes(settings)
     return Recording(
         images=images,
         captions=captions,
+        categories=categories,
         trials=pd.DataFrame(),
         betas={},
         voxels={},
@@ -163,8 +167,8 @@ KINDS: dict[str, Callable[[PrepareSettings, Path | None], Recording]] = {
 
 def _scenes(
     settings: PrepareSettings,
-) -> tuple[UInt8[np.ndarray, "images height width rgb"], list[str], list[str]]:
-    images, captions, split = [], [], []
+) -> tuple[UInt8[np.ndarray, "images height width rgb"], list[str], list[str], list[str]]:
+    images, captions, categories, split = [], [], [], []
     # Validation scenes use the training photographs: they choose settings, and must not teach
     # anything about the photographs that the test is made of.
     for name, library, count in (
@@ -173,16 +177,24 @@ def _scenes(
         ("test", "test", settings.n_test),
     ):
         if count:
-            pictures, texts, _ = make_scenes(
+            photographs = load_library(split=library)
+            pictures, texts, scenes = make_scenes(
                 count,
-                library=load_library(split=library),
+                library=photographs,
                 seed=settings.seed if name == "train" else settings.seed + 10_000,
                 size=settings.scene_size,
             )
             images.append(pictures)
             captions += texts
+            categories += [_kind(scene, photographs) for scene in scenes]
             split += [name] * count
-    return np.concatenate(images), captions, split
+    return np.concatenate(images), captions, categories, split
+
+
+def _kind(scene: Scene, photographs: StimulusLibrary) -> str:
+    """Return the category of the scene's largest object."""
+    largest = max(scene.objects, key=lambda placed: placed.size)
+    return photographs.cutouts[largest.index].credit.category
 
 
 def _semantic(
