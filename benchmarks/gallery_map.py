@@ -24,7 +24,7 @@ from mindeye2.data.prepared import open_prepared
 from mindeye2.generation.retrieval import fit_calibration, similarity
 from mindeye2.models.closed_form import fit_ridge, image_folds, principal_axes
 from mindeye2.models.expectation import fit_expectation
-from mindeye2.training.trials import all_images, load_targets, load_trials
+from mindeye2.training.trials import SubjectTrials, all_images, load_targets, load_trials
 
 PENALTY = 300.0
 
@@ -34,8 +34,70 @@ def top1(scores: torch.Tensor) -> float:
 
 
 def centred(predicted: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
-    unit = lambda x: F.normalize(x - x.mean(dim=0), dim=1)  # noqa: E731
-    return unit(predicted) @ unit(gallery).T
+    unit = [F.normalize(x - x.mean(dim=0), dim=1) for x in (predicted, gallery)]
+    return unit[0] @ unit[1].T
+
+
+def held_out(
+    trials: dict[str, SubjectTrials], codes: torch.Tensor
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Return predicted and true codes of each person: one session is fitted, others predicted."""
+    held = {}
+    for person, own in trials.items():
+        made, truth = [], []
+        for session in own.sessions.unique():
+            fitted = own.sessions == session
+            rest = own.rows(~torch.isin(own.images, own.images[fitted])).averaged()
+            ridge = fit_ridge(own.betas[fitted], codes[own.images[fitted]])
+            made.append(ridge.predict(rest.betas, PENALTY))
+            truth.append(codes[rest.images])
+        held[person] = (torch.cat(made), torch.cat(truth))
+    return held
+
+
+def own_held_out(
+    new: SubjectTrials, codes: torch.Tensor, person: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return predicted and true codes of a new person's own trials, by five folds over images."""
+    made = torch.zeros(len(new), codes.shape[1])
+    for fold in image_folds(new.images, n_folds=5, generator=generator(0, "folds", person)):
+        kept = torch.ones(len(new), dtype=torch.bool)
+        kept[fold] = False
+        ridge = fit_ridge(new.betas[kept], codes[new.images[kept]])
+        made[fold] = ridge.predict(new.betas[fold], PENALTY)
+    return made, codes[new.images]
+
+
+def score_person(
+    new: SubjectTrials,
+    test: SubjectTrials,
+    codes: torch.Tensor,
+    *,
+    sources: dict[str, tuple[torch.Tensor, torch.Tensor]],
+) -> dict[str, float]:
+    """Return top-1 of every way to compare one new person's predictions with candidates."""
+    true, known, width = codes[test.images], new.averaged(), codes.shape[1]
+    ridge = fit_ridge(new.betas, codes[new.images])
+    predicted, remembered = (ridge.predict(t.betas, PENALTY) for t in (test, known))
+    plain = fit_calibration(remembered, codes[known.images])
+    made, truth = (x - x.mean(dim=0) for x in sources["others"])
+    weight = ((made * truth).mean(dim=0) / (made.std(0) * truth.std(0))).clamp_min(0).sqrt()
+    scores = {
+        "plain ridge, centred": top1(centred(predicted, true)),
+        "plain ridge, centred and CSLS": top1(similarity(predicted, true, plain)),
+        "weighted by others' reliability": top1(centred(predicted * weight, true * weight)),
+    }
+    identity = {"mean": torch.zeros(width), "axes": torch.eye(width)}
+    for name, (made, truth) in sources.items():
+        unit = float(truth.square().sum() / width)
+        for share in (0.03, 0.1, 0.3, 1.0):
+            expect = fit_expectation(made, truth, **identity, penalty=share * unit)
+            gallery, bank = expect(true), expect(codes[known.images])
+            label = f"candidates as expected from {name}, penalty {share:g}"
+            scores[label] = top1(centred(predicted, gallery))
+            calibration = fit_calibration(remembered, bank)
+            scores[f"{label}, CSLS"] = top1(similarity(predicted, gallery, calibration))
+    return scores
 
 
 def main() -> None:
@@ -51,53 +113,19 @@ def main() -> None:
     trials = {s: load_trials(prepared, s, ["train"]) for s in people}
     axes, mean = principal_axes(tokens[all_images(trials)], n_codes=args.codes)
     codes = (tokens - mean) @ axes
-    held = {}
-    for person, own in trials.items():  # one session is fitted, the other images are predicted
-        parts = []
-        for session in own.sessions.unique():
-            fitted = own.sessions == session
-            rest = own.rows(~torch.isin(own.images, own.images[fitted])).averaged()
-            ridge = fit_ridge(own.betas[fitted], codes[own.images[fitted]])
-            parts.append((ridge.predict(rest.betas, PENALTY), codes[rest.images]))
-        held[person] = [torch.cat(p) for p in zip(*parts, strict=True)]
+    held = held_out(trials, codes)
     scores = defaultdict(list)
     for person in people:
         first = (trials[person].sessions == 1).nonzero()[: args.trials, 0]
         new = trials[person].rows(first)
+        others = [held[p] for p in people if p != person]
+        sources = {
+            "others": (torch.cat([m for m, _ in others]), torch.cat([t for _, t in others])),
+            "the person's own trials": own_held_out(new, codes, person),
+        }
         test = load_trials(prepared, person, ["test"]).averaged()
-        true, known = codes[test.images], new.averaged()
-        ridge = fit_ridge(new.betas, codes[new.images])
-        predicted = ridge.predict(test.betas, PENALTY)
-        remembered = ridge.predict(known.betas, PENALTY)
-        scores["plain ridge, centred"].append(top1(centred(predicted, true)))
-        plain = fit_calibration(remembered, codes[known.images])
-        scores["plain ridge, centred and CSLS"].append(top1(similarity(predicted, true, plain)))
-        others = [torch.cat(p) for p in zip(*(held[p] for p in people if p != person), strict=True)]
-        spread = [x - x.mean(dim=0) for x in others]
-        carried = (spread[0] * spread[1]).mean(dim=0) / (spread[0].std(0) * spread[1].std(0))
-        weight = carried.clamp_min(0).sqrt()
-        scores["weighted by others' reliability"].append(
-            top1(centred(predicted * weight, true * weight))
-        )
-        own = torch.zeros(len(new), args.codes)
-        for fold in image_folds(new.images, n_folds=5, generator=generator(0, "folds", person)):
-            kept = torch.ones(len(new), dtype=torch.bool)
-            kept[fold] = False
-            part = fit_ridge(new.betas[kept], codes[new.images[kept]])
-            own[fold] = part.predict(new.betas[fold], PENALTY)
-        for name, (made, truth) in {
-            "others": others,
-            "the person's own trials": (own, codes[new.images]),
-        }.items():
-            for share in (0.03, 0.1, 0.3, 1.0):
-                identity = {"mean": torch.zeros(args.codes), "axes": torch.eye(args.codes)}
-                unit = float(truth.square().sum() / args.codes)
-                expect = fit_expectation(made, truth, **identity, penalty=share * unit)
-                gallery, bank = expect(true), expect(codes[known.images])
-                label = f"candidates as expected from {name}, penalty {share:g}"
-                scores[label].append(top1(centred(predicted, gallery)))
-                calibration = fit_calibration(remembered, bank)
-                scores[f"{label}, CSLS"].append(top1(similarity(predicted, gallery, calibration)))
+        for name, value in score_person(new, test, codes, sources=sources).items():
+            scores[name].append(value)
     means = {name: round(sum(v) / len(v), 4) for name, v in scores.items()}
     for name, value in means.items():
         print(f"{value:.3f}  {name}")

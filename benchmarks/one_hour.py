@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -17,26 +18,32 @@ import torch
 
 from mindeye2 import recipes
 from mindeye2.core.runtime import available_cores, generator
-from mindeye2.core.settings import Settings, load_settings
+from mindeye2.core.settings import load_settings
 from mindeye2.metrics import bootstrap_interval, paired_difference
 from mindeye2.stages.evaluate import EvaluateSettings, evaluate
 from mindeye2.stages.prepare import prepare
 from mindeye2.stages.reconstruct import ReconstructSettings, reconstruct
-from mindeye2.stages.train import train
+from mindeye2.stages.train import TrainSettings, train
 
 METRICS = ("image_top1", "image_top1_unexpected", "image_top1_raw", "brain_top1", "two_way_tokens")
 REFERENCE = "adapted"
 
 
-def arms(seed: int, n_trials: int | None) -> dict[str, tuple[Settings, bool]]:
+def arms(seed: int, n_trials: int | None) -> dict[str, tuple[TrainSettings, bool]]:
     """Return settings by arm, and whether the arm starts from the pretrained model."""
     some = [f"seed={seed}"] + ([f"n_trials={n_trials}"] if n_trials else [])
     every = [f"seed={seed}", "sessions=null"]
-    make = lambda recipe, assignments: load_settings(recipe(), assignments=assignments)  # noqa: E731
-    found: dict[str, tuple[Settings, bool]] = {
+
+    def make(recipe: Callable[[], TrainSettings], assignments: list[str]) -> TrainSettings:
+        return load_settings(recipe(), assignments=assignments)
+
+    found: dict[str, tuple[TrainSettings, bool]] = {
         "adapted": (make(recipes.adapt, some), True),
         "adapted, closed form": (make(recipes.adapt, [*some, "rungs=[closed_form]"]), True),
-        "adapted, ridge only": (make(recipes.adapt, [*some, "rungs=[closed_form, ridge]", "margin=0"]), True),
+        "adapted, ridge only": (
+            make(recipes.adapt, [*some, "rungs=[closed_form, ridge]", "margin=0"]),
+            True,
+        ),
         "scratch": (make(recipes.scratch, some), False),
         "scratch, closed-form start": (
             make(recipes.scratch, [*some, "closed_form_start=true"]),
@@ -54,7 +61,8 @@ def run_seed(out: Path, seed: int, args: argparse.Namespace) -> dict[str, pd.Dat
     """Return the scores of every arm of one seed."""
     data, pretrained = out / "data", out / "pretrained"
     world = load_settings(
-        recipes.demo_data(), assignments=[f"seed={seed}", f"n_test={args.test_images}", *args.world]
+        recipes.demo_data(),
+        assignments=[f"seed={seed}", f"n_test={args.test_images}", *args.world],
     )
     base = load_settings(
         recipes.demo(), assignments=[f"seed={seed}", "train_prior=false", *args.pretrain]
@@ -67,22 +75,14 @@ def run_seed(out: Path, seed: int, args: argparse.Namespace) -> dict[str, pd.Dat
     for name, (settings, from_pretrained) in arms(seed, args.trials).items():
         folder = out / f"{name.replace(', ', '-').replace(' ', '_')}-{args.trials or 'session'}"
         init = pretrained if from_pretrained else None
-        steps = {
-            "run": lambda o, s=settings, i=init: train(s, source=data, out=o, init=i, resume=True),
-            "decoded": lambda o, f=folder: reconstruct(
-                ReconstructSettings(pictures=False, prior_steps=2, prior_samples=1),
-                source=data,
-                init=f / "run",
-                out=o,
-                resume=True,
-            ),
-            "scores": lambda o, f=folder: evaluate(
-                EvaluateSettings(), source=f / "decoded", out=o, resume=True
-            ),
-        }
-        for part, step in steps.items():
-            if not (folder / part / "manifest.json").exists():
-                step(folder / part)
+        if not (folder / "run" / "manifest.json").exists():
+            train(settings, source=data, out=folder / "run", init=init, resume=True)
+        decoded, scored = folder / "decoded", folder / "scores"
+        if not (decoded / "manifest.json").exists():
+            chosen = ReconstructSettings(pictures=False, prior_steps=2, prior_samples=1)
+            reconstruct(chosen, source=data, init=folder / "run", out=decoded, resume=True)
+        if not (scored / "manifest.json").exists():
+            evaluate(EvaluateSettings(), source=decoded, out=scored, resume=True)
         scores[name] = pd.read_parquet(folder / "scores" / "scores.parquet")
     return scores
 

@@ -42,7 +42,8 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=200)
     args = parser.parse_args()
     began = time.monotonic()
-    pictures, maps, n = [], {b: [] for c in CHOICES for b in c}, args.train
+    n, pictures = args.train, []
+    maps: dict[int, list[torch.Tensor]] = {block: [] for choice in CHOICES for block in choice}
     network = LiteFeatures(0)
     for split, count in (("train", args.train), ("test", args.test)):
         scenes, _, _ = make_scenes(count, library=load_library(split=split), seed=7)
@@ -65,7 +66,11 @@ def main() -> None:
         tokens = (torch.cat(parts, dim=2) - projection.mean) / projection.std
         ridge = fit_ridge(tokens[:n].flatten(1), codes[:n])
         scores = [
-            float(row_correlation(ridge.predict(tokens[n:].flatten(1), p) @ axes.T + mean, true).mean())
+            float(
+                row_correlation(
+                    ridge.predict(tokens[n:].flatten(1), p) @ axes.T + mean, true
+                ).mean()
+            )
             for p in (1e3, 1e4, 1e5)
         ]
         rows.append({"blocks": choice, "all_tokens": round(max(scores), 3)})
@@ -98,7 +103,9 @@ def _local(tokens: torch.Tensor, pictures: torch.Tensor, n: int) -> float:
     gram.diagonal().add_(1e3)
     weights = torch.linalg.solve(gram, (x - x_mean).T @ (y - y_mean))
     drawn = ((X[n:] - x_mean) @ weights + y_mean).transpose(1, 2).unflatten(2, (side, side))
-    return float(row_correlation(F.pixel_shuffle(drawn, cell).flatten(1), pictures[n:].flatten(1)).mean())
+    return float(
+        row_correlation(F.pixel_shuffle(drawn, cell).flatten(1), pictures[n:].flatten(1)).mean()
+    )
 
 
 if __name__ == "__main__":

@@ -108,9 +108,7 @@ class Unclip(nn.Module):
         self.shortcut: nn.Module | None = None
         if settings.aligned and settings.prediction == "sample":
             # What is linear in the tokens is learned at once; the U-Net adds the rest.
-            self.shortcut = nn.Conv2d(
-                settings.n_features, settings.latent_channels, 3, padding=1
-            )
+            self.shortcut = nn.Conv2d(settings.n_features, settings.latent_channels, 3, padding=1)
         self.autoencoder = autoencoder.requires_grad_(requires_grad=False)
         self.scheduler = scheduler
         self.settings = settings
@@ -158,14 +156,18 @@ class Unclip(nn.Module):
         Tensor
             What ``settings.prediction`` names.
         """
-        if self.settings.aligned:
-            side = round(tokens.shape[1] ** 0.5)
-            grid = tokens.transpose(1, 2).unflatten(2, (side, side))
-            if side != latents.shape[-1]:
-                grid = F.interpolate(grid, latents.shape[-2:], mode="bilinear", antialias=True)
-            latents = torch.cat([latents, grid], dim=1)
-        out: Tensor = self.unet(latents, times, encoder_hidden_states=tokens, return_dict=False)[0]
+        if not self.settings.aligned:
+            return self._unet(latents, times, tokens)
+        side = round(tokens.shape[1] ** 0.5)
+        grid = tokens.transpose(1, 2).unflatten(2, (side, side))
+        if side != latents.shape[-1]:
+            grid = F.interpolate(grid, latents.shape[-2:], mode="bilinear", antialias=True)
+        out = self._unet(torch.cat([latents, grid], dim=1), times, tokens)
         return out if self.shortcut is None else out + self.shortcut(grid)
+
+    def _unet(self, latents: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
+        out: Tensor = self.unet(latents, times, encoder_hidden_states=tokens, return_dict=False)[0]
+        return out
 
     def forward(
         self,

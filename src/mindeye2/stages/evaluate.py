@@ -91,7 +91,7 @@ METRICS: dict[str, Metric] = {
         "Image given brain, top-1",
         "Retrieval",
         _one,
-        "Calibrated: candidates as brains make them, training mean removed, CSLS from the training bank.",
+        "Candidates as brains make them, training mean removed, CSLS from the training bank.",
     ),
     "image_top5": Metric("Image given brain, top-5", "Retrieval", _five, "Calibrated."),
     "brain_top1": Metric(
@@ -100,7 +100,12 @@ METRICS: dict[str, Metric] = {
         _one,
         "Calibrated; the direction that papers report as 'image'.",
     ),
-    "image_top1_unexpected": Metric("Image given brain, top-1, true tokens as gallery", "Retrieval", _one, "Calibrated, without what pretraining knows of brains."),
+    "image_top1_unexpected": Metric(
+        "Image given brain, top-1, true tokens as gallery",
+        "Retrieval",
+        _one,
+        "Calibrated, without what pretraining knows of brains.",
+    ),
     "image_top1_raw": Metric(
         "Image given brain, top-1, raw cosine",
         "Retrieval",
@@ -313,7 +318,10 @@ def _mean_picture(
 
 
 def _summary(
-    scores: Mapping[str, Float[Tensor, " images"]], settings: EvaluateSettings, *, chances: Mapping[str, float]
+    scores: Mapping[str, Float[Tensor, " images"]],
+    settings: EvaluateSettings,
+    *,
+    chances: Mapping[str, float],
 ) -> list[dict[str, object]]:
     rows = []
     for name, values in scores.items():

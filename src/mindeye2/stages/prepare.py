@@ -16,11 +16,11 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import progress
 from mindeye2.core.settings import Settings, plain
 from mindeye2.data.betas import Scaler, check_betas, zscore_by_session
+from mindeye2.data.compositor import Scene
 from mindeye2.data.kriegeskorte92 import Kriegeskorte92Settings, read_kriegeskorte92
 from mindeye2.data.prepared import write_prepared
 from mindeye2.data.recording import Recording
 from mindeye2.data.reliability import ncsnr, noise_ceiling
-from mindeye2.data.compositor import Scene
 from mindeye2.data.scenes import make_scenes
 from mindeye2.data.simulated import SimulationSettings, simulate
 from mindeye2.data.stimuli import StimulusLibrary, load_library

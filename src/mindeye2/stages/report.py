@@ -40,7 +40,10 @@ _COLUMNS = {
     "unclip": ("unCLIP", "Drawn from the tokens that the prior made of the brain's."),
     "lowlevel": ("Low-level", "Layout and colour, from the low-level head."),
     "ceiling": ("Ceiling", "Drawn from the true tokens: the best that any brain could give."),
-    "nearest": ("Nearest training", "The training picture nearest to what was decoded: shows copies."),
+    "nearest": (
+        "Nearest training",
+        "The training picture nearest to what was decoded: shows copies.",
+    ),
 }
 """Files of pictures: label and explanation."""
 _HEADLINE = ("image_top1", "two_way_tokens", "two_way_blended", "pixcorr_blended")
@@ -187,7 +190,10 @@ def _items(
                 seen=np.asarray(prepared.images[item["image"]]),
                 pictures={
                     _COLUMNS[name][0]: picture
-                    for name, picture in (*((n, p[row]) for n, p in drawn.items()), ("nearest", nearest))
+                    for name, picture in (
+                        *((n, p[row]) for n, p in drawn.items()),
+                        ("nearest", nearest),
+                    )
                 },
                 caption=str(item.get("caption", "")),
                 true_caption="" if captions is None else captions[item["image"]],

@@ -116,7 +116,13 @@ def train_adapt(
     if subject not in model.ridge.maps:
         with torch.no_grad():
             model.ridge.add_subject(subject, n_voxels=prepared.n_voxels[subject])
-    own = load_trials(prepared, subject, settings.train_on, sessions=settings.sessions, n_trials=settings.n_trials)
+    own = load_trials(
+        prepared,
+        subject,
+        settings.train_on,
+        sessions=settings.sessions,
+        n_trials=settings.n_trials,
+    )
     n_folds = max(2, round(1 / settings.held_back))
     held = image_folds(own.images, n_folds=n_folds, generator=generator(settings.seed, "held"))[0]
     kept = torch.ones(len(own), dtype=torch.bool)

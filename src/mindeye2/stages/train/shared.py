@@ -176,16 +176,26 @@ def train_shared(
     model.eval()
     if held:
         facts["validation"] = judge()
-    if settings.train_prior or (len(subjects) > 1 and held):
-        predicted, shown = cross_fitted(
-            model, trials, tokens=tokens, n_folds=settings.prior.n_folds, seed=settings.seed
-        )
-    if len(subjects) > 1 and held:
+    several = len(subjects) > 1 and bool(held)
+    if not (settings.train_prior or several):
+        return model, facts
+    predicted, shown = cross_fitted(
+        model, trials, tokens=tokens, n_folds=settings.prior.n_folds, seed=settings.seed
+    )
+    if several:
         facts["expectation"] = _fit_expectation(
             model, held, predicted=predicted, shown=shown, tokens=tokens, out=out, device=device
         )
     if settings.train_prior:
-        _fit_prior(settings, model, predicted, shown, tokens=tokens, out=out, device=device)
+        _fit_prior(
+            settings,
+            model,
+            predicted=predicted,
+            shown=shown,
+            tokens=tokens,
+            out=out,
+            device=device,
+        )
     return model, facts
 
 
@@ -379,9 +389,9 @@ def _fit_expectation(
 def _fit_prior(
     settings: SharedTraining,
     model: MindEye,
+    *,
     predicted: Float[Tensor, "trials latent"],
     shown: Int[Tensor, " trials"],
-    *,
     tokens: Float[Tensor, "images tokens features"],
     out: Path,
     device: torch.device,
