@@ -8,6 +8,7 @@ import pytest
 from mindeye2.core.artifacts import (
     claim_folder,
     hash_file,
+    keep_settings,
     read_manifest,
     write_json,
     write_manifest,
@@ -133,3 +134,12 @@ def test_claim_folder_goes_on_where_it_is_asked_to(sealed):
 def test_claim_folder_refuses_a_file(sealed):
     with pytest.raises(ArtifactError, match=r"is a file\. Give a folder"):
         claim_folder(sealed / "manifest.json", resume=True)
+
+
+def test_a_folder_begun_with_other_settings_is_refused(tmp_path):
+    keep_settings(tmp_path, {"seed": 0, "sizes": [1, 2]})
+    keep_settings(tmp_path, {"seed": 0, "sizes": [1, 2]})
+    with pytest.raises(
+        ArtifactError, match=r"begun with other settings: \['seed'\] differ.*--out"
+    ):
+        keep_settings(tmp_path, {"seed": 1, "sizes": [1, 2]})

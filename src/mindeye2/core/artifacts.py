@@ -12,12 +12,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mindeye2.core.errors import ArtifactError
 
 __all__ = [
     "SCHEMA",
     "claim_folder",
     "hash_file",
+    "keep_settings",
     "read_manifest",
     "write_json",
     "write_manifest",
@@ -242,3 +245,29 @@ def claim_folder(out: Path, *, resume: bool) -> Path:
         )
     out.mkdir(parents=True, exist_ok=True)
     return out
+
+
+def keep_settings(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write ``config.yaml``, or refuse a folder that was begun with other settings.
+
+    Parameters
+    ----------
+    folder
+        The folder that is being filled.
+    config
+        The resolved settings, as plain values.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder's ``config.yaml`` differs.
+    """
+    path = folder / "config.yaml"
+    if path.exists() and yaml.safe_load(path.read_text()) != json.loads(json.dumps(dict(config))):
+        before = yaml.safe_load(path.read_text())
+        names = sorted(k for k in {*before, *config} if before.get(k) != config.get(k))
+        raise ArtifactError(
+            f"{folder} was begun with other settings: {names} differ. "
+            "Resume with the same settings, or give another --out."
+        )
+    write_text(path, yaml.safe_dump(dict(config), sort_keys=False))

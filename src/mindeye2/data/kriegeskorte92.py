@@ -191,7 +191,7 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> Re
             "as coordinates from published correlation distances, not as voxels "
             "(Kriegeskorte et al. 2008)."
         ),
-        facts={"scale": scales, "category": category},
+        facts={"scale": scales},
     )
 
 

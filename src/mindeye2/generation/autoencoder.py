@@ -5,10 +5,12 @@ low-level head of the brain model predicts them.
 """
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from mindeye2.core.settings import Settings
@@ -18,6 +20,9 @@ __all__ = ["Autoencoder", "AutoencoderSettings", "build_autoencoder"]
 
 class AutoencoderSettings(Settings):
     """Sizes of the autoencoder; its latents are 16 times smaller than its pictures."""
+
+    size: Annotated[int, Field(ge=32, multiple_of=16)] = 112
+    """Side in pixels of the pictures that it is trained on."""
 
     latent_channels: int = 64
     """Channels of the latents."""
@@ -75,6 +80,8 @@ class Autoencoder(nn.Module):
         Maps pictures in [-1, 1] to latents of any range.
     decoder
         Maps latents in (-3, 3) to pictures in [-1, 1].
+    size
+        Side in pixels of the pictures that it is trained on.
     noise
         Standard deviation of the noise on latents in training.
     latent_channels
@@ -85,9 +92,16 @@ class Autoencoder(nn.Module):
     latent_shift: Tensor
 
     def __init__(
-        self, *, encoder: nn.Module, decoder: nn.Module, noise: float, latent_channels: int
+        self,
+        *,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        size: int,
+        noise: float,
+        latent_channels: int,
     ) -> None:
         super().__init__()
+        self.size = size
         self.encoder = encoder
         self.decoder = decoder
         self.noise = noise
@@ -220,6 +234,7 @@ def build_autoencoder(settings: AutoencoderSettings) -> Autoencoder:
         decoder=_WithShortcut(
             decoder, nn.Sequential(nn.Conv2d(latent, 768, 1), nn.PixelShuffle(16))
         ),
+        size=settings.size,
         noise=settings.noise,
         latent_channels=settings.latent_channels,
     )

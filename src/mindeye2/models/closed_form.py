@@ -153,7 +153,7 @@ def identification_score(
     """Mean reciprocal rank of the true image among all, by centred cosine.
 
     Smoother than top-1 accuracy and not saturated as two-way identification is, so it can choose
-    settings on few images.
+    settings on few images. Ties take the middle of the places they share.
 
     Parameters
     ----------
@@ -169,7 +169,9 @@ def identification_score(
     """
     predicted = F.normalize(predicted - predicted.mean(dim=0), dim=1)
     similarity = predicted @ F.normalize(true - true.mean(dim=0), dim=1).T
-    rank = (similarity > similarity.diagonal()[:, None]).sum(dim=1) + 1
+    own = similarity.diagonal()[:, None]
+    # Ties share their places, or predictions that are all alike would be perfect.
+    rank = (similarity > own).sum(dim=1) + ((similarity == own).sum(dim=1) + 1) / 2
     return float((1 / rank).mean())
 
 

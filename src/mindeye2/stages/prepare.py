@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 import torch
-import yaml
-from jaxtyping import Float32, UInt8
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, UInt8
 from pydantic import Field
+from torch import Tensor
 
-from mindeye2.core.artifacts import claim_folder, write_text
+from mindeye2.core.artifacts import claim_folder, hash_file, keep_settings
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import progress
 from mindeye2.core.settings import Settings, plain
@@ -27,6 +28,7 @@ from mindeye2.data.stimuli import StimulusLibrary, load_library
 from mindeye2.encoders.bank import fill_bank, to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.encoders.tokens import Lite0Tokens
+from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
 
 __all__ = ["KINDS", "PrepareSettings", "prepare"]
 
@@ -93,7 +95,7 @@ def prepare(
     """
     out = claim_folder(out, resume=resume)
     config = {**plain(settings), "source": str(source) if source else None}
-    _same_settings(out / "config.yaml", config)
+    keep_settings(out, config)
     recording = KINDS[settings.kind](settings, source)
     if not (out / "images.npy").exists():
         np.save(out / "images.npy", recording.images)
@@ -107,6 +109,8 @@ def prepare(
         fill_bank(
             out / "targets", images=recording.images, encode=encoder, name=name, key=encoder.key
         )
+    if recording.betas:
+        _fill_lowlevel(out / "targets", recording.images)
     return write_prepared(
         out,
         trials=recording.trials,
@@ -119,6 +123,18 @@ def prepare(
         label=recording.label,
         **recording.facts,
     )
+
+
+def _fill_lowlevel(folder: Path, images: UInt8[np.ndarray, "images height width rgb"]) -> None:
+    """Compute what the low-level head predicts: the shipped autoencoder's latents."""
+    autoencoder = load_autoencoder(shipped_decoder())
+
+    def encode(pictures: Float[Tensor, "batch rgb height width"]) -> Tensor:
+        side = (autoencoder.size, autoencoder.size)
+        return autoencoder.encode(F.interpolate(pictures, side, mode="area"))
+
+    weights = shipped_decoder() / "autoencoder.safetensors"
+    fill_bank(folder, images=images, encode=encode, name="lowlevel", key=hash_file(weights))
 
 
 def _simulated(settings: PrepareSettings, _: Path | None) -> Recording:
@@ -242,13 +258,3 @@ def _with_ceiling(
     ratio = ncsnr(betas[fitted], images)
     ceilings = {f"noise_ceiling_{n}": noise_ceiling(ratio, n) for n in (1, 3)}
     return voxels.assign(ncsnr_train=ratio, **ceilings)
-
-
-def _same_settings(path: Path, config: dict[str, object]) -> None:
-    text = yaml.safe_dump(config, sort_keys=False)
-    if path.exists() and path.read_text() != text:
-        raise ArtifactError(
-            f"{path.parent} was begun with other settings ({path.name} differs). "
-            "Resume with the same settings, or give another --out."
-        )
-    write_text(path, text)

@@ -35,9 +35,6 @@ class AutoencoderTraining(Settings):
     model: AutoencoderSettings = AutoencoderSettings()
     """Sizes."""
 
-    size: Annotated[int, Field(ge=32, multiple_of=16)] = 112
-    """Side of the pictures in pixels."""
-
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Pictures a step."""
 
@@ -45,7 +42,7 @@ class AutoencoderTraining(Settings):
     """Weight of the difference between EfficientNet-Lite0 features beside the L1 loss."""
 
     optimizer: OptimizerSettings = OptimizerSettings(
-        steps=6000, max_lr=1.5e-3, weight_decay=0.0, ema_decay=0.995
+        steps=1800, max_lr=1.5e-3, weight_decay=0.0, ema_decay=0.995
     )
     """Optimiser and schedule."""
 
@@ -62,14 +59,11 @@ class UnclipTraining(Settings):
     model: UnclipSettings = UnclipSettings()
     """Sizes and schedule."""
 
-    size: Annotated[int, Field(ge=32, multiple_of=16)] = 112
-    """Side of the pictures in pixels."""
-
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Pictures a step."""
 
     optimizer: OptimizerSettings = OptimizerSettings(
-        steps=8000, max_lr=6e-4, weight_decay=1e-2, ema_decay=0.999
+        steps=1800, max_lr=8e-4, weight_decay=1e-2, ema_decay=0.997
     )
     """Optimiser and schedule."""
 
@@ -130,11 +124,11 @@ def train_autoencoder(
     dict
         Facts for the manifest.
     """
-    pictures = _pictures(prepared, settings.size)
+    pictures = _pictures(prepared, settings.model.size)
     with process_rng(settings.seed, "autoencoder"):
         autoencoder = build_autoencoder(settings.model)
     step_module = _AutoencoderStep(
-        autoencoder, weight=settings.perceptual_weight, size=settings.size
+        autoencoder, weight=settings.perceptual_weight, size=settings.model.size
     )
     # torch's annotations of Module.to lack memory_format.
     step_module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -196,7 +190,7 @@ def train_unclip(
         Facts for the manifest.
     """
     autoencoder = load_autoencoder(init).to(device)
-    pictures = _pictures(prepared, settings.size)
+    pictures = _pictures(prepared, autoencoder.size)
     with torch.no_grad():
         latents = torch.cat(
             [

@@ -3,18 +3,12 @@
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-import yaml
-from jaxtyping import Float
-from torch import Tensor
 
-from mindeye2.core.artifacts import claim_folder, write_manifest, write_text
+from mindeye2.core.artifacts import claim_folder, keep_settings, write_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.runtime import choose_device, peak_memory_gib, progress
+from mindeye2.core.runtime import choose_device, peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared import Prepared, open_prepared
-from mindeye2.encoders.bank import to_float
-from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
 from mindeye2.models.checkpoint import load_run, save_run
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.expectation import load_expectation
@@ -90,7 +84,7 @@ def train(
     out = claim_folder(out, resume=resume)
     start = {"task": task, "recipe": recipe, "init": str(init) if init else None}
     config: dict[str, object] = {**start, **plain(settings)}
-    _same_settings(out / "config.yaml", config)
+    keep_settings(out, config)
     place = choose_device(device)
     if isinstance(settings, AutoencoderTraining):
         facts = train_autoencoder(settings, prepared=prepared, out=out, device=place)
@@ -112,7 +106,7 @@ def _train_brain(
     device: torch.device,
 ) -> dict[str, object]:
     tokens = load_targets(prepared, settings.encoder)
-    latents = _latents(prepared, device=device)
+    latents = load_targets(prepared, "lowlevel")
     model: MindEye
     if isinstance(settings, SharedTraining):
         sizes = settings.model
@@ -153,27 +147,3 @@ def _train_brain(
         )
         save_memory(out, subject, memory)
     return facts
-
-
-@torch.no_grad()
-def _latents(
-    prepared: Prepared, *, device: torch.device, size: int = 112
-) -> Float[Tensor, "images channels height width"]:
-    """Low-level targets: the shipped autoencoder's latents of every picture."""
-    autoencoder = load_autoencoder(shipped_decoder()).to(device)
-    parts = []
-    for start in progress(range(0, len(prepared.images), 64), label="low-level targets"):
-        pictures = to_float(prepared.images[start : start + 64])
-        small = F.interpolate(pictures, (size, size), mode="area")
-        parts.append(autoencoder.encode(small.to(device)).cpu())
-    return torch.cat(parts)
-
-
-def _same_settings(path: Path, config: dict[str, object]) -> None:
-    text = yaml.safe_dump(config, sort_keys=False)
-    if path.exists() and path.read_text() != text:
-        raise ArtifactError(
-            f"{path.parent} was begun with other settings ({path.name} differs). "
-            "Resume with the same settings, or give another --out."
-        )
-    write_text(path, text)
