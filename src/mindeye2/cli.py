@@ -102,7 +102,9 @@ def prepare(
 @_stage
 def train(
     *,
-    recipe: Annotated[str, typer.Option("--recipe", help="demo, adapt, scratch, ridge, ...")],
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="standard, demo, adapt, scratch, ridge, ...")
+    ],
     source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
     out: Out,
     init: Init = None,
