@@ -63,7 +63,7 @@ class BrainStep(nn.Module):
 
     def forward(
         self,
-        betas: Mapping[str, Float[Tensor, "batch voxels"]],
+        betas: Mapping[str, Float[Tensor, "_ _"]],
         tokens: Float[Tensor, "batch tokens features"],
         latents: Float[Tensor, "batch channels height width"],
         *,

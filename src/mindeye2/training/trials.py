@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError
@@ -37,7 +37,7 @@ class SubjectTrials:
         betas, images = mean_by_image(self.betas, self.images)
         return SubjectTrials(betas=betas, images=images, sessions=torch.zeros_like(images))
 
-    def rows(self, chosen: Int[Tensor, " batch"]) -> "SubjectTrials":
+    def rows(self, chosen: Int[Tensor, " batch"] | Bool[Tensor, " trials"]) -> "SubjectTrials":
         """Return some of the trials.
 
         Parameters

@@ -1,0 +1,83 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mindeye2.core.errors import ArtifactError
+from mindeye2.data.prepared import Prepared
+from mindeye2.training.trials import (
+    SubjectTrials,
+    all_images,
+    load_targets,
+    load_trials,
+)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Return one person: 2 sessions of 6 trials, 4 training and 2 test images in each."""
+    images = [0, 1, 2, 3, 8, 9, 3, 2, 1, 0, 9, 8]
+    trials = pd.DataFrame(
+        {
+            "subject": "subj01",
+            "session": [1] * 6 + [2] * 6,
+            "image": images,
+            "split": ["test" if i > 7 else "train" for i in images],
+        }
+    )
+    (tmp_path / "betas").mkdir()
+    betas = np.arange(24, dtype=np.float16).reshape(12, 2)
+    np.save(tmp_path / "betas" / "subj01.npy", betas)
+    (tmp_path / "targets" / "lite0").mkdir(parents=True)
+    np.save(tmp_path / "targets" / "lite0" / "values.npy", np.ones((10, 3), np.float16))
+    trials.to_parquet(tmp_path / "trials.parquet", index=False)
+    return Prepared(folder=tmp_path, manifest={"subjects": {"subj01": 2}})
+
+
+def test_trials_come_with_their_own_betas(prepared):
+    own = load_trials(prepared, "subj01", ["train"], sessions=[2])
+    assert own.images.tolist() == [3, 2, 1, 0]
+    assert own.betas[:, 0].tolist() == [12, 14, 16, 18]
+    assert own.betas.dtype == torch.float32
+    assert own.sessions.tolist() == [2] * 4
+    assert len(own) == 4
+
+
+def test_only_the_first_trials_are_taken_where_a_number_is_given(prepared):
+    own = load_trials(prepared, "subj01", ["train"], n_trials=5)
+    assert own.images.tolist() == [0, 1, 2, 3, 3]
+
+
+def test_several_splits_stay_in_the_order_of_the_data_set(prepared):
+    own = load_trials(prepared, "subj01", ["test", "train"], sessions=[1])
+    assert own.images.tolist() == [0, 1, 2, 3, 8, 9]
+
+
+def test_a_session_that_is_not_there_meets_those_that_are(prepared):
+    message = r"subj01 has no trial of the splits \['train'\] in sessions \[7\].*sessions \[1, 2\]"
+    with pytest.raises(ArtifactError, match=message):
+        load_trials(prepared, "subj01", ["train"], sessions=[7])
+
+
+def test_presentations_of_one_image_are_averaged(prepared):
+    averaged = load_trials(prepared, "subj01", ["train"]).averaged()
+    assert averaged.images.tolist() == [0, 1, 2, 3]
+    assert averaged.betas[0].tolist() == [(0 + 18) / 2, (1 + 19) / 2]
+
+
+def test_rows_are_chosen_by_number_or_by_mask(prepared):
+    own = load_trials(prepared, "subj01", ["train"], sessions=[1])
+    assert own.rows(torch.tensor([2, 0])).images.tolist() == [2, 0]
+    assert own.rows(own.images > 1).images.tolist() == [2, 3]
+
+
+def test_targets_are_in_memory_as_float32(prepared):
+    assert load_targets(prepared, "lite0").dtype == torch.float32
+
+
+def test_the_images_of_several_people_are_listed_once():
+    def person(*images):
+        shown = torch.tensor(images)
+        return SubjectTrials(betas=torch.zeros(len(images), 1), images=shown, sessions=shown)
+
+    assert all_images({"a": person(5, 1), "b": person(1, 3)}).tolist() == [1, 3, 5]
