@@ -49,7 +49,7 @@ class PriorSettings(Settings):
     head_width: int = Field(default=32, ge=2)
     """Width of a head, even. Released: 52."""
 
-    multiple: int = Field(default=4, ge=1)
+    multiple: int = Field(default=2, ge=1)
     """Width of the feed-forward's hidden layer in widths of a token."""
 
     n_levels: int = Field(default=100, ge=2)
@@ -64,7 +64,7 @@ class PriorSettings(Settings):
     residual: bool = True
     """Predict the brain tokens plus a correction that starts at zero. Released: false."""
 
-    joined: bool = True
+    joined: bool = False
     """Condition and noised tokens in one sequence, or summed: half the time. Released: true."""
 
     fused: bool = True

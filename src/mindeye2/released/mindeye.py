@@ -199,6 +199,7 @@ def infer_settings(state: Mapping[str, Tensor]) -> ModelSettings:
             multiple=shape["hidden"][1] // n_features,
             n_levels=100 if levels is None else len(levels),
             residual=False,
+            joined=True,
             fused=False,
             released_ddim=True,
         ),

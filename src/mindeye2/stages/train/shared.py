@@ -41,8 +41,8 @@ class PriorTraining(Settings):
     """Folds over images. A ridge fitted to one fold predicts the others, so that the prior learns
     how wrong predictions are for pictures that were not fitted, by someone with few trials."""
 
-    optimizer: OptimizerSettings = OptimizerSettings(steps=300, max_lr=1e-3, weight_decay=1e-2)
-    """Optimiser and schedule; 0 steps are not allowed, see ``train_prior``."""
+    optimizer: OptimizerSettings = OptimizerSettings(steps=300, max_lr=2e-3, weight_decay=1e-2)
+    """Optimiser and schedule."""
 
 
 class SharedTraining(Settings):
