@@ -69,7 +69,7 @@ def demo(
     device: Device = "auto",
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Run the whole pipeline on eight simulated people, and open the page it made."""
+    """Run the whole pipeline on eight simulated people, and say where its page is."""
     from mindeye2.api import demo as run
 
     page = run(out, config=config, assignments=assign or [], resume=resume, device=device)

@@ -29,6 +29,10 @@ def _read_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML value
     return yaml.load(text, Loader=_Loader)
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 class Settings(BaseModel):
     """Base of all settings: immutable, keyword-only, no unknown keys."""
 
@@ -141,7 +145,9 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
         try:
             value = _read_yaml(text)
         except yaml.YAMLError as error:
-            raise ValueError(f"--set {assignment!r}: the value is not YAML ({error}).") from error
+            raise ValueError(
+                f"--set {assignment!r}: the value is not YAML ({_one_line(error)})."
+            ) from error
         *parents, last = path.split(".")
         place = result
         for key in parents:
@@ -183,7 +189,7 @@ def load_settings(start: S, *, file: Path | None = None, assignments: Sequence[s
         except OSError as error:
             raise ValueError(f"--config {file} cannot be read: {error.strerror}.") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"--config {file} is not YAML: {error}.") from error
+            raise ValueError(f"--config {file} is not YAML: {_one_line(error)}.") from error
         changes = {} if read is None else read
         if not isinstance(changes, dict):
             raise ValueError(f"--config {file} must hold 'key: value' lines, got {read!r}.")

@@ -1,0 +1,96 @@
+import pytest
+from typer.testing import CliRunner
+
+from mindeye2.cli import app
+from mindeye2.core.artifacts import write_manifest
+from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_help_names_every_stage_and_what_it_does():
+    shown = run("--help").output
+    for verb in ("demo", "prepare", "train", "reconstruct", "evaluate", "report"):
+        assert verb in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare", "nsd_", "--out", "new"], r"KIND must be one of"),
+        (["train", "--recipe", "dmo", "--source", "x", "--out", "y"], r"Did you mean 'demo'?"),
+        (["prepare", "simulated", "--out", "new", "--set", "sed=1"], r"Did you mean 'seed'?"),
+        (["prepare", "simulated", "--out", "new", "--set", "seed"], r"key.path=value"),
+        (["prepare", "simulated", "--out", "new", "--config", "no.yaml"], r"does not exist"),
+        (["evaluate", "--source", "nowhere", "--out", "new"], r"nowhere is not a folder"),
+        (["demo", "--out", "full"], r"--out full is not empty. Add --resume"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
+    arguments, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").touch()
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("mindeye2: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_debug_shows_where_it_happened(tmp_path):
+    done = run("evaluate", "--source", tmp_path, "--out", tmp_path / "new", "--debug")
+    assert isinstance(done.exception, ArtifactError)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InterruptedRun("stopped after step 3; go on with --resume."), 130),
+        (MissingExtraError("needs the package 'timm'"), 2),
+        (FloatingPointError("the loss is nan at step 3"), 2),
+        (OSError(28, "No space left on device"), 2),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_every_error_that_a_run_raises_on_purpose_has_its_exit_code(error, code, monkeypatch):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("mindeye2.stages.evaluate.evaluate", fail)
+    done = run("evaluate", "--source", "a", "--out", "b")
+    assert done.exit_code == code
+    assert str(error) in done.stderr
+
+
+def test_a_mistake_of_ours_is_not_dressed_up(monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("ours")
+
+    monkeypatch.setattr("mindeye2.stages.evaluate.evaluate", fail)
+    assert isinstance(run("evaluate", "--source", "a", "--out", "b").exception, AssertionError)
+
+
+def test_options_reach_the_stage_as_settings(tmp_path, monkeypatch):
+    seen = {}
+
+    def stage(settings, **given):
+        seen.update(given, settings=settings)
+        return write_manifest(tmp_path, stage="evaluate", config={})
+
+    monkeypatch.setattr("mindeye2.stages.evaluate.evaluate", stage)
+    config = tmp_path / "a.yaml"
+    config.write_text("judge_size: 96\nn_resamples: 500\n")
+    done = run(
+        *("evaluate", "--source", "a", "--out", "b", "--resume"),
+        *("--config", config, "--set", "n_resamples=200"),
+    )
+    assert done.exit_code == 0, done.output
+    assert (seen["settings"].judge_size, seen["settings"].n_resamples) == (96, 200)
+    assert (str(seen["source"]), str(seen["out"]), seen["resume"]) == ("a", "b", True)
+    assert done.stdout.strip() == str(tmp_path / "manifest.json")
