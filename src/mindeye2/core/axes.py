@@ -9,7 +9,6 @@ __all__ = ["AXES"]
 AXES: dict[str, str] = {
     "batch": "items of one step",
     "trials": "all trials of a set, repeats not averaged",
-    "repeats": "presentations of one image",
     "images": "distinct stimulus images",
     "query": "items that search a gallery",
     "gallery": "candidate images of a retrieval",
