@@ -52,7 +52,8 @@ def _stage(function: Callable[..., None]) -> Callable[..., None]:
         ) as error:
             if options.get("debug"):
                 raise
-            print(f"mindeye2: {error}", file=sys.stderr)
+            # Messages of other libraries may have several lines.
+            print("mindeye2:", *str(error).split(), file=sys.stderr)
             raise typer.Exit(2) from error
 
     return run

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mindeye2.core.artifacts import claim_folder, hash_file, keep_settings
-from mindeye2.core.errors import ArtifactError
+from mindeye2.core.errors import ArtifactError, check_choice
 from mindeye2.core.runtime import progress
 from mindeye2.core.settings import Settings, plain
 from mindeye2.data.betas import Scaler, check_betas, zscore_by_session
@@ -92,13 +92,18 @@ def prepare(
     ------
     ArtifactError
         If the folder is not empty, was begun with other settings, or the source is unfit.
+    ValueError
+        If there is no such adapter.
     """
+    check_choice("kind", settings.kind, KINDS)
     out = claim_folder(out, resume=resume)
     config = {**plain(settings), "source": str(source) if source else None}
     keep_settings(out, config)
     recording = KINDS[settings.kind](settings, source)
     if not (out / "images.npy").exists():
-        np.save(out / "images.npy", recording.images)
+        # Beside its place first: what an interrupted run left must be whole to be kept.
+        np.save(out / ".images.npy", recording.images)
+        (out / ".images.npy").replace(out / "images.npy")
     betas, scalers, voxels = {}, {}, {}
     for subject, raw in recording.betas.items():
         trials = recording.trials[recording.trials["subject"] == subject]

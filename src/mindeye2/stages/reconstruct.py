@@ -13,7 +13,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mindeye2.core.artifacts import claim_folder, write_manifest
+from mindeye2.core.artifacts import claim_folder, keep_settings, write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import choose_device, generator, peak_memory_gib, progress
 from mindeye2.core.settings import Settings, plain
@@ -120,6 +120,9 @@ def reconstruct(
     prepared, run = open_prepared(source), load_run(init)
     _check_fit(prepared, run, settings.subject, init=init)
     out = claim_folder(out, resume=resume)
+    config = {**plain(settings), "source": str(source), "init": str(init)}
+    # Or pictures of the settings before would stay beside tokens of these.
+    keep_settings(out, config)
     place = choose_device(device)
     model = run.model.to(place)
     trials = _limited(load_trials(prepared, settings.subject, [settings.split]), settings)
@@ -170,7 +173,7 @@ def reconstruct(
     return write_manifest(
         out,
         stage="reconstruct",
-        config={**plain(settings), "source": str(source), "init": str(init)},
+        config=config,
         label=prepared.manifest.get("label", ""),
         subject=settings.subject,
         training_images=memory.images.tolist(),
@@ -274,7 +277,7 @@ def _draw(
     seeds: Sequence[int],
     settings: ReconstructSettings,
     device: torch.device,
-) -> dict[str, UInt8[np.ndarray, "images height width rgb"]]:
+) -> dict[str, UInt8[np.ndarray, "images height2 width2 rgb"]]:
     drawn: dict[str, list[Tensor]] = {"unclip": [], "ceiling": [], "lowlevel": [], "blended": []}
     for rows in progress(torch.arange(len(prior)).split(settings.batch_size), label="pictures"):
         own = [seeds[r] for r in rows.tolist()]

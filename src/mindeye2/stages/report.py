@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field
 
 from mindeye2.core.artifacts import claim_folder, read_manifest, write_manifest, write_text
+from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import available_cores, generator
 from mindeye2.core.settings import Settings, plain
 from mindeye2.data.prepared import Prepared, open_prepared
@@ -94,7 +95,8 @@ def report(settings: ReportSettings, *, source: Path, out: Path, resume: bool = 
     Raises
     ------
     ArtifactError
-        If a folder that the scores rest on is unfinished or gone.
+        If a folder that the scores rest on is unfinished or gone, or one to compare with has
+        scores of other images.
     """
     scores = read_manifest(source, stage="evaluate")
     decoded = Path(scores["config"]["source"])
@@ -217,12 +219,20 @@ def _comparisons(
     arms, differences = [], []
     mine = _table(source)
     for name, folder in folders.items():
+        read_manifest(folder, stage="evaluate")
         rows = _rows(folder)
         chosen = [rows[n] for n in _COMPARED if n in rows]
         arms.append(Arm(name=name, rows=chosen, emphasis=folder == source))
         if folder == source:
             continue
-        theirs = _table(folder).set_index("image").loc[mine["image"]]
+        theirs = _table(folder).set_index("image")
+        missing = sorted(set(mine["image"]) - set(theirs.index))
+        if missing:
+            raise ArtifactError(
+                f"{folder} lacks scores of {len(missing)} images that {source} has, e.g. of image "
+                f"{missing[0]}, so they cannot be compared. Evaluate both on one split."
+            )
+        theirs = theirs.loc[mine["image"]]
         for metric in _COMPARED:
             gap = paired_difference(
                 torch.tensor(mine[metric].to_numpy()),

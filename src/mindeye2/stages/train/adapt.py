@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
@@ -111,11 +112,13 @@ def train_adapt(
     -------
     tuple
         The model with the new person's ridge, and facts for the manifest.
+
+    Raises
+    ------
+    ArtifactError
+        If the pretrained model knows the person by another number of voxels.
     """
     subject = settings.subject
-    if subject not in model.ridge.maps:
-        with torch.no_grad():
-            model.ridge.add_subject(subject, n_voxels=prepared.n_voxels[subject])
     own = load_trials(
         prepared,
         subject,
@@ -123,6 +126,16 @@ def train_adapt(
         sessions=settings.sessions,
         n_trials=settings.n_trials,
     )
+    n_voxels = own.betas.shape[1]
+    known = model.ridge.n_voxels.get(subject, n_voxels)
+    if known != n_voxels:
+        raise ArtifactError(
+            f"the pretrained run knows {subject} by {known} voxels, the data set "
+            f"{prepared.folder} has {n_voxels}. It is a run of another data set."
+        )
+    if subject not in model.ridge.maps:
+        with torch.no_grad():
+            model.ridge.add_subject(subject, n_voxels=n_voxels)
     n_folds = max(2, round(1 / settings.held_back))
     held = image_folds(own.images, n_folds=n_folds, generator=generator(settings.seed, "held"))[0]
     kept = torch.ones(len(own), dtype=torch.bool)

@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 import yaml
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -93,7 +93,7 @@ class _AutoencoderStep(nn.Module):
         return {"loss": loss, "l1": pixels.detach(), "perceptual": perceptual.detach()}
 
 
-def _pictures(prepared: Prepared, size: int) -> Float[Tensor, "images rgb height width"]:
+def _pictures(prepared: Prepared, size: int) -> UInt8[Tensor, "images rgb height width"]:
     """All pictures of a data set at the decoder's size, 8 bits a number."""
     batches = range(0, len(prepared.images), 64)
     shrunk = [

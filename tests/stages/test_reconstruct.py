@@ -1,0 +1,140 @@
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mindeye2.core.artifacts import read_manifest, write_manifest
+from mindeye2.core.errors import ArtifactError
+from mindeye2.models.checkpoint import load_run
+from mindeye2.stages.reconstruct import reconstruct
+
+
+@pytest.fixture
+def run(data, adapted, decoding, tmp_path):
+    """Return a function that reconstructs with some settings changed."""
+
+    def _run(name="out", **changes):
+        settings = decoding.model_copy(update={"pictures": False, **changes})
+        out = tmp_path / name
+        reconstruct(settings, source=data, init=adapted, out=out, device="cpu")
+        return load_file(out / "tokens.safetensors"), pd.read_parquet(out / "items.parquet")
+
+    return _run
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)  # stored as float16
+
+
+def test_tokens_are_the_model_s_for_the_mean_of_an_image_s_presentations(
+    decoded, prepared, adapted
+):
+    tokens = load_file(decoded / "tokens.safetensors")
+    table, betas = prepared.trials_of("subj03", "test"), prepared.betas("subj03")
+    rows = table.index[table["image"] == 74]
+    mean = torch.tensor(np.asarray(betas[rows], np.float32)).mean(dim=0, keepdim=True)
+    with torch.no_grad():
+        expected = load_run(adapted).model(mean, subject="subj03").backbone_tokens[0]
+    close(tokens["backbone"][2].float(), expected)
+    true = np.asarray(prepared.targets("lite0")[72:82], np.float32)
+    close(tokens["true"].float(), torch.from_numpy(true))
+
+
+def test_the_batch_changes_no_token_and_no_picture(decoded, run, tmp_path):
+    """So what an image becomes depends on its own responses and its own seed alone."""
+    whole = load_file(decoded / "tokens.safetensors")
+    single, items = run(pictures=True, batch_size=1)
+    for name, values in whole.items():
+        close(single[name].float(), values.float())
+    pd.testing.assert_frame_equal(items, pd.read_parquet(decoded / "items.parquet"))
+    for name in ("unclip", "ceiling", "lowlevel", "blended"):
+        pictures = [np.load(f / f"{name}.npy").astype(int) for f in (decoded, tmp_path / "out")]
+        assert np.abs(pictures[0] - pictures[1]).max() <= 2, name
+
+
+def test_the_seed_decides_the_prior_s_samples_only(decoded, run):
+    first, (second, items) = load_file(decoded / "tokens.safetensors"), run(seed=1)
+    assert torch.equal(first["backbone"], second["backbone"])
+    assert not torch.allclose(first["prior"], second["prior"], atol=1e-2)
+    assert items["seed"].is_unique
+
+
+def test_only_the_first_presentations_are_used_where_a_number_is_given(run, prepared, adapted):
+    tokens, items = run(n_repeats=1)
+    assert items["n_repeats"].tolist() == [1] * 10
+    table = prepared.trials_of("subj03", "test")
+    first = table.index[table["image"] == 72][0]
+    betas = torch.tensor(np.asarray(prepared.betas("subj03")[first], np.float32))[None]
+    with torch.no_grad():
+        expected = load_run(adapted).model(betas, subject="subj03").backbone_tokens[0]
+    close(tokens["backbone"][0].float(), expected)
+
+
+def test_outputs_can_be_averaged_instead_of_betas(run, prepared, adapted):
+    tokens, _ = run(average="outputs")
+    table = prepared.trials_of("subj03", "test")
+    rows = table.index[table["image"] == 80]
+    betas = torch.tensor(np.asarray(prepared.betas("subj03")[rows], np.float32))
+    with torch.no_grad():
+        single = load_run(adapted).model(betas, subject="subj03")
+    close(tokens["backbone"][8].float(), single.backbone_tokens.mean(dim=0))
+    close(tokens["retrieval"][8].float(), single.retrieval_tokens.mean(dim=0))
+
+
+def test_captions_are_lent_by_training_images(decoded, prepared):
+    items = pd.read_parquet(decoded / "items.parquet")
+    nearest = items["nearest_training_image"].tolist()
+    assert max(nearest) < 72  # test images are 72 to 81
+    assert items["caption"].tolist() == [prepared.captions[i] for i in nearest]
+    assert items["image"].tolist() == list(range(72, 82))
+
+
+def test_without_pictures_none_are_written(run, tmp_path):
+    run()
+    assert not list((tmp_path / "out").glob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    ("subject", "message"),
+    [
+        ("subj08", r"knows \['subj01', 'subj02', 'subj03'\], not 'subj08'\. Adapt it first"),
+        ("subj01", r"was trained on \['subj03'\], not on 'subj01'"),
+    ],
+    ids=["unknown", "not adapted to"],
+)
+def test_another_subject_meets_those_that_can_be_decoded(run, subject, message):
+    with pytest.raises(ArtifactError, match=message):
+        run(subject=subject)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"subj03": 5}, r"trained on \d+ voxels of subj03, the data set .* has 5\. .* of another"),
+        ({"subj01": 5}, r"the data set .* has \['subj01'\], not 'subj03'"),
+    ],
+    ids=["voxels", "people"],
+)
+def test_a_run_of_another_data_set_is_refused(data, adapted, decoding, tmp_path, counts, message):
+    other = shutil.copytree(data, tmp_path / "other")
+    manifest = read_manifest(other, stage="prepare")
+    config = manifest["config"]
+    write_manifest(other, stage="prepare", config=config, subjects=counts, label="")
+    with pytest.raises(ArtifactError, match=message):
+        reconstruct(decoding, source=other, init=adapted, out=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_other_settings_are_not_kept(decoded, data, adapted, decoding):
+    other = decoding.model_copy(update={"pictures": False})
+    with pytest.raises(ArtifactError, match=r"begun with other settings: \['pictures'\] differ"):
+        reconstruct(other, source=data, init=adapted, out=decoded, resume=True, device="cpu")
+
+
+def test_a_run_that_did_not_finish_is_refused(data, decoding, tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ArtifactError, match=r"the stage 'train' did not finish there.*--resume"):
+        reconstruct(decoding, source=data, init=tmp_path / "run", out=tmp_path / "out")
