@@ -54,7 +54,7 @@ class UnclipSettings(Settings):
     """Largest standard deviation of the noise that training adds to the (z-scored) tokens, drawn
     per image from 0 up: tokens decoded from a brain are never exact."""
 
-    sampling_steps: int = 5
+    sampling_steps: int = 2
     """DDIM steps of one picture."""
 
 
