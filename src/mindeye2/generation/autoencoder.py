@@ -172,7 +172,7 @@ class Autoencoder(nn.Module):
         return 3 * torch.tanh(latents / 3)
 
     @torch.no_grad()
-    def standardise(self, batches: Sequence[Float[Tensor, "batch rgb height width"]]) -> None:
+    def standardise(self, batches: Sequence[Float[Tensor, "_ rgb height width"]]) -> None:
         """Make latents zero-mean and unit-variance per channel over `batches`.
 
         Parameters

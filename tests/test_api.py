@@ -1,0 +1,195 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from mindeye2 import Decoder
+from mindeye2.api import demo
+from mindeye2.core.artifacts import write_manifest
+from mindeye2.core.errors import ArtifactError
+from mindeye2.core.runtime import process_rng
+from mindeye2.core.settings import plain
+from mindeye2.encoders.bank import to_float
+from mindeye2.encoders.tokens import Lite0Tokens
+from mindeye2.generation.autoencoder import AutoencoderSettings, build_autoencoder
+from mindeye2.generation.unclip import UnclipSettings, build_unclip
+from mindeye2.models.checkpoint import save_run
+from mindeye2.models.decoder import build_mindeye
+from mindeye2.models.memory import Memory, save_memory
+from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+
+SIZES = ModelSettings(
+    n_latent=8,
+    n_blocks=1,
+    lowlevel=LowLevelSettings(channels=4, size=7),
+    prior=PriorSettings(depth=1, n_heads=2, head_width=8),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return the folder of a run, which holds an image decoder too; nobody trained either."""
+    folder = tmp_path_factory.mktemp("run")
+    chosen = {
+        "autoencoder": AutoencoderSettings(latent_channels=4, widths=(4, 4, 4), n_blocks=1),
+        "unclip": UnclipSettings(latent_channels=4, widths=(32,), sampling_steps=2),
+    }
+    with process_rng(0, "model"):
+        model = build_mindeye(SIZES, {"subj01": 30}).eval()
+        autoencoder = build_autoencoder(chosen["autoencoder"])
+        unclip = build_unclip(chosen["unclip"], autoencoder)
+        with torch.no_grad():  # a new prior adds nothing to its condition
+            for weight in model.prior.parameters():
+                weight.add_(0.1 * torch.randn_like(weight))
+    save_file(autoencoder.state_dict(), folder / "autoencoder.safetensors")
+    save_file(unclip.own_state(), folder / "unclip.safetensors")
+    for name, settings in chosen.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(plain(settings)))
+    save_run(folder, model=model, settings=SIZES, encoder="lite0")
+    predicted, true = torch.randn(2, 15, 49, 128, generator=torch.Generator().manual_seed(1))
+    memory = Memory(
+        images=torch.arange(15),
+        predicted=predicted,
+        true=true,
+        captions=[f"picture {i}" for i in range(15)],
+    )
+    save_memory(folder, "subj01", memory)
+    write_manifest(folder, stage="train", config={"task": "shared"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def decoder(run):
+    return Decoder.from_run(run, decoder=run, device="cpu")
+
+
+@pytest.fixture
+def betas(rng):
+    return torch.randn(3, 30, generator=rng).numpy()
+
+
+def test_a_run_is_decoded_in_three_lines(decoder, betas):
+    decoded = decoder.decode(betas, subject="subj01", prior_samples=1)
+    assert decoder.subjects == ["subj01"]
+    assert decoded.images.shape == decoded.lowlevel.shape == (3, 112, 112, 3)
+    assert decoded.tokens.shape == (3, 49, 128)
+    assert all(caption.startswith("picture ") for caption in decoded.captions)
+    assert len(set(decoded.seeds)) == 3
+
+
+def test_what_an_image_becomes_does_not_depend_on_those_after_it(decoder, betas):
+    whole, first = (decoder.decode(b, subject="subj01", seed=3) for b in (betas, betas[:1]))
+    torch.testing.assert_close(whole.tokens[:1], first.tokens, rtol=1e-3, atol=1e-3)
+    assert np.abs(whole.images[:1].astype(int) - first.images).max() <= 2
+    assert (whole.seeds[:1], whole.captions[:1]) == (first.seeds, first.captions)
+
+
+def test_the_seed_decides_samples_but_not_captions(decoder, betas):
+    first, other = (decoder.decode(betas, subject="subj01", seed=s) for s in (0, 1))
+    assert not torch.allclose(first.tokens, other.tokens)
+    assert first.captions == other.captions
+
+
+def test_repeats_are_averaged_and_missing_ones_left_out(decoder, betas):
+    repeats = np.full((1, 3, 30), np.nan, np.float32)
+    repeats[0, :2] = betas[:2]
+    expected = decoder.predict(betas[:2].mean(axis=0, keepdims=True), subject="subj01")
+    averaged = decoder.predict(repeats, subject="subj01")
+    torch.testing.assert_close(averaged, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b[:, :20], r"'subj01' was trained on 30 voxels, got betas of shape \(3, 20\)"),
+        (lambda b: b[0], r"betas must be \(images, voxels\) or .*got shape \(30,\)"),
+        (lambda b: b * np.nan, r"'subj01' hold 90 NaN or infinite values"),
+        (lambda b: b + np.inf, r"NaN or infinite values in 3 of 3 rows"),
+        (lambda b: b[:, None] * np.nan, r"image 0 of the betas has no repeat: all are NaN"),
+    ],
+    ids=["voxels", "shape", "NaN", "infinite", "no repeat"],
+)
+def test_betas_that_cannot_be_decoded_are_refused(decoder, betas, change, message):
+    with pytest.raises(ValueError, match=message):
+        decoder.predict(change(betas), subject="subj01")
+
+
+def test_an_unknown_subject_meets_the_known_ones(decoder, betas):
+    with pytest.raises(ValueError, match=r"subject must be one of \['subj01'\], got 'subj2'"):
+        decoder.predict(betas, subject="subj2")
+
+
+def test_a_picture_is_retrieved_by_what_was_predicted_of_it(decoder, betas, monkeypatch):
+    """Where the prediction is the truth, so that the first candidate is known."""
+    gallery = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), np.uint8)
+    gallery = gallery.repeat(16, axis=1).repeat(16, axis=2)
+    true = Lite0Tokens()(to_float(gallery[[4, 1, 5]]))
+    monkeypatch.setattr(decoder, "predict", lambda *_args, **_kwargs: true)
+    found = decoder.retrieve(betas, gallery=gallery, subject="subj01", k=3)
+    assert found.indices[:, 0].tolist() == [4, 1, 5]
+    assert (np.diff(found.scores, axis=1) <= 0).all()
+    with pytest.raises(ValueError, match=r"k must be between 1 and the gallery's 6, got 7"):
+        decoder.retrieve(betas, gallery=gallery, subject="subj01", k=7)
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match=r"the stage 'train' did not finish there"):
+        Decoder.from_run(tmp_path)
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """Return the calls of stages that do nothing but finish."""
+    calls = []
+
+    def stub(name):
+        def stage(settings, *, out, **given):
+            calls.append((name, out.name, settings, given))
+            out.mkdir(exist_ok=True)
+            return write_manifest(out, stage=name, config={})
+
+        return stage
+
+    for name in ("prepare", "train", "reconstruct", "evaluate", "report"):
+        monkeypatch.setattr(f"mindeye2.api.{name}", stub(name))
+    return calls
+
+
+def test_the_demo_runs_each_stage_on_what_the_one_before_left(stages, tmp_path):
+    out = tmp_path / "demo"
+    assert demo(out, assignments=["evaluate.n_resamples=500"]) == out / "report" / "index.html"
+    made = {name: (settings, given) for _, name, settings, given in stages}
+    assert next(iter(made)) == "data"
+    assert made["adapted"][1]["init"] == out / "pretrained"
+    assert made["scratch"][1]["init"] is made["ridge"][1]["init"] is None
+    assert made["adapted-decoded"][1]["init"] == out / "adapted"
+    assert made["adapted-scores"][0].n_resamples == 500
+    assert [made[f"{n}-decoded"][0].pictures for n in ("adapted", "scratch", "ridge")] == [
+        True,
+        False,
+        False,
+    ]
+    assert made["report"][1]["source"] == out / "adapted-scores"
+    assert set(made["report"][0].compare) == {"scratch", "ridge"}
+
+
+def test_a_resumed_demo_runs_only_what_is_missing(stages, tmp_path):
+    demo(tmp_path)
+    (tmp_path / "ridge-scores" / "manifest.json").unlink()
+    stages.clear()
+    with pytest.raises(ArtifactError, match=r"is not empty\. Add --resume"):
+        demo(tmp_path)
+    demo(tmp_path, resume=True)
+    assert [name for _, name, *_ in stages] == ["ridge-scores"]
+    costs = [c["stage"] for c in json.loads((tmp_path / "costs.json").read_text())]
+    assert (costs[0], costs[-1], len(costs)) == ("data", "ridge-scores", 13)
+
+
+def test_an_unknown_setting_of_the_demo_meets_the_nearest_name(tmp_path):
+    message = r"no setting 'pretrain\.optimiser'.* Did you mean 'optimizer'\?"
+    with pytest.raises(ValueError, match=message):
+        demo(tmp_path / "demo", assignments=["pretrain.optimiser.steps=3"])
+    assert not (tmp_path / "demo").exists()
