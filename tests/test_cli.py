@@ -55,6 +55,7 @@ def test_debug_shows_where_it_happened(tmp_path):
         (MissingExtraError("needs the package 'timm'"), 2),
         (FloatingPointError("the loss is nan at step 3"), 2),
         (OSError(28, "No space left on device"), 2),
+        (KeyboardInterrupt(), 130),
     ],
     ids=lambda e: type(e).__name__,
 )

@@ -66,6 +66,23 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, ema_decay):
     assert [json.loads(line)["step"] for line in lines] == list(range(12))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_stop_in_the_last_step_is_not_forgotten(tmp_path, number):
+    """Or the stage would go on with what comes after this training."""
+
+    def batches(step):
+        if step == 11:
+            os.kill(os.getpid(), number)
+        return batch_of(step)
+
+    with pytest.raises(InterruptedRun, match=r"after step 12 of 12; the state is saved"):
+        run(Regression(), tmp_path / "cut", batches, ema_decay=0.9)
+    resumed = run(Regression(), tmp_path / "cut", pytest.fail, ema_decay=0.9)
+    whole = run(Regression(), tmp_path / "whole", ema_decay=0.9)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path):
     first = run(Regression(), tmp_path / "run")
     again = run(Regression(), tmp_path / "run", pytest.fail)

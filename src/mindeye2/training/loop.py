@@ -177,7 +177,7 @@ def fit(
                 lines.flush()
                 state.save(step + 1)
                 saved = time.monotonic()
-            if stop and not last:
+            if stop:
                 raise InterruptedRun(
                     f"{label} stopped after step {step + 1} of {settings.steps}; the state is "
                     f"saved. Go on with the same command and --resume."
