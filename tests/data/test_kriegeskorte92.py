@@ -108,6 +108,7 @@ def test_each_session_of_each_person_is_a_subject(write):
 def test_one_scale_per_subject_from_the_images_outside_the_test_split(write):
     recording = read_kriegeskorte92(write(), settings=Kriegeskorte92Settings())
     fitted = (recording.trials["split"] != "test").to_numpy()[:24]
+    assert 0 < fitted.sum() < 24
     for betas in recording.betas.values():
         np.testing.assert_allclose(betas[fitted].mean(axis=0), 0, atol=1e-6)
         np.testing.assert_allclose(betas[fitted].std(), 1, rtol=1e-5)
@@ -118,8 +119,26 @@ def test_betas_keep_the_distances_of_the_file(write, arrays):
     recording = read_kriegeskorte92(write(), settings=Kriegeskorte92Settings())
     for subject, rdm in zip(recording.betas, arrays["rdm"].reshape(4, 24, 24), strict=True):
         own = recording.betas[subject] / recording.facts["scale"][subject]
+        images = recording.trials.loc[recording.trials["subject"] == subject, "image"].to_numpy()
         squared = ((own[:, None] - own[None]) ** 2).sum(axis=2)
-        np.testing.assert_allclose(squared, 2 * rdm, atol=1e-5)
+        np.testing.assert_allclose(squared, 2 * rdm[np.ix_(images, images)], atol=1e-5)
+
+
+def test_splits_and_labels_follow_the_image(write, arrays):
+    settings = Kriegeskorte92Settings()
+    trials = read_kriegeskorte92(write(), settings=settings).trials
+    split = np.array(split_images(24, settings=settings))
+    assert (trials["split"].to_numpy() == split[trials["image"]]).all()
+    assert (trials["category"].to_numpy() == arrays["category"][trials["image"]]).all()
+
+
+def test_the_first_trials_are_a_fair_sample(write):
+    """The file is sorted by category; its order would make the first trials all of one kind."""
+    trials = read_kriegeskorte92(
+        write(category=np.repeat(LABELS, 12)), settings=Kriegeskorte92Settings()
+    ).trials
+    assert set(trials["category"][:8]) == set(LABELS)
+    assert trials["trial"].tolist() == list(range(1, 25)) * 4
 
 
 def test_folds_hold_out_every_image_once():

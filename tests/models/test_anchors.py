@@ -18,7 +18,7 @@ def world(n_images, *, carried, n_voxels=40, noise=1.0):
 
 
 def choose(betas, true, expected, **changes):
-    options = {"gallery": true, "generator": generator(0, "folds")} | changes
+    options = {"generator": generator(0, "folds")} | changes
     images = torch.arange(len(betas))
     return choose_anchors(betas, images, true=true, expected=expected, **options)
 
@@ -61,19 +61,20 @@ def test_expected_tokens_that_do_not_differ_are_refused():
         fit_anchors(torch.eye(3), torch.ones(3, 3), weight=0.5)
 
 
-def test_scores_are_those_of_ridges_fitted_to_each_blend():
+@pytest.mark.parametrize("blended", [True, False])
+def test_scores_are_those_of_ridges_fitted_to_each_blend(blended):
     """The shortcut through linearity against the plain way, on one draw of folds."""
     betas, true, expected = world(24, carried=4)
-    found = choose(
-        betas, true, expected, weights=(0.0, 0.5), penalties=(10.0,), n_draws=1, n_folds=3
-    )
+    options = {"weights": (0.0, 0.5), "penalties": (10.0,), "n_draws": 1, "n_folds": 3}
+    found = choose(betas, true, expected, blend_gallery=blended, **options)
     score = 0.0
     for held in image_folds(torch.arange(24), n_folds=3, generator=generator(0, "folds")):
         kept = torch.ones(24, dtype=torch.bool)
         kept[held] = False
         blend = fit_anchors(true[kept], expected[kept], weight=0.5)
         ridge = fit_ridge(betas[kept], blend(true[kept], expected[kept]))
-        score += identification_score(ridge.predict(betas[held], 10.0), true[held]) / 3
+        gallery = blend(true[held], expected[held]) if blended else true[held]
+        score += identification_score(ridge.predict(betas[held], 10.0), gallery) / 3
     assert found.scores[0.5] == pytest.approx(score, abs=1e-4)
 
 
@@ -104,7 +105,6 @@ def test_repeats_of_an_image_are_held_back_together():
         both,
         true=true[both],
         expected=expected[both],
-        gallery=true[both],
         generator=generator(0, "folds"),
     )
     assert max(found.scores.values()) < 0.9

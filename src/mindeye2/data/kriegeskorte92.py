@@ -13,7 +13,7 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 
 from mindeye2.core.errors import ArtifactError
@@ -49,7 +49,8 @@ class Kriegeskorte92Settings(Settings):
     least 2."""
 
     seed: int = 0
-    """Seeds the folds, the validation images and the bases of the coordinates."""
+    """Seeds the folds, the validation images, the order of the trials and the bases of the
+    coordinates."""
 
     @model_validator(mode="after")
     def _fold_exists(self) -> "Kriegeskorte92Settings":
@@ -168,6 +169,9 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> Re
     images, rdm, category = load_kriegeskorte92(Path(source))
     split = split_images(len(images), settings=settings)
     fitted = np.array([s != "test" for s in split])
+    # The order of presentation is not published, and the file is sorted by category: in a random
+    # order the first so many trials are a fair sample of all.
+    order = numpy_rng(settings.seed, "kriegeskorte92", "order").permutation(len(images))
     tables, betas, scales = [], {}, {}
     for person, session in np.ndindex(rdm.shape[:2]):
         subject = f"subj{person + 1:02d}-session{session + 1}"
@@ -175,12 +179,15 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> Re
         raw = coordinates(rdm[person, session], rng=rng, name=subject)
         centred = raw - raw[fitted].mean(axis=0)
         scales[subject] = float(1 / centred[fitted].std())
-        betas[subject] = (centred * scales[subject]).astype(np.float32)
-        tables.append(_trials(subject, session=session + 1, split=split, category=category))
+        betas[subject] = (centred * scales[subject])[order].astype(np.float32)
+        tables.append(_trials(subject, session=session + 1, order=order))
     n_people, n_sessions = rdm.shape[:2]
     return Recording(
         images=images,
-        trials=pd.concat(tables, ignore_index=True),
+        trials=pd.concat(tables, ignore_index=True).assign(
+            split=lambda t: t["image"].map(dict(enumerate(split))),
+            category=lambda t: t["image"].map(dict(enumerate(category))),
+        ),
         betas=betas,
         voxels={s: pd.DataFrame({"coordinate": range(b.shape[1])}) for s, b in betas.items()},
         captions=[_CAPTIONS.get(c, c) for c in category],
@@ -195,20 +202,16 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> Re
     )
 
 
-def _trials(subject: str, *, session: int, split: list[str], category: list[str]) -> pd.DataFrame:
+def _trials(subject: str, *, session: int, order: Int64[np.ndarray, " trials"]) -> pd.DataFrame:
     """One row per image: what is published is one response to each image in each session."""
-    order = np.arange(len(split))
     return pd.DataFrame(
         {
             "subject": subject,
             "session": session,
-            # Neither the runs nor the order of presentation are published.
             "run": 1,
-            "trial": order + 1,
+            "trial": np.arange(1, len(order) + 1),
             "image": order,
             "source_image": order,
             "repeat": 0,
-            "split": split,
-            "category": category,
         }
     )

@@ -133,8 +133,8 @@ def choose_anchors(
     *,
     true: Float[Tensor, "trials features"],
     expected: Float[Tensor, "trials features"],
-    gallery: Float[Tensor, "trials features"],
     generator: torch.Generator,
+    blend_gallery: bool = True,
     weights: Sequence[float] = WEIGHTS,
     penalties: Sequence[float] = PENALTIES,
     n_folds: int = 3,
@@ -157,11 +157,11 @@ def choose_anchors(
         True tokens of the image of each trial, flattened.
     expected
         Expected tokens of the image of each trial.
-    gallery
-        What predictions are compared with when the model is used, for each trial: its expected
-        tokens where the run expects them, else the true ones.
     generator
         Draws the folds.
+    blend_gallery
+        Compare predictions with candidates that are blended as the targets are, instead of with
+        true tokens. It identifies better, and must then be done wherever the ridge is used.
     weights
         Weights to choose from; of equally good ones the first is taken.
     penalties
@@ -171,7 +171,7 @@ def choose_anchors(
     n_draws
         How often the images are divided into folds: few images make one division a lottery.
     score
-        Scores predicted and gallery tokens of held-back images; higher is better.
+        Scores predicted tokens of held-back images against candidates; higher is better.
 
     Returns
     -------
@@ -183,20 +183,21 @@ def choose_anchors(
     for held in (fold for folds in draws for fold in folds):
         kept = torch.ones(len(images), dtype=torch.bool)
         kept[held] = False
-        shown, _ = mean_by_image(gallery[held], images[held])
         # A ridge is linear in its targets: one for true tokens and one for anchors serve all
         # weights.
-        anchors = fit_anchors(true[kept], expected[kept], weight=1.0)
-        own = fit_ridge(betas[kept], true[kept])
-        others = fit_ridge(betas[kept], anchors(true[kept], expected[kept]))
+        alone = fit_anchors(true[kept], expected[kept], weight=1.0)
+        anchors = alone(true, expected)
+        own, others = (fit_ridge(betas[kept], t[kept]) for t in (true, anchors))
         for j, penalty in enumerate(penalties):
             by_true, by_anchors = (
-                mean_by_image(r.predict(betas[held], penalty), images[held])[0]
-                for r in (own, others)
+                mean_by_image(ridge.predict(betas[held], penalty), images[held])[0]
+                for ridge in (own, others)
             )
             for i, weight in enumerate(weights):
                 predicted = (1 - weight) * by_true + weight * by_anchors
-                found[i, j] += score(predicted, shown) / (n_folds * n_draws)
+                shown = true.lerp(anchors, weight) if blend_gallery else true
+                gallery, _ = mean_by_image(shown[held], images[held])
+                found[i, j] += score(predicted, gallery) / (n_folds * n_draws)
     best = found.max(dim=1).values
     chosen = int(best.argmax())
     return AnchorChoice(
