@@ -128,6 +128,19 @@ def test_a_run_of_another_data_set_is_refused(data, adapted, decoding, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_of_other_pictures_of_the_same_people_is_refused(data, adapted, decoding, tmp_path):
+    """Their voxels alone would not show it."""
+    other = shutil.copytree(data, tmp_path / "other")
+    np.save(other / "images.npy", np.load(other / "images.npy")[::-1])
+    manifest = read_manifest(other, stage="prepare")
+    facts = {k: manifest[k] for k in ("config", "subjects", "label")}
+    write_manifest(other, stage="prepare", **facts)
+    with pytest.raises(
+        ArtifactError, match=r"trained on other pictures than .*data set.*--source"
+    ):
+        reconstruct(decoding, source=other, init=adapted, out=tmp_path / "out", device="cpu")
+
+
 def test_pictures_of_other_settings_are_not_kept(decoded, data, adapted, decoding):
     other = decoding.model_copy(update={"pictures": False})
     with pytest.raises(ArtifactError, match=r"begun with other settings: \['pictures'\] differ"):

@@ -118,6 +118,11 @@ class Prepared:
         """Voxel count of each subject."""
         return dict(self.manifest["subjects"])
 
+    @property
+    def images_hash(self) -> str:
+        """SHA-256 of the pictures: an image's row means the same where this is the same."""
+        return str(self.manifest["files"]["images.npy"]["sha256"])
+
     def trials_of(
         self, subject: str, split: str | None = None, *, sessions: Sequence[int] | None = None
     ) -> pd.DataFrame:

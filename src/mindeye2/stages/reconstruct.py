@@ -197,6 +197,12 @@ def _check_fit(prepared: Prepared, run: LoadedRun, subject: str, *, init: Path) 
             f"the run {init} was trained on {known[subject]} voxels of {subject}, the data set "
             f"{prepared.folder} has {prepared.n_voxels[subject]}. It is a run of another data set."
         )
+    # A run remembers its training images by their rows.
+    if run.manifest.get("images", prepared.images_hash) != prepared.images_hash:
+        raise ArtifactError(
+            f"the run {init} was trained on other pictures than those of {prepared.folder}. It is "
+            "a run of another data set: give the one that it was trained on with --source."
+        )
 
 
 def _limited(trials: SubjectTrials, settings: ReconstructSettings) -> SubjectTrials:

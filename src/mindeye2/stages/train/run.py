@@ -146,4 +146,5 @@ def _train_brain(
             captions=captions and [captions[i] for i in trials.images.tolist()],
         )
         save_memory(out, subject, memory)
+    facts["images"] = prepared.images_hash
     return facts
