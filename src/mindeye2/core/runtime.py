@@ -175,8 +175,9 @@ def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Ite
     from rich.progress import track
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from items
+        return
     if total is None and isinstance(items, Sized):
         total = len(items)
-    yield from track(
-        items, description=label, total=total, console=console, disable=not console.is_terminal
-    )
+    yield from track(items, description=label, total=total, console=console)
