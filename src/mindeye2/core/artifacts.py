@@ -8,12 +8,12 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mindeye2 import __version__
 from mindeye2.core.errors import ArtifactError
 
 __all__ = [
@@ -120,23 +120,15 @@ def write_manifest(
     Path
         The manifest.
     """
-    try:
-        release = version("mindeye2")
-    except PackageNotFoundError:  # run from a source tree that is not installed
-        release = "unknown"
-    # `state` serves only an unfinished run, hidden files only a write under way.
     files = sorted(
         p
         for p in folder.rglob("*")
-        if p.is_file()
-        and p != folder / MANIFEST
-        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
-        and p.relative_to(folder).parts[0] != "state"
+        if p.is_file() and p != folder / MANIFEST and _is_result(p.relative_to(folder))
     )
     manifest = {
         "schema": SCHEMA,
         "stage": stage,
-        "mindeye2": release,
+        "mindeye2": __version__,
         "config": dict(config),
         **facts,
         "files": {
@@ -145,6 +137,11 @@ def write_manifest(
         },
     }
     return write_json(folder / MANIFEST, manifest)
+
+
+def _is_result(path: Path) -> bool:
+    """Return whether a file is sealed: `state` serves unfinished runs, hidden files writes."""
+    return "state" not in path.parts[:-1] and not any(p.startswith(".") for p in path.parts)
 
 
 def read_manifest(folder: Path, *, stage: str) -> dict[str, Any]:
