@@ -28,6 +28,7 @@ __all__ = [
     "decoder_scenes",
     "demo",
     "demo_data",
+    "kriegeskorte92",
     "ridge",
     "scratch",
     "standard",
@@ -95,6 +96,25 @@ def ridge() -> SharedTraining:
     )
 
 
+def kriegeskorte92() -> SharedTraining:
+    """Return shared training for people with 69 pictures each: a narrow space, noise on the betas.
+
+    The settings were chosen on inner folds of the training images; see docs/kriegeskorte92.md.
+    """
+    base = standard()
+    return base.model_copy(
+        update={
+            "model": base.model.model_copy(
+                update={"n_latent": 64, "n_blocks": 2, "lowlevel": None}
+            ),
+            "losses": base.losses.model_copy(update={"beta_noise": 1.4, "lowlevel": 0.0}),
+            "per_subject": 32,
+            "optimizer": base.optimizer.model_copy(update={"steps": 200, "max_lr": 5e-4}),
+            "train_prior": False,
+        }
+    )
+
+
 def autoencoder() -> AutoencoderTraining:
     """Return training of the demo's autoencoder."""
     return AutoencoderTraining()
@@ -143,6 +163,7 @@ TRAINING: dict[str, Callable[[], TrainSettings]] = {
     "adapt": adapt,
     "scratch": scratch,
     "ridge": ridge,
+    "kriegeskorte92": kriegeskorte92,
     "autoencoder": autoencoder,
     "unclip": unclip,
 }
