@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from mindeye2.core import __version__
+
 if TYPE_CHECKING:
     from mindeye2.api import Decoded, Decoder, Retrieved
 
 __all__ = ["Decoded", "Decoder", "Retrieved", "__version__"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

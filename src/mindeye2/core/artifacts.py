@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mindeye2 import __version__
+from mindeye2.core import __version__
 from mindeye2.core.errors import ArtifactError
 
 __all__ = [
