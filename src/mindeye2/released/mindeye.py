@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mindeye2.models.decoder import MindEye, build_mindeye
 from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.released.accounting import fill_network
 
 __all__ = ["infer_settings", "load_mindeye"]
 
@@ -128,18 +129,14 @@ def load_mindeye(state: Mapping[str, Tensor], *, subjects: Sequence[str]) -> Min
     # Nothing is initialised only to be replaced: at full size that would cost 9 GB and a minute.
     with torch.device("meta"):
         model = build_mindeye(settings, n_voxels)
-    ours: dict[str, Tensor] = {}
-    unknown = []
-    for name, value in state.items():
-        renamed = _rename(name, subjects)
-        if renamed is not None:
-            ours[renamed] = value.float()
-        elif not _CONSTANTS.fullmatch(name):
-            unknown.append(name)
-    _check_complete(
-        model, ours, released={_rename(n, subjects): n for n in state}, unknown=unknown
+    # Entries that follow from the architecture are computed here.
+    given = {n: value for n, value in state.items() if not _CONSTANTS.fullmatch(n)}
+    fill_network(
+        model,
+        given,
+        rename=lambda name: _rename(name, subjects),
+        what="the released architecture",
     )
-    model.load_state_dict(ours, assign=True)
     return model
 
 
@@ -235,27 +232,3 @@ def _rename(name: str, subjects: Sequence[str]) -> str | None:
         if match is not None:
             return match.expand(ours)
     return None
-
-
-def _check_complete(
-    model: MindEye,
-    ours: Mapping[str, Tensor],
-    *,
-    released: Mapping[str | None, str],
-    unknown: Sequence[str],
-) -> None:
-    """Refuse entries that are unknown, missing or of another shape, all in one message."""
-    wanted = model.state_dict()
-    extra = sorted([*unknown, *(released[name] for name in ours if name not in wanted)])
-    problems = [f"unknown entries {extra}"] if extra else []
-    if missing := sorted(set(wanted) - set(ours)):
-        problems.append(f"nothing for {missing} (names of this package)")
-    problems += [
-        f"{released[name]} of shape {tuple(ours[name].shape)} instead of {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in ours and ours[name].shape != value.shape
-    ]
-    if problems:
-        raise ValueError(
-            f"the checkpoint does not fit the released architecture: {'; '.join(problems)}."
-        )
