@@ -1,0 +1,234 @@
+"""Names of Stable Diffusion's own checkpoints, and the sizes that their shapes tell.
+
+SDXL base, its fine-tunes and the published unCLIP are stored under the names of the code that
+trained them; the networks here are diffusers'. Every name is mapped by a rule, so that a
+checkpoint is loaded whole or refused.
+"""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mindeye2.generation.networks import UnetSettings, VaeSettings
+
+__all__ = [
+    "UNET_PREFIX",
+    "VAE_PREFIX",
+    "infer_unet",
+    "infer_vae",
+    "rename_unet",
+    "rename_vae",
+]
+
+UNET_PREFIX = "model.diffusion_model."
+"""What names of the U-Net start with in a whole checkpoint."""
+
+VAE_PREFIX = "first_stage_model."
+"""What names of the autoencoder start with in a whole checkpoint."""
+
+
+_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+_UNET_ENDS = {
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "class_embedding.linear_1",
+    "label_emb.0.2": "class_embedding.linear_2",
+    "input_blocks.0.0": "conv_in",
+    "out.0": "conv_norm_out",
+    "out.2": "conv_out",
+}
+_ATTENTION = re.compile(r"(norm|proj_in|proj_out|transformer_blocks\..+)\.(weight|bias)")
+
+
+def rename_unet(name: str, settings: UnetSettings) -> str | None:
+    """Return diffusers' name of a U-Net parameter.
+
+    Parameters
+    ----------
+    name
+        Without `UNET_PREFIX`.
+    settings
+        Sizes of the U-Net.
+
+    Returns
+    -------
+    str or None
+        None where the rules know no such name.
+    """
+    stem, _, kind = name.rpartition(".")
+    if stem in _UNET_ENDS:
+        return f"{_UNET_ENDS[stem]}.{kind}"
+    place = re.fullmatch(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.(.+)", name)
+    if place is None:
+        return None
+    side, index, rest = place[1], int(place[2]), place[3]
+    if side == "middle_block":
+        found = _unet_part(f"{index % 2}.{rest}")
+        return found and f"mid_block.{found[0]}s.{index // 2}.{found[1]}"
+    block, layer = divmod(index - (side == "input_blocks"), settings.n_layers + 1)
+    to = {"input_blocks": "down", "output_blocks": "up"}[side]
+    moved = re.fullmatch(r"0\.op\.(\w+)" if to == "down" else r"[12]\.conv\.(\w+)", rest)
+    if moved is not None:
+        return f"{to}_blocks.{block}.{to}samplers.0.conv.{moved[1]}"
+    found = _unet_part(rest)
+    return found and f"{to}_blocks.{block}.{found[0]}s.{layer}.{found[1]}"
+
+
+def _unet_part(rest: str) -> tuple[str, str] | None:
+    """Tell a residual block's parameter (part 0) from a transformer's (part 1)."""
+    part, _, inner = rest.partition(".")
+    stem, _, kind = inner.rpartition(".")
+    if part == "0" and stem in _RESNET:
+        return "resnet", f"{_RESNET[stem]}.{kind}"
+    if part == "1" and _ATTENTION.fullmatch(inner):
+        return "attention", inner
+    return None
+
+
+_VAE_RULES: tuple[tuple[str, str], ...] = (
+    (r"((?:post_)?quant_conv\.\w+)", r"\1"),
+    (r"((?:en|de)coder\.conv_(?:in|out)\.\w+)", r"\1"),
+    (r"((?:en|de)coder)\.norm_out\.(\w+)", r"\1.conv_norm_out.\2"),
+    (r"((?:en|de)coder)\.mid\.block_([12])\.(.+)", r"\1.mid_block.resnets.\2.\3"),
+    (r"((?:en|de)coder)\.mid\.attn_1\.norm\.(\w+)", r"\1.mid_block.attentions.0.group_norm.\2"),
+    (r"((?:en|de)coder)\.mid\.attn_1\.([qkv])\.(\w+)", r"\1.mid_block.attentions.0.to_\2.\3"),
+    (r"((?:en|de)coder)\.mid\.attn_1\.proj_out\.(\w+)", r"\1.mid_block.attentions.0.to_out.0.\2"),
+    (r"encoder\.down\.(\d+)\.block\.(\d+)\.(.+)", r"encoder.down_blocks.\1.resnets.\2.\3"),
+    (
+        r"encoder\.down\.(\d+)\.downsample\.(conv\.\w+)",
+        r"encoder.down_blocks.\1.downsamplers.0.\2",
+    ),
+    (r"decoder\.up\.(\d+)\.block\.(\d+)\.(.+)", r"decoder.up_blocks.\1.resnets.\2.\3"),
+    (r"decoder\.up\.(\d+)\.upsample\.(conv\.\w+)", r"decoder.up_blocks.\1.upsamplers.0.\2"),
+)
+
+
+def rename_vae(name: str, settings: VaeSettings) -> str | None:
+    """Return diffusers' name of an autoencoder's parameter.
+
+    Parameters
+    ----------
+    name
+        Without `VAE_PREFIX`.
+    settings
+        Sizes of the autoencoder.
+
+    Returns
+    -------
+    str or None
+        None where the rules know no such name.
+    """
+    for pattern, ours in _VAE_RULES:
+        match = re.fullmatch(pattern, name)
+        if match is not None:
+            new = match.expand(ours).replace(".nin_shortcut.", ".conv_shortcut.")
+            return _recounted(new, last=len(settings.widths) - 1)
+    return None
+
+
+def _recounted(name: str, *, last: int) -> str:
+    """Count middle blocks from 0 instead of 1, and the decoder's from the coarsest."""
+
+    def shifted(match: re.Match[str]) -> str:
+        return f"mid_block.resnets.{int(match[1]) - 1}"
+
+    def turned(match: re.Match[str]) -> str:
+        return f"up_blocks.{last - int(match[1])}"
+
+    return re.sub(r"up_blocks\.(\d+)", turned, re.sub(r"mid_block\.resnets\.(\d)", shifted, name))
+
+
+def infer_unet(state: Mapping[str, Tensor], *, head_channels: int) -> UnetSettings:
+    """Read a U-Net's sizes from the shapes of its parameters.
+
+    Parameters
+    ----------
+    state
+        Parameters under the names of Stable Diffusion, without `UNET_PREFIX`.
+    head_channels
+        Channels of an attention head.
+
+    Returns
+    -------
+    UnetSettings
+        The sizes.
+
+    Raises
+    ------
+    ValueError
+        If parameters that tell the sizes are missing.
+    """
+    _need(state, "input_blocks.0.0.weight", "label_emb.0.0.weight", what="an SDXL U-Net")
+    halvings = sorted(
+        int(m[1]) for n in state if (m := re.fullmatch(r"input_blocks\.(\d+)\.0\.op\.weight", n))
+    )
+    tokens = next((n for n in state if n.endswith(".attn2.to_k.weight")), "")
+    if not halvings or not tokens:
+        raise ValueError(
+            "this is not an SDXL U-Net: no block halves the resolution or none attends to tokens."
+        )
+    n_layers = halvings[0] - 1
+    firsts = [1 + level * (n_layers + 1) for level in range(len(halvings) + 1)]
+    outs = [f"input_blocks.{i}.0.out_layers.3.weight" for i in firsts]
+    _need(state, *outs, what="an SDXL U-Net")
+    return UnetSettings(
+        widths=tuple(state[n].shape[0] for n in outs),
+        n_layers=n_layers,
+        depths=tuple(
+            _count(state, rf"input_blocks\.{i}\.1\.transformer_blocks\.\d+\.norm1\.weight")
+            for i in firsts
+        ),
+        head_channels=head_channels,
+        n_features=state[tokens].shape[1],
+        vector_width=state["label_emb.0.0.weight"].shape[1],
+        latent_channels=state["input_blocks.0.0.weight"].shape[1],
+    )
+
+
+def infer_vae(state: Mapping[str, Tensor]) -> VaeSettings:
+    """Read an autoencoder's sizes from the shapes of its parameters.
+
+    Parameters
+    ----------
+    state
+        Parameters under the names of Stable Diffusion, without `VAE_PREFIX`.
+
+    Returns
+    -------
+    VaeSettings
+        The sizes.
+
+    Raises
+    ------
+    ValueError
+        If parameters that tell the sizes are missing.
+    """
+    levels = _count(state, r"encoder\.down\.\d+\.block\.0\.conv1\.weight")
+    outs = [f"encoder.down.{i}.block.0.conv1.weight" for i in range(levels)]
+    _need(state, *(outs or ["encoder.down.0.block.0.conv1.weight"]), what="an autoencoder")
+    _need(state, "post_quant_conv.weight", what="an autoencoder")
+    return VaeSettings(
+        widths=tuple(state[n].shape[0] for n in outs),
+        n_layers=_count(state, r"encoder\.down\.0\.block\.\d+\.conv1\.weight"),
+        latent_channels=state["post_quant_conv.weight"].shape[0],
+    )
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in state)
+
+
+def _need(state: Mapping[str, Tensor], *names: str, what: str) -> None:
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise ValueError(
+            f"this is not {what} under Stable Diffusion's names: {missing} are missing."
+        )

@@ -1,0 +1,114 @@
+"""The networks of SDXL, from diffusers' classes, in any size."""
+
+from torch import nn
+
+from mindeye2.core.errors import require
+from mindeye2.core.settings import Settings
+from mindeye2.encoders.torchvision import load_torchvision
+
+__all__ = ["LATENT_SCALE", "UnetSettings", "VaeSettings", "build_unet", "build_vae"]
+
+LATENT_SCALE = 0.13025
+"""SDXL's latents times this have about unit variance; the U-Net works on those."""
+
+
+class UnetSettings(Settings):
+    """Sizes of an SDXL U-Net; the defaults are the published unCLIP's."""
+
+    widths: tuple[int, ...] = (320, 640, 1280)
+    """Channels of each resolution, fine to coarse."""
+
+    n_layers: int = 2
+    """Residual blocks at each resolution."""
+
+    depths: tuple[int, ...] = (0, 2, 10)
+    """Transformer blocks behind each residual block; 0 is no attention at that resolution."""
+
+    head_channels: int = 64
+    """Channels of an attention head; shapes cannot tell it."""
+
+    n_features: int = 1664
+    """Width of the tokens that are attended to."""
+
+    vector_width: int = 1024
+    """Width of the vector that is added to the time embedding: sizes, at base the text as well."""
+
+    latent_channels: int = 4
+    """Channels of the latents."""
+
+
+class VaeSettings(Settings):
+    """Sizes of Stable Diffusion's autoencoder; the defaults are SDXL's."""
+
+    widths: tuple[int, ...] = (128, 256, 512, 512)
+    """Channels of each resolution, fine to coarse."""
+
+    n_layers: int = 2
+    """Residual blocks at each resolution of the encoder; the decoder has one more."""
+
+    latent_channels: int = 4
+    """Channels of the latents."""
+
+
+def build_unet(settings: UnetSettings) -> nn.Module:
+    """Build SDXL's U-Net from diffusers' class.
+
+    The size vector goes in ready-made, as ``class_labels``: SDXL's own way in takes pooled text
+    and numbers apart, and unCLIP has no text.
+
+    Parameters
+    ----------
+    settings
+        The sizes.
+
+    Returns
+    -------
+    Module
+        ``UNet2DConditionModel``, freshly initialised, on the default device.
+    """
+    load_torchvision(purpose="SDXL", extra="sdxl")  # which diffusers' models import
+    diffusers = require("diffusers", extra="sdxl", purpose="SDXL")
+    plain = [depth == 0 for depth in settings.depths]
+    unet: nn.Module = diffusers.UNet2DConditionModel(
+        in_channels=settings.latent_channels,
+        out_channels=settings.latent_channels,
+        down_block_types=["DownBlock2D" if p else "CrossAttnDownBlock2D" for p in plain],
+        up_block_types=["UpBlock2D" if p else "CrossAttnUpBlock2D" for p in plain[::-1]],
+        block_out_channels=settings.widths,
+        layers_per_block=settings.n_layers,
+        transformer_layers_per_block=[max(1, depth) for depth in settings.depths],
+        # diffusers calls the number of heads attention_head_dim.
+        attention_head_dim=[w // settings.head_channels for w in settings.widths],
+        cross_attention_dim=settings.n_features,
+        use_linear_projection=True,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=settings.vector_width,
+    )
+    return unet
+
+
+def build_vae(settings: VaeSettings) -> nn.Module:
+    """Build Stable Diffusion's autoencoder from diffusers' class.
+
+    Parameters
+    ----------
+    settings
+        The sizes.
+
+    Returns
+    -------
+    Module
+        ``AutoencoderKL``, freshly initialised, on the default device.
+    """
+    load_torchvision(purpose="SDXL", extra="sdxl")
+    diffusers = require("diffusers", extra="sdxl", purpose="SDXL")
+    levels = len(settings.widths)
+    vae: nn.Module = diffusers.AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * levels,
+        up_block_types=["UpDecoderBlock2D"] * levels,
+        block_out_channels=settings.widths,
+        layers_per_block=settings.n_layers,
+        latent_channels=settings.latent_channels,
+        scaling_factor=LATENT_SCALE,
+    )
+    return vae

@@ -1,0 +1,101 @@
+"""The published unCLIP decoder (``unclip6_epoch0_step110000.ckpt``): SDXL fine-tuned on tokens."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mindeye2.generation.ldm import (
+    UNET_PREFIX,
+    VAE_PREFIX,
+    infer_unet,
+    infer_vae,
+    rename_unet,
+    rename_vae,
+)
+from mindeye2.generation.networks import build_unet, build_vae
+from mindeye2.generation.sdxl import Sdxl, SdxlSampling
+from mindeye2.released.accounting import fill_network
+
+__all__ = ["load_unclip"]
+
+_LEFT_OUT = re.compile(r"denoiser\.sigmas|conditioner\..*")
+"""Entries that are computed here (noise levels), or come from elsewhere (the image encoder)."""
+
+
+def load_unclip(
+    state: Mapping[str, Tensor],
+    *,
+    head_channels: int = 64,
+    dtype: torch.dtype | None = torch.float32,
+    sampling: SdxlSampling | None = None,
+) -> Sdxl:
+    """Build the decoder that the published unCLIP checkpoint holds.
+
+    Parameters
+    ----------
+    state
+        The checkpoint's ``state_dict``. Entries that follow from the architecture (noise levels)
+        may be missing, and those of the image encoder are left out. Floating-point entries of
+        `dtype` become the parameters without a copy.
+    head_channels
+        Channels of an attention head, which the shapes cannot tell.
+    dtype
+        What floating-point entries become; None keeps each as it is.
+    sampling
+        How to draw; as released by default.
+
+    Returns
+    -------
+    Sdxl
+        With the released sampler, in training mode.
+
+    Raises
+    ------
+    ValueError
+        If an entry is unknown, missing or of an unexpected shape. The message names the entries.
+    """
+    unet_state = _under(state, UNET_PREFIX)
+    vae_state = {k: _linear(k, v) for k, v in _under(state, VAE_PREFIX).items()}
+    unknown = [
+        name
+        for name in state
+        if not name.startswith((UNET_PREFIX, VAE_PREFIX)) and not _LEFT_OUT.fullmatch(name)
+    ]
+    if unknown:
+        raise ValueError(
+            f"this is not a published unCLIP checkpoint: unknown entries {unknown[:8]}. Give its "
+            "'state_dict'."
+        )
+    unet_settings = infer_unet(unet_state, head_channels=head_channels)
+    vae_settings = infer_vae(vae_state)
+    # Nothing is initialised only to be replaced: at full size that would cost 11 GB and a minute.
+    with torch.device("meta"):
+        unet, vae = build_unet(unet_settings), build_vae(vae_settings)
+    fill_network(
+        unet,
+        unet_state,
+        rename=lambda name: rename_unet(name, unet_settings),
+        what="SDXL's U-Net",
+        dtype=dtype,
+    )
+    fill_network(
+        vae,
+        vae_state,
+        rename=lambda name: rename_vae(name, vae_settings),
+        what="SDXL's autoencoder",
+        dtype=dtype,
+    )
+    # Height, width, top and left are embedded one after the other.
+    size_width = unet_settings.vector_width // 4
+    return Sdxl(unet=unet, vae=vae, sampling=sampling, size_width=size_width)
+
+
+def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _linear(name: str, value: Tensor) -> Tensor:
+    """Turn the autoencoder's attention from 1 x 1 convolutions into matrices."""
+    return value[:, :, 0, 0] if ".attn_1." in name and value.ndim == 4 else value
