@@ -87,6 +87,7 @@ def prepare(
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
+    device: Device = "auto",
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Turn a source into a prepared data set."""
@@ -96,7 +97,7 @@ def prepare(
 
     check_choice("KIND", kind, PREPARATION)
     settings = load_settings(PREPARATION[kind](), file=config, assignments=assign or [])
-    print(run(settings, out=out, source=source, resume=resume))
+    print(run(settings, out=out, source=source, resume=resume, device=device))
 
 
 @app.command()

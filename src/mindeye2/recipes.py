@@ -4,11 +4,12 @@ A recipe returns complete settings; a variant calls another and changes what dif
 be overridden with ``--config`` and ``--set``, and every run records what it used.
 """
 
+import functools
 from collections.abc import Callable
 
 from mindeye2.core.settings import Settings
 from mindeye2.stages.evaluate import EvaluateSettings
-from mindeye2.stages.prepare import PrepareSettings
+from mindeye2.stages.prepare import KINDS, PrepareSettings
 from mindeye2.stages.reconstruct import ReconstructSettings
 from mindeye2.stages.train import (
     AdaptTraining,
@@ -46,7 +47,9 @@ def demo_data() -> PrepareSettings:
 
 def decoder_scenes() -> PrepareSettings:
     """Return the scenes that the shipped image decoder learned from: training photographs only."""
-    return PrepareSettings(kind="scenes", seed=1, n_train=8000, n_validation=0, n_test=0)
+    return PrepareSettings(
+        kind="scenes", seed=1, n_train=8000, n_validation=0, n_test=0, encoders=("lite0",)
+    )
 
 
 def standard() -> SharedTraining:
@@ -151,9 +154,9 @@ class DemoSettings(Settings):
 
 
 PREPARATION: dict[str, Callable[[], PrepareSettings]] = {
+    **{kind: functools.partial(PrepareSettings, kind=kind) for kind in KINDS},
     "simulated": demo_data,
     "scenes": decoder_scenes,
-    "kriegeskorte92": lambda: PrepareSettings(kind="kriegeskorte92"),
 }
 """Settings of the prepare stage by the name of the adapter."""
 

@@ -11,7 +11,7 @@ COMMON = {"--out", "--config", "--set", "--resume", "--debug"}
 
 OPTIONS = {
     "demo": COMMON | {"--device"},
-    "prepare": COMMON | {"kind", "--source"},
+    "prepare": COMMON | {"kind", "--source", "--device"},
     "train": COMMON | {"--recipe", "--source", "--init", "--device"},
     "reconstruct": COMMON | {"--source", "--init", "--device"},
     "evaluate": COMMON | {"--source"},

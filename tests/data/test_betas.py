@@ -4,7 +4,7 @@ import pytest
 from scipy.stats import zscore
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.betas import check_betas, zscore_by_session
+from mindeye2.data.betas import check_betas, zscore_by_session, zscore_session
 
 
 @pytest.fixture
@@ -69,3 +69,19 @@ def test_a_session_of_test_trials_only_cannot_be_fitted(betas, trials):
     trials.loc[trials["session"] == 2, "split"] = "test"
     with pytest.raises(ArtifactError, match=r"session 2 of subj01 has 0 trials outside the test"):
         zscore_by_session(betas, trials, subject="subj01")
+
+
+def test_constant_voxels_may_be_kept_as_zero_and_change_no_other(betas):
+    fitted = np.arange(40) < 30
+    whole, _, _ = zscore_session(betas, fitted, subject="subj01", session=1)
+    betas[:30, 4] = 0.3  # does not vary where it is fitted, does in the test trials
+    scaled, _, std = zscore_session(betas, fitted, subject="subj01", session=1, keep_constant=True)
+    assert (scaled[:, 4] == 0).all()
+    assert std[4] == 0
+    np.testing.assert_array_equal(np.delete(scaled, 4, 1), np.delete(whole, 4, 1))
+
+
+def test_rows_in_messages_count_from_the_subject_s_first_trial(betas):
+    betas[7, 2] = np.nan
+    with pytest.raises(ArtifactError, match=r"trial row 107, voxel 2"):
+        check_betas(betas, subject="subj01", rows=np.arange(100, 140))

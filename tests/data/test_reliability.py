@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mindeye2.data import reliability
-from mindeye2.data.reliability import ncsnr, noise_ceiling
+from mindeye2.data.reliability import ncsnr, ncsnr_by_columns, noise_ceiling
 
 
 def _gaussian(true, *, images, repeats, seed=0):
@@ -60,6 +60,13 @@ def test_blocks_of_voxels_do_not_matter(monkeypatch):
     whole = ncsnr(betas, images)
     monkeypatch.setattr(reliability, "_BLOCK", 400)
     np.testing.assert_array_equal(ncsnr(betas, images), whole)
+
+
+def test_betas_read_column_by_column_give_the_same(monkeypatch):
+    betas, images = _gaussian(np.full(11, 0.4), images=50, repeats=2)
+    monkeypatch.setattr(reliability, "_BLOCK", 400)
+    read = ncsnr_by_columns(lambda columns: betas[:, columns].copy(), images, n_voxels=11)
+    np.testing.assert_array_equal(read, ncsnr(betas, images))
 
 
 def test_pure_noise_has_no_signal_and_no_negative_ratio():

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from mindeye2.core.errors import ArtifactError
 
-__all__ = ["Scaler", "check_betas", "zscore_by_session"]
+__all__ = ["Scaler", "check_betas", "zscore_by_session", "zscore_session"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,12 @@ class Scaler:
     """The trials that mean and standard deviation were computed from."""
 
 
-def check_betas(betas: Float32[np.ndarray, "trials voxels"], *, subject: str) -> None:
+def check_betas(
+    betas: Float32[np.ndarray, "trials voxels"],
+    *,
+    subject: str,
+    rows: Int64[np.ndarray, " trials"] | None = None,
+) -> None:
     """Refuse betas that would ruin everything after them without a sign.
 
     Parameters
@@ -37,6 +42,8 @@ def check_betas(betas: Float32[np.ndarray, "trials voxels"], *, subject: str) ->
         Betas of one subject.
     subject
         Named in messages.
+    rows
+        Where these trials stand among all of the subject's, for messages; 0, 1, ... by default.
 
     Raises
     ------
@@ -48,10 +55,72 @@ def check_betas(betas: Float32[np.ndarray, "trials voxels"], *, subject: str) ->
         trial, voxel = np.argwhere(bad)[0]
         raise ArtifactError(
             f"betas of {subject} hold {int(bad.sum())} values that are NaN or infinite, the first "
-            f"in trial row {trial}, voxel {voxel} ({int(bad.any(axis=0).sum())} voxels, "
+            f"in trial row {trial if rows is None else rows[trial]}, voxel {voxel} "
+            f"({int(bad.any(axis=0).sum())} voxels, "
             f"{int(bad.any(axis=1).sum())} trials in all). Only finite values are accepted: drop "
             "those voxels from the mask, or those trials from the table."
         )
+
+
+def zscore_session(
+    betas: Float32[np.ndarray, "trials voxels"],
+    fitted: Bool[np.ndarray, " trials"],
+    *,
+    subject: str,
+    session: int,
+    keep_constant: bool = False,
+) -> tuple[
+    Float32[np.ndarray, "trials voxels"],
+    Float32[np.ndarray, " voxels"],
+    Float32[np.ndarray, " voxels"],
+]:
+    """Z-score each voxel of one session.
+
+    Parameters
+    ----------
+    betas
+        Finite betas of the session's trials, in any unit.
+    fitted
+        The trials that mean and standard deviation are computed from.
+    subject
+        Named in messages.
+    session
+        Named in messages.
+    keep_constant
+        Give a voxel that does not vary among the fitted trials the value 0 in the whole session,
+        and the standard deviation 0, instead of refusing it.
+
+    Returns
+    -------
+    tuple
+        Z-scored betas, means, standard deviations (ddof 0).
+
+    Raises
+    ------
+    ArtifactError
+        If fewer than two trials are fitted, or a voxel does not vary among them.
+    """
+    used = betas[fitted]
+    if len(used) < 2:
+        raise ArtifactError(
+            f"session {session} of {subject} has {len(used)} trials outside the test split; "
+            "z-scoring needs at least 2. Leave the session out, or change the split."
+        )
+    mean, std = used.mean(axis=0), used.std(axis=0)
+    constant = used.max(axis=0) == used.min(axis=0)
+    if constant.any() and not keep_constant:
+        first = np.flatnonzero(constant)[:5].tolist()
+        raise ArtifactError(
+            f"{int(constant.sum())} voxels of {subject} are constant in session {session} "
+            f"(columns {first}{', ...' if constant.sum() > 5 else ''}), so they cannot be "
+            "z-scored. Take them out of the mask: they were probably outside the field of "
+            "view. Or prepare with --set constant_voxels=zero, which gives them 0 in such "
+            "sessions and counts these in the voxel table."
+        )
+    std[constant] = 0
+    scaled = (betas - mean) / np.where(constant, np.float32(1), std)
+    scaled[:, constant] = 0
+    return scaled, mean, std
 
 
 def zscore_by_session(
@@ -86,23 +155,9 @@ def zscore_by_session(
     scaled = np.empty_like(betas)
     for session in numbers:
         here = (trials["session"] == session).to_numpy()
-        used = betas[here & fitted]
-        if len(used) < 2:
-            raise ArtifactError(
-                f"session {session} of {subject} has {len(used)} trials outside the test split; "
-                "z-scoring needs at least 2. Leave the session out, or change the split."
-            )
-        mean, std = used.mean(axis=0), used.std(axis=0)
-        constant = used.max(axis=0) == used.min(axis=0)
-        if constant.any():
-            first = np.flatnonzero(constant)[:5].tolist()
-            raise ArtifactError(
-                f"{int(constant.sum())} voxels of {subject} are constant in session {session} "
-                f"(columns {first}{', ...' if constant.sum() > 5 else ''}), so they cannot be "
-                "z-scored. Take them out of the mask: they were probably outside the field of "
-                "view."
-            )
-        scaled[here] = (betas[here] - mean) / std
+        scaled[here], mean, std = zscore_session(
+            betas[here], fitted[here], subject=subject, session=int(session)
+        )
         means.append(mean)
         stds.append(std)
     scaler = Scaler(

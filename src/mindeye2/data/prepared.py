@@ -14,62 +14,17 @@ from numpy.typing import NDArray
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError, check_choice
 from mindeye2.data.betas import Scaler
+from mindeye2.data.checks import SPLITS, check_parts, check_trials
 
-__all__ = ["SPLITS", "Prepared", "check_trials", "open_prepared", "write_prepared"]
-
-SPLITS = ("train", "validation", "test")
-"""Splits are disjoint in images."""
-
-COLUMNS = ("subject", "session", "run", "trial", "image", "source_image", "repeat", "split")
-"""What ``trials.parquet`` has at least."""
-
-
-def check_trials(trials: pd.DataFrame, *, n_images: int) -> None:
-    """Check a trial table.
-
-    Parameters
-    ----------
-    trials
-        The table.
-    n_images
-        Images of the data set.
-
-    Raises
-    ------
-    ArtifactError
-        If a column is missing, an image is listed but missing, a split is unknown or empty, or an
-        image is in two splits.
-    """
-    missing = [c for c in COLUMNS if c not in trials]
-    if missing:
-        raise ArtifactError(
-            f"the trial table has no column {missing}; it has {list(trials.columns)}. "
-            f"Needed: {COLUMNS}."
-        )
-    outside = trials.loc[(trials["image"] < 0) | (trials["image"] >= n_images)]
-    if len(outside):
-        row = outside.iloc[0]
-        raise ArtifactError(
-            f"{len(outside)} trials show images that are missing: the first is image "
-            f"{row['image']} ({row['subject']}, session {row['session']}, trial {row['trial']}), "
-            f"but there are {n_images} images, 0 to {n_images - 1}. Add the images, or drop the "
-            "trials."
-        )
-    for split in trials["split"].unique():
-        check_choice("split in the trial table", split, SPLITS)
-    for split in ("train", "test"):
-        if not (trials["split"] == split).any():
-            raise ArtifactError(
-                f"no trial is in the split {split!r}. Train and test must each have trials; "
-                "the column 'split' decides."
-            )
-    shared = trials.groupby("image")["split"].nunique()
-    twice = shared[shared > 1].index.tolist()
-    if twice:
-        raise ArtifactError(
-            f"{len(twice)} images are in more than one split (first: {twice[:5]}). Splits must be "
-            "disjoint in images, or scores are inflated: give all trials of an image one split."
-        )
+__all__ = [
+    "SPLITS",
+    "Prepared",
+    "check_trials",
+    "open_prepared",
+    "seal_prepared",
+    "write_prepared",
+    "write_subject",
+]
 
 
 @dataclass(frozen=True)
@@ -253,6 +208,75 @@ def open_prepared(folder: Path) -> Prepared:
     return Prepared(folder=Path(folder), manifest=read_manifest(Path(folder), stage="prepare"))
 
 
+def write_subject(folder: Path, subject: str, *, voxels: pd.DataFrame, scaler: Scaler) -> None:
+    """Write what is known of a subject's voxels and what its betas were scaled with.
+
+    Parameters
+    ----------
+    folder
+        The data set.
+    subject
+        Its name.
+    voxels
+        One row per voxel.
+    scaler
+        What the betas were scaled with.
+    """
+    for name in ("scaler", "voxels"):
+        (folder / name).mkdir(exist_ok=True)
+    voxels.to_parquet(folder / "voxels" / f"{subject}.parquet", index=False)
+    np.savez(
+        folder / "scaler" / f"{subject}.npz",
+        sessions=scaler.sessions,
+        mean=scaler.mean,
+        std=scaler.std,
+        fitted_on=scaler.fitted_on,
+    )
+
+
+def seal_prepared(
+    folder: Path,
+    *,
+    trials: pd.DataFrame,
+    captions: Sequence[str] | None,
+    categories: Sequence[str] | None = None,
+    subjects: Mapping[str, int],
+    config: Mapping[str, Any],
+    **facts: Any,  # noqa: ANN401 - plain values of the manifest
+) -> Path:
+    """Write the tables of a data set whose pictures, betas and voxels are there, and seal it.
+
+    Parameters
+    ----------
+    folder
+        The data set.
+    trials
+        Every trial; those of a subject in the order of its betas' rows.
+    captions
+        One per image, or None.
+    categories
+        The kind of thing that each captioned image shows, or None.
+    subjects
+        Voxel count of each subject.
+    config
+        Settings of the preparation.
+    **facts
+        Further entries of the manifest.
+
+    Returns
+    -------
+    Path
+        The manifest.
+    """
+    trials.to_parquet(folder / "trials.parquet", index=False)
+    if captions is not None:
+        table = pd.DataFrame({"image": np.arange(len(captions)), "caption": list(captions)})
+        if categories is not None:
+            table["category"] = list(categories)
+        table.to_parquet(folder / "captions.parquet", index=False)
+    return write_manifest(folder, stage="prepare", config=config, subjects=dict(subjects), **facts)
+
+
 def write_prepared(
     folder: Path,
     *,
@@ -265,7 +289,7 @@ def write_prepared(
     config: Mapping[str, Any],
     **facts: Any,  # noqa: ANN401 - plain values of the manifest
 ) -> Path:
-    """Write everything but ``images.npy`` and ``targets/``, check it, and seal the folder.
+    """Write what is in memory, all but ``images.npy`` and ``targets/``, and seal the folder.
 
     Parameters
     ----------
@@ -299,45 +323,21 @@ def write_prepared(
         If the parts do not fit each other.
     """
     images = _load(folder / "images.npy")
-    if len(trials):
-        check_trials(trials, n_images=len(images))
-    for name in ("betas", "scaler", "voxels"):
-        (folder / name).mkdir(exist_ok=True)
+    shapes = {name: values.shape for name, values in betas.items()}
+    check_parts(trials, n_images=len(images), shapes=shapes, voxels=voxels, captions=captions)
+    (folder / "betas").mkdir(exist_ok=True)
     for subject, values in betas.items():
-        rows = int((trials["subject"] == subject).sum())
-        if rows != len(values):
-            raise ArtifactError(
-                f"{subject} has {len(values)} rows of betas but {rows} trials in the table; "
-                "they must be one to one, in the same order."
-            )
-        if len(voxels[subject]) != values.shape[1]:
-            raise ArtifactError(
-                f"{subject} has betas of {values.shape[1]} voxels but a voxel table of "
-                f"{len(voxels[subject])} rows; they must be one to one, in the same order."
-            )
-        scaler = scalers[subject]
         np.save(folder / "betas" / f"{subject}.npy", values.astype(np.float16))
-        voxels[subject].to_parquet(folder / "voxels" / f"{subject}.parquet", index=False)
-        np.savez(
-            folder / "scaler" / f"{subject}.npz",
-            sessions=scaler.sessions,
-            mean=scaler.mean,
-            std=scaler.std,
-            fitted_on=scaler.fitted_on,
-        )
-    trials.to_parquet(folder / "trials.parquet", index=False)
-    if captions is not None:
-        if len(captions) != len(images):
-            raise ArtifactError(
-                f"there are {len(captions)} captions for {len(images)} images. "
-                "Give one for each image, '' where there is none."
-            )
-        table = pd.DataFrame({"image": np.arange(len(captions)), "caption": list(captions)})
-        if categories is not None:
-            table["category"] = list(categories)
-        table.to_parquet(folder / "captions.parquet", index=False)
-    subjects = {name: int(values.shape[1]) for name, values in betas.items()}
-    return write_manifest(folder, stage="prepare", config=config, subjects=subjects, **facts)
+        write_subject(folder, subject, voxels=voxels[subject], scaler=scalers[subject])
+    return seal_prepared(
+        folder,
+        trials=trials,
+        captions=captions,
+        categories=categories,
+        subjects={name: shape[1] for name, shape in shapes.items()},
+        config=config,
+        **facts,
+    )
 
 
 def _load(path: Path) -> NDArray[Any]:

@@ -20,10 +20,12 @@ References
 Allen et al. 2022, Nature Neuroscience 25:116-126, Methods, "Noise ceiling estimation".
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-__all__ = ["ncsnr", "noise_ceiling"]
+__all__ = ["ncsnr", "ncsnr_by_columns", "noise_ceiling"]
 
 _BLOCK = 2**24
 """Values in one block of voxels: float64 copies of 128 MiB, however large the data."""
@@ -59,6 +61,36 @@ def ncsnr(
             f"betas has {len(betas)} trials and images has {len(images)}. "
             "Give one image number for each trial."
         )
+    return ncsnr_by_columns(lambda columns: betas[:, columns], images, n_voxels=betas.shape[1])
+
+
+def ncsnr_by_columns(
+    read: Callable[[slice], Float[np.ndarray, "trials voxels"]],
+    images: Int[np.ndarray, " _"],
+    *,
+    n_voxels: int,
+) -> Float32[np.ndarray, " voxels"]:
+    """Estimate as `ncsnr` does, of betas that do not fit into memory.
+
+    Parameters
+    ----------
+    read
+        Returns the betas of some voxels, one row per trial.
+    images
+        The image of each trial.
+    n_voxels
+        How many voxels there are.
+
+    Returns
+    -------
+    numpy.ndarray
+        As `ncsnr`.
+
+    Raises
+    ------
+    ValueError
+        If no image is shown twice.
+    """
     _, image, counts = np.unique(images, return_inverse=True, return_counts=True)
     if len(counts) == len(images):
         raise ValueError(
@@ -67,10 +99,10 @@ def ncsnr(
         )
     order = np.argsort(image, kind="stable")
     starts = np.cumsum(counts) - counts
-    result = np.empty(betas.shape[1], dtype=np.float32)
-    step = max(1, _BLOCK // len(betas))
-    for start in range(0, betas.shape[1], step):
-        block = betas[order, start : start + step].astype(np.float64)
+    result = np.empty(n_voxels, dtype=np.float32)
+    step = max(1, _BLOCK // len(images))
+    for start in range(0, n_voxels, step):
+        block = read(slice(start, start + step))[order].astype(np.float64)
         means = np.add.reduceat(block, starts, axis=0) / counts[:, None]
         total = block.var(axis=0)
         block -= np.repeat(means, counts, axis=0)

@@ -1,0 +1,112 @@
+"""What a trial table and the parts of a data set must be like."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from mindeye2.core.errors import ArtifactError, check_choice
+
+__all__ = ["COLUMNS", "SPLITS", "check_parts", "check_trials"]
+
+SPLITS = ("train", "validation", "test")
+"""Splits are disjoint in images."""
+
+COLUMNS = ("subject", "session", "run", "trial", "image", "source_image", "repeat", "split")
+"""What ``trials.parquet`` has at least."""
+
+
+def check_trials(trials: pd.DataFrame, *, n_images: int) -> None:
+    """Check a trial table.
+
+    Parameters
+    ----------
+    trials
+        The table.
+    n_images
+        Images of the data set.
+
+    Raises
+    ------
+    ArtifactError
+        If a column is missing, an image is listed but missing, a split is unknown or empty, or an
+        image is in two splits.
+    """
+    missing = [c for c in COLUMNS if c not in trials]
+    if missing:
+        raise ArtifactError(
+            f"the trial table has no column {missing}; it has {list(trials.columns)}. "
+            f"Needed: {COLUMNS}."
+        )
+    outside = trials.loc[(trials["image"] < 0) | (trials["image"] >= n_images)]
+    if len(outside):
+        row = outside.iloc[0]
+        raise ArtifactError(
+            f"{len(outside)} trials show images that are missing: the first is image "
+            f"{row['image']} ({row['subject']}, session {row['session']}, trial {row['trial']}), "
+            f"but there are {n_images} images, 0 to {n_images - 1}. Add the images, or drop the "
+            "trials."
+        )
+    for split in trials["split"].unique():
+        check_choice("split in the trial table", split, SPLITS)
+    for split in ("train", "test"):
+        if not (trials["split"] == split).any():
+            raise ArtifactError(
+                f"no trial is in the split {split!r}. Train and test must each have trials; "
+                "the column 'split' decides."
+            )
+    shared = trials.groupby("image")["split"].nunique()
+    twice = shared[shared > 1].index.tolist()
+    if twice:
+        raise ArtifactError(
+            f"{len(twice)} images are in more than one split (first: {twice[:5]}). Splits must be "
+            "disjoint in images, or scores are inflated: give all trials of an image one split."
+        )
+
+
+def check_parts(
+    trials: pd.DataFrame,
+    *,
+    n_images: int,
+    shapes: Mapping[str, tuple[int, ...]],
+    voxels: Mapping[str, pd.DataFrame],
+    captions: Sequence[str] | None,
+) -> None:
+    """Check that the parts of a data set fit each other.
+
+    Parameters
+    ----------
+    trials
+        Every trial.
+    n_images
+        Images of the data set.
+    shapes
+        Shape of each subject's betas.
+    voxels
+        One row per voxel, by subject.
+    captions
+        One per image, or None.
+
+    Raises
+    ------
+    ArtifactError
+        If they do not fit.
+    """
+    if len(trials):
+        check_trials(trials, n_images=n_images)
+    for subject, shape in shapes.items():
+        rows = int((trials["subject"] == subject).sum())
+        if rows != shape[0]:
+            raise ArtifactError(
+                f"{subject} has {shape[0]} rows of betas but {rows} trials in the table; "
+                "they must be one to one, in the same order."
+            )
+        if len(voxels[subject]) != shape[1]:
+            raise ArtifactError(
+                f"{subject} has betas of {shape[1]} voxels but a voxel table of "
+                f"{len(voxels[subject])} rows; they must be one to one, in the same order."
+            )
+    if captions is not None and len(captions) != n_images:
+        raise ArtifactError(
+            f"there are {len(captions)} captions for {n_images} images. "
+            "Give one for each image, '' where there is none."
+        )

@@ -1,0 +1,55 @@
+"""Adapters by the name that the command line knows them under.
+
+An adapter is one function from a source to a `Recording`. To add one, give `PrepareSettings` a
+field of its settings, and `KINDS` a line: ``"name": _reads("name", read_name, "what it reads")``.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mindeye2.core.errors import ArtifactError
+from mindeye2.data.kriegeskorte92 import read_kriegeskorte92
+from mindeye2.data.recording import Recording
+from mindeye2.stages.prepare.settings import PrepareSettings
+from mindeye2.stages.prepare.simulated import scenes_only, simulated_people
+
+__all__ = ["KINDS", "Adapter"]
+
+Adapter = Callable[[PrepareSettings, Path | None], Recording]
+"""From all settings and the ``--source`` to what was recorded."""
+
+
+def _reads(name: str, read: Callable[..., Recording], source: str) -> Adapter:
+    """Hand an adapter the source and the settings of its own field.
+
+    Parameters
+    ----------
+    name
+        The field of `PrepareSettings`.
+    read
+        The adapter: ``read(source, settings=...)``.
+    source
+        What ``--source`` must be, for the message where it is not given.
+
+    Returns
+    -------
+    Adapter
+        For `KINDS`.
+    """
+
+    def adapter(settings: PrepareSettings, path: Path | None) -> Recording:
+        if path is None:
+            raise ArtifactError(f"the kind {name!r} reads files: give --source {source}.")
+        own: Any = getattr(settings, name)
+        return read(path, settings=own)
+
+    return adapter
+
+
+KINDS: dict[str, Adapter] = {
+    "simulated": lambda settings, _: simulated_people(settings),
+    "scenes": lambda settings, _: scenes_only(settings),
+    "kriegeskorte92": _reads("kriegeskorte92", read_kriegeskorte92, "kriegeskorte92.npz"),
+}
+"""Every adapter."""

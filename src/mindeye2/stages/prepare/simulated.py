@@ -1,0 +1,116 @@
+"""Adapters that need no source: simulated people, and the scenes that they see."""
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float32, UInt8
+
+from mindeye2.core.runtime import progress
+from mindeye2.data.compositor import Scene
+from mindeye2.data.recording import Recording
+from mindeye2.data.scenes import make_scenes
+from mindeye2.data.simulated import simulate
+from mindeye2.data.stimuli import StimulusLibrary, load_library
+from mindeye2.encoders.bank import to_float
+from mindeye2.encoders.efficientnet import LiteFeatures
+from mindeye2.stages.prepare.settings import PrepareSettings
+
+__all__ = ["scenes_only", "simulated_people"]
+
+
+def simulated_people(settings: PrepareSettings) -> Recording:
+    """Simulate people who look at composed scenes.
+
+    Parameters
+    ----------
+    settings
+        What to prepare.
+
+    Returns
+    -------
+    Recording
+        Labelled simulated.
+    """
+    images, captions, categories, split = _scenes(settings)
+    semantic = _semantic(images, size=settings.brain_size)
+    study = simulate(images, semantic, split, settings=settings.simulation, seed=settings.seed)
+    return Recording(
+        images=images,
+        captions=captions,
+        categories=categories,
+        trials=study.trials,
+        betas=study.betas,
+        voxels=study.voxels,
+        label="Simulated brains: no person was scanned. The pictures are composed of photographs.",
+    )
+
+
+def scenes_only(settings: PrepareSettings) -> Recording:
+    """Compose scenes that nobody looks at.
+
+    Parameters
+    ----------
+    settings
+        What to prepare.
+
+    Returns
+    -------
+    Recording
+        Without subjects.
+    """
+    images, captions, categories, _split = _scenes(settings)
+    return Recording(
+        images=images,
+        captions=captions,
+        categories=categories,
+        trials=pd.DataFrame(),
+        betas={},
+        voxels={},
+        label="Scenes composed of photographs; no brain data.",
+    )
+
+
+def _scenes(
+    settings: PrepareSettings,
+) -> tuple[UInt8[np.ndarray, "images height width rgb"], list[str], list[str], list[str]]:
+    images, captions, categories, split = [], [], [], []
+    # Validation scenes use the training photographs: they choose settings, and must not teach
+    # anything about the photographs that the test is made of.
+    for name, library, count in (
+        ("train", "train", settings.n_train),
+        ("validation", "train", settings.n_validation),
+        ("test", "test", settings.n_test),
+    ):
+        if count:
+            photographs = load_library(split=library)
+            pictures, texts, scenes = make_scenes(
+                count,
+                library=photographs,
+                seed=settings.seed if name == "train" else settings.seed + 10_000,
+                size=settings.scene_size,
+            )
+            images.append(pictures)
+            captions += texts
+            categories += [_kind(scene, photographs) for scene in scenes]
+            split += [name] * count
+    return np.concatenate(images), captions, categories, split
+
+
+def _kind(scene: Scene, photographs: StimulusLibrary) -> str:
+    """Return the category of the scene's largest object."""
+    largest = max(scene.objects, key=lambda placed: placed.size)
+    return photographs.cutouts[largest.index].credit.category
+
+
+def _semantic(
+    images: UInt8[np.ndarray, "images height width rgb"], *, size: int
+) -> Float32[np.ndarray, "images features"]:
+    """Pooled features of EfficientNet-Lite2, which is neither the target encoder nor the judge."""
+    network = LiteFeatures(2, size)
+    starts = range(0, len(images), 32)
+    with torch.inference_mode():
+        features = [
+            network.pooled(to_float(images[s : s + 32])).numpy()
+            for s in progress(starts, label="features of the simulated brains")
+        ]
+    return np.concatenate(features)

@@ -1,0 +1,32 @@
+from mindeye2.core.artifacts import read_manifest
+from mindeye2.data.prepared import open_prepared
+from mindeye2.stages.prepare import PrepareSettings, prepare
+
+
+def test_the_splits_have_the_images_asked_for(prepared):
+    train, validation, test = (prepared.images_of(s) for s in ("train", "validation", "test"))
+    assert train.max() < 60 <= validation.min()  # not everything is shown to somebody
+    assert validation.max() < 72
+    assert test.tolist() == list(range(72, 82))
+    assert prepared.images.shape == (82, 96, 96, 3)
+    assert len(prepared.captions) == len(prepared.categories) == 82
+    assert all(60 <= n <= 90 for n in prepared.n_voxels.values())
+
+
+def test_everybody_saw_every_test_image_as_often_as_asked(prepared):
+    for subject in prepared.subjects:
+        counts = prepared.trials_of(subject, "test")["image"].value_counts()
+        assert counts.to_dict() == dict.fromkeys(range(72, 82), 2)
+
+
+def test_simulated_people_are_called_simulated(data):
+    assert "no person was scanned" in read_manifest(data, stage="prepare")["label"]
+
+
+def test_scenes_alone_are_prepared_without_people(tmp_path):
+    settings = PrepareSettings(
+        kind="scenes", n_train=3, n_validation=0, n_test=0, scene_size=64, encoders=("lite0",)
+    )
+    prepare(settings, out=tmp_path)
+    scenes = open_prepared(tmp_path)
+    assert (scenes.subjects, scenes.images.shape) == ([], (3, 64, 64, 3))

@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+import torch
+
+from mindeye2.encoders.bank import to_float
+from mindeye2.encoders.tokens import Lite0Tokens
+from mindeye2.stages.prepare.targets import ENCODERS, fill_targets
+
+
+def test_targets_are_the_encoder_s_tokens_of_the_stored_pictures(prepared):
+    expected = Lite0Tokens()(to_float(prepared.images[70:74])).numpy()
+    np.testing.assert_allclose(prepared.targets("lite0")[70:74], expected, atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", list(ENCODERS))
+def test_every_encoder_gives_one_array_per_picture(name):
+    target = ENCODERS[name](torch.device("cpu"))
+    with torch.inference_mode():
+        encoded = target.encode(torch.rand(2, 3, 96, 96, generator=torch.Generator()))
+    assert len(encoded) == 2
+    assert torch.isfinite(encoded).all()
+    assert target.key
+
+
+def test_only_the_encoders_asked_for_see_the_pictures(tmp_path):
+    images = np.zeros((2, 64, 64, 3), np.uint8)
+    fill_targets(tmp_path, images, encoders=("lowlevel",), device=torch.device("cpu"))
+    assert [p.name for p in tmp_path.iterdir()] == ["lowlevel"]
