@@ -14,6 +14,7 @@ from mindeye2.stages.reconstruct import ReconstructSettings
 from mindeye2.stages.train import (
     AdaptTraining,
     AutoencoderTraining,
+    PictureTuning,
     SharedTraining,
     TrainSettings,
     UnclipTraining,
@@ -30,6 +31,7 @@ __all__ = [
     "demo",
     "demo_data",
     "kriegeskorte92",
+    "picture_tuning",
     "ridge",
     "scratch",
     "standard",
@@ -128,6 +130,11 @@ def unclip() -> UnclipTraining:
     return UnclipTraining()
 
 
+def picture_tuning() -> PictureTuning:
+    """Return the last step of the demo's image decoder: what it draws is judged by features."""
+    return PictureTuning()
+
+
 class DemoSettings(Settings):
     """Everything that ``mindeye2 demo`` does, one field per step."""
 
@@ -169,5 +176,6 @@ TRAINING: dict[str, Callable[[], TrainSettings]] = {
     "kriegeskorte92": kriegeskorte92,
     "autoencoder": autoencoder,
     "unclip": unclip,
+    "picture_tuning": picture_tuning,
 }
 """Recipes of the train stage by the name that ``--recipe`` takes."""

@@ -126,7 +126,7 @@ class Autoencoder(nn.Module):
         return (self._bounded(images) - self.latent_shift) / self.latent_scale
 
     def decode(
-        self, latents: Float[Tensor, "batch channels height16 width16"]
+        self, latents: Float[Tensor, "batch channels height16 width16"], *, clamped: bool = True
     ) -> Float[Tensor, "batch rgb height width"]:
         """Decode latents.
 
@@ -134,16 +134,18 @@ class Autoencoder(nn.Module):
         ----------
         latents
             As `encode` gives them.
+        clamped
+            Cut what lies outside [0, 1]; training needs the gradient there.
 
         Returns
         -------
         Tensor
-            RGB in [0, 1].
+            RGB in [0, 1], or nominally so.
         """
         # What a decoder draws may leave the range that the encoder can reach.
         bounded = (latents * self.latent_scale + self.latent_shift).clamp(-3, 3)
         pictures: Tensor = self.decoder(bounded) / 2 + 0.5
-        return pictures.clamp(0, 1)
+        return pictures.clamp(0, 1) if clamped else pictures
 
     def forward(
         self, images: Float[Tensor, "batch rgb height width"], *, generator: torch.Generator

@@ -113,6 +113,11 @@ class Unclip(nn.Module):
         self.scheduler = scheduler
         self.settings = settings
 
+    @property
+    def n_levels(self) -> int:
+        """Number of noise levels; the last is pure noise where `prediction` is ``"sample"``."""
+        return int(self.scheduler.config.num_train_timesteps)
+
     def own_state(self) -> dict[str, Tensor]:
         """Return the weights without the autoencoder's.
 
@@ -169,6 +174,27 @@ class Unclip(nn.Module):
         out: Tensor = self.unet(latents, times, encoder_hidden_states=tokens, return_dict=False)[0]
         return out
 
+    def noisy(
+        self, tokens: Float[Tensor, "batch tokens features"], generator: torch.Generator
+    ) -> Float[Tensor, "batch tokens features"]:
+        """Add the noise that training adds, of another strength for each image.
+
+        Parameters
+        ----------
+        tokens
+            Image tokens.
+        generator
+            Source of strengths and noise.
+
+        Returns
+        -------
+        Tensor
+            Noisy tokens.
+        """
+        strength = self.settings.token_noise * torch.rand(len(tokens), 1, 1, generator=generator)
+        noise = torch.randn(tokens.shape, generator=generator)
+        return tokens + (strength * noise).to(tokens)
+
     def forward(
         self,
         latents: Float[Tensor, "batch channels height width"],
@@ -199,10 +225,9 @@ class Unclip(nn.Module):
         n = len(latents)
         # Stratified levels: every batch covers the schedule, which calms the loss.
         spread = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
-        times = (spread * self.scheduler.config.num_train_timesteps).long().to(latents.device)
+        times = (spread * self.n_levels).long().to(latents.device)
         noise = draw(latents.shape)
-        strength = self.settings.token_noise * torch.rand(n, 1, 1, generator=generator).to(tokens)
-        tokens = tokens + strength * draw(tokens.shape)
+        tokens = self.noisy(tokens, generator)
         noisy = self.scheduler.add_noise(latents, noise, times)
         target = noise if self.settings.prediction == "epsilon" else latents
         return {"loss": F.mse_loss(self.predict(noisy, times, tokens), target)}

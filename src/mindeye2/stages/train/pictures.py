@@ -19,11 +19,19 @@ from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.generation.autoencoder import Autoencoder, AutoencoderSettings, build_autoencoder
 from mindeye2.generation.decoders import load_autoencoder
-from mindeye2.generation.unclip import UnclipSettings, build_unclip
+from mindeye2.generation.unclip import Unclip, UnclipSettings, build_unclip
 from mindeye2.training.batches import epoch_rows
 from mindeye2.training.loop import OptimizerSettings, fit
 
-__all__ = ["AutoencoderTraining", "UnclipTraining", "train_autoencoder", "train_unclip"]
+__all__ = [
+    "AutoencoderTraining",
+    "UnclipTraining",
+    "latents_of",
+    "pictures_of",
+    "save_decoder",
+    "train_autoencoder",
+    "train_unclip",
+]
 
 
 class AutoencoderTraining(Settings):
@@ -93,14 +101,57 @@ class _AutoencoderStep(nn.Module):
         return {"loss": loss, "l1": pixels.detach(), "perceptual": perceptual.detach()}
 
 
-def _pictures(prepared: Prepared, size: int) -> UInt8[Tensor, "images rgb height width"]:
-    """All pictures of a data set at the decoder's size, 8 bits a number."""
+def pictures_of(prepared: Prepared, size: int) -> UInt8[Tensor, "images rgb height width"]:
+    """Return all pictures of a data set at a decoder's size.
+
+    Parameters
+    ----------
+    prepared
+        The data set.
+    size
+        Side in pixels.
+
+    Returns
+    -------
+    Tensor
+        8 bits a number.
+    """
     batches = range(0, len(prepared.images), 64)
     shrunk = [
         F.interpolate(to_float(prepared.images[s : s + 64]), (size, size), mode="area")
         for s in progress(batches, label="pictures")
     ]
     return (torch.cat(shrunk) * 255).round().to(torch.uint8)
+
+
+def latents_of(
+    pictures: UInt8[Tensor, "images rgb height width"],
+    autoencoder: Autoencoder,
+    *,
+    device: torch.device,
+) -> Float[Tensor, "images channels height16 width16"]:
+    """Return the latents of many pictures.
+
+    Parameters
+    ----------
+    pictures
+        8 bits a number.
+    autoencoder
+        On `device`.
+    device
+        Where to encode.
+
+    Returns
+    -------
+    Tensor
+        On the CPU.
+    """
+    with torch.no_grad():
+        parts = [
+            autoencoder.encode(p.to(device).float() / 255).cpu()
+            for p in progress(pictures.split(64), label="latents")
+        ]
+    return torch.cat(parts)
 
 
 def train_autoencoder(
@@ -124,7 +175,7 @@ def train_autoencoder(
     dict
         Facts for the manifest.
     """
-    pictures = _pictures(prepared, settings.model.size)
+    pictures = pictures_of(prepared, settings.model.size)
     with process_rng(settings.seed, "autoencoder"):
         autoencoder = build_autoencoder(settings.model)
     step_module = _AutoencoderStep(
@@ -190,14 +241,8 @@ def train_unclip(
         Facts for the manifest.
     """
     autoencoder = load_autoencoder(init).to(device)
-    pictures = _pictures(prepared, autoencoder.size)
-    with torch.no_grad():
-        latents = torch.cat(
-            [
-                autoencoder.encode(p.to(device).float() / 255).cpu()
-                for p in progress(pictures.split(64), label="latents")
-            ]
-        )
+    pictures = pictures_of(prepared, autoencoder.size)
+    latents = latents_of(pictures, autoencoder, device=device)
     tokens = prepared.targets(settings.encoder)
     with process_rng(settings.seed, "unclip"):
         unclip = build_unclip(settings.model, autoencoder)
@@ -221,9 +266,31 @@ def train_unclip(
         device=device,
         label="unclip",
     )
+    save_decoder(out, unclip, autoencoder=init)
+    return {"parameters": sum(p.numel() for p in unclip.parameters() if p.requires_grad)}
+
+
+def save_decoder(
+    out: Path, unclip: Unclip, *, autoencoder: Path, sampling_steps: int | None = None
+) -> None:
+    """Write an image decoder that `mindeye2.generation.decoders.load_unclip_decoder` reads.
+
+    Parameters
+    ----------
+    out
+        Run folder.
+    unclip
+        The weights; kept as float16.
+    autoencoder
+        Folder of its autoencoder, which is copied.
+    sampling_steps
+        Steps of one picture, where they differ from what the settings say.
+    """
     weights = {k: v.half().contiguous() for k, v in unclip.own_state().items()}
     save_file(weights, out / "unclip.safetensors")
-    write_text(out / "unclip.yaml", yaml.safe_dump(plain(settings.model)))
+    settings = unclip.settings
+    if sampling_steps is not None:
+        settings = settings.model_copy(update={"sampling_steps": sampling_steps})
+    write_text(out / "unclip.yaml", yaml.safe_dump(plain(settings)))
     for name in ("autoencoder.safetensors", "autoencoder.yaml"):
-        (out / name).write_bytes((init / name).read_bytes())
-    return {"parameters": sum(p.numel() for p in unclip.parameters() if p.requires_grad)}
+        (out / name).write_bytes((autoencoder / name).read_bytes())

@@ -14,6 +14,7 @@ from mindeye2.models.decoder import MindEye
 from mindeye2.models.expectation import load_expectation
 from mindeye2.models.memory import Memory, save_memory
 from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
+from mindeye2.stages.train.picture_tuning import PictureTuning, tune_pictures
 from mindeye2.stages.train.pictures import (
     AutoencoderTraining,
     UnclipTraining,
@@ -25,7 +26,9 @@ from mindeye2.training.trials import load_targets, load_trials
 
 __all__ = ["TASKS", "TrainSettings", "train"]
 
-TrainSettings = SharedTraining | AdaptTraining | AutoencoderTraining | UnclipTraining
+TrainSettings = (
+    SharedTraining | AdaptTraining | AutoencoderTraining | UnclipTraining | PictureTuning
+)
 """What can be trained; each has its own settings."""
 
 TASKS: dict[str, type[TrainSettings]] = {
@@ -33,8 +36,15 @@ TASKS: dict[str, type[TrainSettings]] = {
     "adapt": AdaptTraining,
     "autoencoder": AutoencoderTraining,
     "unclip": UnclipTraining,
+    "picture_tuning": PictureTuning,
 }
 """Settings by the name that a run's ``config.yaml`` gives as its task."""
+
+_STARTS_FROM = {
+    "adapt": "the pretrained run",
+    "unclip": "the autoencoder's run",
+    "picture_tuning": "the unCLIP's run",
+}
 
 
 def train(
@@ -58,7 +68,8 @@ def train(
     out
         Run folder to fill.
     init
-        Run to start from: the pretrained model for ``adapt``, the autoencoder for ``unclip``.
+        Run to start from: the pretrained model for ``adapt``, the autoencoder for ``unclip``, the
+        unCLIP for ``picture_tuning``.
     recipe
         Name of the recipe that the settings came from, for the record.
     resume
@@ -78,9 +89,10 @@ def train(
     """
     prepared = open_prepared(source)
     task = next(name for name, kind in TASKS.items() if type(settings) is kind)
-    if init is None and task in ("adapt", "unclip"):
-        what = {"adapt": "the pretrained run", "unclip": "the autoencoder's run"}[task]
-        raise ArtifactError(f"the task {task!r} starts from {what}: give its folder with --init.")
+    if init is None and task in _STARTS_FROM:
+        raise ArtifactError(
+            f"the task {task!r} starts from {_STARTS_FROM[task]}: give its folder with --init."
+        )
     out = claim_folder(out, resume=resume)
     start = {"task": task, "recipe": recipe, "init": str(init) if init else None}
     config: dict[str, object] = {**start, **plain(settings)}
@@ -91,6 +103,9 @@ def train(
     elif isinstance(settings, UnclipTraining):
         assert init is not None
         facts = train_unclip(settings, prepared=prepared, out=out, init=init, device=place)
+    elif isinstance(settings, PictureTuning):
+        assert init is not None
+        facts = tune_pictures(settings, prepared=prepared, out=out, init=init, device=place)
     else:
         facts = _train_brain(settings, prepared=prepared, init=init, out=out, device=place)
     facts["peak_memory_gib"] = round(peak_memory_gib(), 2)
