@@ -19,3 +19,66 @@ def rng():
     import torch
 
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory):
+    """Return the folder of an SDXL base model of tiny networks, in diffusers' layout."""
+    import json
+
+    from mindeye2.core.runtime import process_rng
+    from mindeye2.encoders.torchvision import load_torchvision
+
+    load_torchvision()
+    import diffusers
+    import transformers
+
+    folder = tmp_path_factory.mktemp("base")
+    letters = "abcdefghijklmnopqrstuvwxyz,"
+    ends = ("<|startoftext|>", "<|endoftext|>")
+    vocabulary = [*letters, *(letter + "</w>" for letter in letters), *ends]
+    numbered = {piece: i for i, piece in enumerate(vocabulary)}
+    (folder / "vocab.json").write_text(json.dumps(numbered))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    files = (str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer = transformers.CLIPTokenizer(*files, model_max_length=20)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = transformers.CLIPTextConfig(
+        **sizes,
+        vocab_size=len(numbered),
+        intermediate_size=16,
+        max_position_embeddings=20,
+        projection_dim=8,
+        bos_token_id=numbered[ends[0]],
+        eos_token_id=numbered[ends[1]],
+    )
+    with process_rng(0, "base"):
+        pipe = diffusers.StableDiffusionXLPipeline(
+            vae=diffusers.AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                block_out_channels=(32,) * 4,
+                layers_per_block=1,
+            ),
+            text_encoder=transformers.CLIPTextModel(text),
+            text_encoder_2=transformers.CLIPTextModelWithProjection(text),
+            tokenizer=tokenizer,
+            tokenizer_2=tokenizer,
+            unet=diffusers.UNet2DConditionModel(
+                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+                up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+                block_out_channels=(32, 64),
+                layers_per_block=1,
+                transformer_layers_per_block=[1, 1],
+                attention_head_dim=[2, 4],
+                cross_attention_dim=16,
+                use_linear_projection=True,
+                addition_embed_type="text_time",
+                addition_time_embed_dim=8,
+                projection_class_embeddings_input_dim=8 + 6 * 8,
+            ),
+            scheduler=diffusers.EulerDiscreteScheduler(),
+            add_watermarker=False,
+        )
+    pipe.save_pretrained(folder / "sdxl")
+    return folder / "sdxl"

@@ -1,12 +1,14 @@
 """The networks of SDXL, from diffusers' classes, in any size."""
 
+from typing import Any
+
 from torch import nn
 
 from mindeye2.core.errors import require
 from mindeye2.core.settings import Settings
 from mindeye2.encoders.torchvision import load_torchvision
 
-__all__ = ["LATENT_SCALE", "UnetSettings", "VaeSettings", "build_unet", "build_vae"]
+__all__ = ["LATENT_SCALE", "UnetSettings", "VaeSettings", "build_unet", "build_vae", "take_vector"]
 
 LATENT_SCALE = 0.13025
 """SDXL's latents times this have about unit variance; the U-Net works on those."""
@@ -112,3 +114,34 @@ def build_vae(settings: VaeSettings) -> nn.Module:
         scaling_factor=LATENT_SCALE,
     )
     return vae
+
+
+def take_vector(unet: nn.Module) -> nn.Module:
+    """Let SDXL's own U-Net take its vector ready-made, as those of `build_unet` do.
+
+    Parameters
+    ----------
+    unet
+        diffusers' ``UNet2DConditionModel`` as SDXL base is loaded; changed in place.
+
+    Returns
+    -------
+    Module
+        The same U-Net.
+
+    Raises
+    ------
+    ValueError
+        If it is no U-Net of SDXL.
+    """
+    changed: Any = unet
+    if changed.config.class_embed_type == "projection":
+        return unet
+    if changed.config.addition_embed_type != "text_time":
+        raise ValueError(
+            "this U-Net is not SDXL's: its addition_embed_type is "
+            f"{changed.config.addition_embed_type!r}, not 'text_time'. Give an SDXL base model."
+        )
+    changed.class_embedding, changed.add_embedding = changed.add_embedding, None
+    changed.register_to_config(class_embed_type="projection", addition_embed_type=None)
+    return unet

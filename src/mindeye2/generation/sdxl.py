@@ -5,16 +5,15 @@ With image tokens to attend to it is the published unCLIP; with text, the base m
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 
-from mindeye2.core.settings import Settings
 from mindeye2.generation.euler import (
     LatentDenoiser,
+    SdxlSampling,
     guided,
     nearest_level,
     noise_levels,
@@ -24,33 +23,7 @@ from mindeye2.generation.euler import (
 from mindeye2.generation.networks import LATENT_SCALE
 from mindeye2.generation.unclip import image_noise
 
-__all__ = ["Sdxl", "SdxlSampling"]
-
-
-class SdxlSampling(Settings):
-    """How unCLIP draws; the defaults are the released ones."""
-
-    steps: Annotated[int, Field(ge=1, le=1000)] = 38
-    """Evaluations of the U-Net."""
-
-    guidance_scale: float = 5.0
-    """How far the picture is pushed away from what random tokens give; 1 halves the work."""
-
-    offset_noise: Annotated[float, Field(ge=0)] = 0.04
-    """Standard deviation of the noise that is equal over a picture's latents."""
-
-    size: Annotated[int, Field(ge=8, multiple_of=8)] = 768
-    """Side in pixels that is drawn."""
-
-    brightness: tuple[float, float] = (0.8, 0.2)
-    """Scale and shift from the autoencoder's output in [-1, 1] to RGB in [0, 1]. The released
-    model draws too dark for (.5, .5), presumably because its encoder saw images in [.5, 1]."""
-
-    batched_guidance: bool = True
-    """Evaluate with and without condition together: faster on a GPU, twice the memory."""
-
-    decode_batch: Annotated[int, Field(ge=1)] = 2
-    """Pictures that the autoencoder decodes together."""
+__all__ = ["Sdxl"]
 
 
 class Sdxl(nn.Module):
@@ -107,8 +80,9 @@ class Sdxl(nn.Module):
         Sdxl
             This object.
         """
-        self.unet.to(dtype=dtype)
-        self.vae.to(dtype=torch.float32)
+        for network, precision in ((self.unet, dtype), (self.vae, torch.float32)):
+            if next(network.parameters()).dtype != precision:
+                network.to(dtype=precision)
         self.to("cpu" if offload else device)
         self._compute = device if offload else None
         return self

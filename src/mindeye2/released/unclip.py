@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from mindeye2.generation.euler import SdxlSampling
 from mindeye2.generation.ldm import (
     UNET_PREFIX,
     VAE_PREFIX,
@@ -15,7 +16,7 @@ from mindeye2.generation.ldm import (
     rename_vae,
 )
 from mindeye2.generation.networks import build_unet, build_vae
-from mindeye2.generation.sdxl import Sdxl, SdxlSampling
+from mindeye2.generation.sdxl import Sdxl
 from mindeye2.released.accounting import fill_network
 
 __all__ = ["load_unclip"]

@@ -1,0 +1,211 @@
+"""Refinement: SDXL image-to-image from the drawn picture and its caption, as released."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from mindeye2.core.errors import ArtifactError, require
+from mindeye2.core.settings import Settings
+from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.generation.euler import SdxlSampling
+from mindeye2.generation.networks import take_vector
+from mindeye2.generation.sdxl import Sdxl
+from mindeye2.generation.unclip import image_noise
+
+__all__ = ["BASE", "RefineSettings", "Refiner", "load_refiner"]
+
+BASE = "stabilityai/stable-diffusion-xl-base-1.0"
+"""SDXL base on the hub (Podell et al. 2023, arXiv:2307.01952; licence CreativeML Open RAIL++-M,
+which allows redistribution). The released code refined with a fine-tune of it, ZavyChromaXL 3."""
+
+
+class RefineSettings(Settings):
+    """How pictures are refined; the defaults are the released ones."""
+
+    model: str = BASE
+    """Base model: a name on the hub, a folder in diffusers' layout, or a single file."""
+
+    steps: Annotated[int, Field(ge=1, le=1000)] = 25
+    """Evaluations of the U-Net that a picture from nothing would take."""
+
+    last_sigmas: Annotated[int, Field(ge=2)] = 13
+    """Noise levels that are visited, the last ones of ``steps + 1``: more rely less on the drawn
+    picture. 13 of 26 evaluate the U-Net 12 times."""
+
+    guidance_scale: float = 5.0
+    """How far the picture is pushed away from the negative prompt."""
+
+    negative_prompt: str = (
+        "painting, extra fingers, mutated hands, poorly drawn hands, poorly drawn face, deformed, "
+        "ugly, blurry, bad anatomy, bad proportions, extra limbs, cloned face, skinny, glitchy, "
+        "double torso, extra arms, extra hands, mangled fingers, missing lips, ugly face, "
+        "distorted face, extra legs, anime"
+    )
+    """What refined pictures are pushed away from."""
+
+    size: Annotated[int, Field(ge=8, multiple_of=8)] = 768
+    """Side in pixels at which pictures are refined."""
+
+    target_size: int = 1024
+    """Side in pixels that the model is told it draws; the original size it is told is `size`."""
+
+
+class Refiner:
+    """Draws a picture again at half the noise, led by its caption.
+
+    Parameters
+    ----------
+    sdxl
+        The base model's U-Net and autoencoder.
+    encode_text
+        Maps captions and as many negative prompts to tokens and pooled vectors of both, in the
+        order of diffusers' ``StableDiffusionXLPipeline.encode_prompt``.
+    settings
+        How to refine.
+    """
+
+    def __init__(
+        self,
+        *,
+        sdxl: Sdxl,
+        encode_text: Any,  # noqa: ANN401 - a method of an optional library's class
+        settings: RefineSettings,
+    ) -> None:
+        self.sdxl = sdxl
+        self.encode_text = encode_text
+        self.settings = settings
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        pictures: Float[Tensor, "batch rgb height width"],
+        captions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+    ) -> Float[Tensor, "batch rgb height2 width2"]:
+        """Refine pictures.
+
+        Parameters
+        ----------
+        pictures
+            RGB in [0, 1]; resized to ``settings.size``.
+        captions
+            What each shows.
+        seeds
+            One seed per picture; what is drawn does not depend on the rest of the batch.
+
+        Returns
+        -------
+        Tensor
+            RGB in [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If there is not one caption and one seed per picture.
+        """
+        if not len(pictures) == len(captions) == len(seeds):
+            raise ValueError(
+                f"each picture needs a caption and a seed, got {len(pictures)} pictures, "
+                f"{len(captions)} captions and {len(seeds)} seeds."
+            )
+        s = self.settings
+        if pictures.shape[-2:] != (s.size, s.size):
+            pictures = F.interpolate(pictures, (s.size, s.size), mode="bilinear", antialias=True)
+        side = s.size // 8
+        draw = image_noise(seeds, (4, side, side), stream="refine encode")
+        latents = self.sdxl.encode_images(pictures, noise=draw)
+        tokens, absent, pooled, pooled_absent = self.encode_text(
+            list(captions), [s.negative_prompt] * len(captions)
+        )
+        told = self.sdxl.size_vector(
+            original_size=(s.size, s.size), target_size=(s.target_size, s.target_size)
+        )
+        vectors = tuple(
+            torch.cat([p.to(told), told.expand(len(p), -1)], dim=1)
+            for p in (pooled, pooled_absent)
+        )
+        refined = self.sdxl.refine_latents(
+            latents,
+            tokens,
+            unconditional_tokens=absent,
+            noise=image_noise(seeds, (4, side, side), stream="refine"),
+            steps=s.steps,
+            last_sigmas=s.last_sigmas,
+            guidance_scale=s.guidance_scale,
+            vectors=(vectors[0], vectors[1]),
+        )
+        return (self.sdxl.decode_latents(refined) / 2 + 0.5).clamp(0, 1)
+
+
+def load_refiner(
+    settings: RefineSettings,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    offload: bool = False,
+) -> Refiner:
+    """Load the base model with its text encoders through diffusers.
+
+    Parameters
+    ----------
+    settings
+        Which model, and how it refines.
+    device
+        Where to compute.
+    dtype
+        Precision of U-Net and text encoders.
+    offload
+        Keep U-Net and autoencoder in main memory while they are not used.
+
+    Returns
+    -------
+    Refiner
+        Ready to refine.
+
+    Raises
+    ------
+    ArtifactError
+        If the model is neither here nor can be had from the hub, or is not an SDXL base model.
+    """
+    load_torchvision(purpose="Refinement", extra="sdxl")
+    diffusers = require("diffusers", extra="sdxl", purpose="Refinement")
+    kind = diffusers.StableDiffusionXLPipeline
+    load = kind.from_single_file if Path(settings.model).is_file() else kind.from_pretrained
+    try:
+        with warnings.catch_warnings():
+            # Newer diffusers call it dtype and warn; older ones know this name only.
+            warnings.simplefilter("ignore", FutureWarning)
+            pipe = load(settings.model, torch_dtype=dtype, add_watermarker=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"the base model {settings.model!r} cannot be loaded: {error} Give the folder of a "
+            f"downloaded copy of {BASE}, or one .safetensors file, with --set refine.model=..., "
+            "or go on without refinement with --set refine=null."
+        ) from error
+    for encoder in (pipe.text_encoder, pipe.text_encoder_2):
+        encoder.to(device)
+
+    def encode_text(captions: Sequence[str], negative: Sequence[str]) -> Any:  # noqa: ANN401
+        given, absent, pooled, pooled_absent = pipe.encode_prompt(
+            prompt=list(captions),
+            negative_prompt=list(negative),
+            device=device,
+            do_classifier_free_guidance=True,
+        )
+        return given, absent, pooled, pooled_absent
+
+    width = pipe.unet.config.addition_time_embed_dim
+    sdxl = Sdxl(
+        unet=take_vector(pipe.unet), vae=pipe.vae, sampling=SdxlSampling(), size_width=width
+    )
+    sdxl.eval().requires_grad_(requires_grad=False)
+    sdxl.place(device, dtype=dtype, offload=offload)
+    return Refiner(sdxl=sdxl, encode_text=encode_text, settings=settings)
