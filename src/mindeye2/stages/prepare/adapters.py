@@ -10,7 +10,9 @@ from typing import Any
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.kriegeskorte92 import read_kriegeskorte92
+from mindeye2.data.nsd import read_nsd
 from mindeye2.data.recording import Recording
+from mindeye2.data.table import read_study
 from mindeye2.stages.prepare.settings import PrepareSettings
 from mindeye2.stages.prepare.simulated import scenes_only, simulated_people
 
@@ -51,5 +53,7 @@ KINDS: dict[str, Adapter] = {
     "simulated": lambda settings, _: simulated_people(settings),
     "scenes": lambda settings, _: scenes_only(settings),
     "kriegeskorte92": _reads("kriegeskorte92", read_kriegeskorte92, "kriegeskorte92.npz"),
+    "nsd": _reads("nsd", read_nsd, "the folder of nsddata, nsddata_betas and nsddata_stimuli"),
+    "table": _reads("table", read_study, "the folder with trials.csv, betas and images"),
 }
 """Every adapter."""

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from mindeye2.core.settings import Settings
 from mindeye2.data.kriegeskorte92 import Kriegeskorte92Settings
+from mindeye2.data.nsd import NsdSettings
 from mindeye2.data.simulated import SimulationSettings
+from mindeye2.data.table import TableSettings
 
 __all__ = ["PrepareSettings"]
 
@@ -40,6 +42,12 @@ class PrepareSettings(Settings):
 
     kriegeskorte92: Kriegeskorte92Settings = Kriegeskorte92Settings()
     """Splits of the real responses to 92 photographs."""
+
+    table: TableSettings = TableSettings()
+    """A lab's own arrays: names of files and columns."""
+
+    nsd: NsdSettings = NsdSettings()
+    """What to take from the Natural Scenes Dataset."""
 
     encoders: tuple[str, ...] = ("lite0", "lowlevel")
     """Frozen encoders that see every picture, keys of `mindeye2.stages.prepare.ENCODERS`."""
