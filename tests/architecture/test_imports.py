@@ -16,6 +16,7 @@ CALLERS = {
     "encoders": None,  # anything
     "generation": None,
     "data": {"h5py", "nibabel"},  # files of a source's own format
+    "released": {"huggingface_hub"},  # where the published files are
 }
 """Who may ask for optional libraries by name, which import-linter cannot see."""
 

@@ -1,6 +1,19 @@
 """Everything about the published files: names, sizes, importers, quirks."""
 
 from mindeye2.released.mindeye import load_mindeye
+from mindeye2.released.networks import (
+    load_clip_converter,
+    load_convnext_teacher,
+    load_gnet,
+    load_lowlevel_vae,
+)
 from mindeye2.released.unclip import load_unclip
 
-__all__ = ["load_mindeye", "load_unclip"]
+__all__ = [
+    "load_clip_converter",
+    "load_convnext_teacher",
+    "load_gnet",
+    "load_lowlevel_vae",
+    "load_mindeye",
+    "load_unclip",
+]

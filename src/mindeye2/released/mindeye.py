@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,8 +11,9 @@ from torch import Tensor
 from mindeye2.models.decoder import MindEye, build_mindeye
 from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.released.accounting import fill_network
+from mindeye2.released.kinds import published_state
 
-__all__ = ["infer_settings", "load_mindeye"]
+__all__ = ["NSD_VOXELS", "infer_settings", "load_mindeye"]
 
 _PRIOR = r"diffusion_prior\.net\."
 _TRANSFORMER = _PRIOR + r"causal_transformer\."
@@ -93,17 +96,34 @@ _RULES: tuple[tuple[str, str], ...] = (
 )
 
 
-def load_mindeye(state: Mapping[str, Tensor], *, subjects: Sequence[str]) -> MindEye:
+NSD_VOXELS: dict[int, str] = {
+    15_724: "subj01",
+    14_278: "subj02",
+    15_226: "subj03",
+    13_153: "subj04",
+    13_039: "subj05",
+    17_907: "subj06",
+    12_682: "subj07",
+    14_386: "subj08",
+}
+"""Voxels of the published masks -> whose they are: a ridge's width tells its subject."""
+
+
+def load_mindeye(
+    source: Mapping[str, Any] | Path | str, *, subjects: Sequence[str] | None = None
+) -> MindEye:
     """Build the decoder that a published checkpoint holds.
 
     Parameters
     ----------
-    state
-        The checkpoint's ``model_state_dict``. Float32 entries become the parameters without a
-        copy, so that changing one changes the other; entries that follow from the architecture
-        (noise schedule, rotary frequencies) may be missing.
+    source
+        The checkpoint's ``model_state_dict``, its file or ZeRO folder, or the folder that it was
+        imported into. Float32 entries become the parameters without a copy, so that changing one
+        changes the other; entries that follow from the architecture (noise schedule, rotary
+        frequencies) may be missing.
     subjects
-        Names for the checkpoint's ridges, in its order; one for a fine-tuned checkpoint.
+        Names for the checkpoint's ridges, in its order; one for a fine-tuned checkpoint. By
+        default NSD's, told from the numbers of voxels.
 
     Returns
     -------
@@ -116,8 +136,11 @@ def load_mindeye(state: Mapping[str, Tensor], *, subjects: Sequence[str]) -> Min
         If an entry is unknown, missing or of an unexpected shape, or the number of subjects is not
         that of the ridges. The message names the entries.
     """
+    state = published_state(source, kind="mindeye")
     settings = infer_settings(state)
     n_ridges = _count(state, r"ridge\.linears\.(\d+)\.weight")
+    if subjects is None:
+        subjects = _nsd_subjects(state, n_ridges)
     if len(subjects) != n_ridges:
         raise ValueError(
             f"this checkpoint has {n_ridges} ridges, one per subject, got {len(subjects)} names: "
@@ -216,6 +239,17 @@ def _infer_lowlevel(state: Mapping[str, Tensor]) -> LowLevelSettings | None:
         coarse_channels=norm.shape[0],
         n_maps=0 if maps is None else maps.shape[0],
     )
+
+
+def _nsd_subjects(state: Mapping[str, Tensor], n_ridges: int) -> list[str]:
+    """Name the ridges by their numbers of voxels, which differ between NSD's subjects."""
+    sizes = [state[f"ridge.linears.{i}.weight"].shape[1] for i in range(n_ridges)]
+    if unknown := [size for size in sizes if size not in NSD_VOXELS]:
+        raise ValueError(
+            f"the checkpoint reads {unknown} voxels, which is none of NSD's subjects "
+            f"({NSD_VOXELS}). Name its ridges with subjects=[...], in its order."
+        )
+    return [NSD_VOXELS[size] for size in sizes]
 
 
 def _count(state: Mapping[str, Tensor], pattern: str) -> int:

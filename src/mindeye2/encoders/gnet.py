@@ -1,0 +1,233 @@
+"""GNet: predicts each voxel's response to a picture, the published brain-correlation metric.
+
+A convolutional trunk shared by subjects, and for each voxel a place to look at and weights of
+features (St-Yves et al. 2023, Nature Communications 14:3329). Parameters are named as in the
+published file.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["GNet", "GNetReadout", "GNetTrunk", "build_gnet"]
+
+_VOXELS_AT_ONCE = 2048
+"""Features of all voxels and pictures at once would be gigabytes."""
+
+
+class _TrunkBlock(nn.Module):
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(n_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv1(self.bn1(x)))
+
+
+class _Stage(nn.Module):
+    """Six blocks; the first channels of each are read out, all go on to the next."""
+
+    def __init__(self, trunk_width: int, block_width: int) -> None:
+        super().__init__()
+        self.trunk_width = trunk_width
+        self.conv3 = nn.Conv2d(192, 128, 3)
+        self.bn1 = nn.BatchNorm2d(192)
+        self.conv4a = _TrunkBlock(128, block_width)
+        self.conv4b = _TrunkBlock(block_width, block_width)
+        self.conv5a = _TrunkBlock(block_width, block_width)
+        self.conv5b = _TrunkBlock(block_width, block_width)
+        self.conv6a = _TrunkBlock(block_width, block_width)
+        self.conv6b = _TrunkBlock(block_width, trunk_width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kept = self.trunk_width
+        third = F.relu(self.conv3(self.bn1(x)))
+        fine = [self.conv4a(third)]
+        fine.append(self.conv4b(fine[-1]))
+        coarse = [self.conv5a(F.max_pool2d(fine[-1], 3, stride=2, padding=1))]
+        for block in (self.conv5b, self.conv6a, self.conv6b):
+            coarse.append(block(coarse[-1]))
+        return (
+            torch.cat([third, *(maps[:, :kept] for maps in fine)], dim=1),
+            torch.cat([maps[:, :kept] for maps in coarse], dim=1),
+        )
+
+
+class GNetTrunk(nn.Module):
+    """Pictures to feature maps at two resolutions.
+
+    Parameters
+    ----------
+    trunk_width
+        Channels of each block that are read out; 64 as published.
+    block_width
+        Channels of each block; 256 as published.
+    size
+        Side of the pictures in pixels; 227 as published.
+    """
+
+    def __init__(self, *, trunk_width: int, block_width: int, size: int) -> None:
+        super().__init__()
+        self.mu = nn.Parameter(torch.zeros(3, size, size), requires_grad=False)
+        first = nn.Sequential(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU())
+        self.pre = nn.ModuleDict(
+            {
+                "conv1": first.append(nn.MaxPool2d(3, stride=2)),
+                "conv2": nn.Sequential(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()),
+            }
+        )
+        self.enc = _Stage(trunk_width, block_width)
+
+    def forward(
+        self, images: Float[Tensor, "batch rgb height width"]
+    ) -> tuple[Float[Tensor, "batch _ _ _"], Float[Tensor, "batch _ _ _"]]:
+        """Return fine and coarse feature maps.
+
+        Parameters
+        ----------
+        images
+            RGB in [0, 1].
+
+        Returns
+        -------
+        tuple of Tensor
+            Fine and coarse maps.
+        """
+        x = images - self.mu
+        for part in self.pre.values():
+            x = part(x)
+        maps: tuple[Tensor, Tensor] = self.enc(x)
+        return maps
+
+
+class GNetReadout(nn.Module):
+    """Feature maps to the voxels of one subject.
+
+    Parameters
+    ----------
+    n_voxels
+        Voxels of the subject.
+    sizes
+        Sides of the fine and the coarse maps.
+    n_features
+        Channels of both together.
+    """
+
+    def __init__(self, n_voxels: int, *, sizes: Sequence[int], n_features: int) -> None:
+        super().__init__()
+        for i, size in enumerate(sizes):
+            self.register_parameter(f"rf{i}", nn.Parameter(torch.zeros(n_voxels, size, size)))
+        self.w = nn.Parameter(torch.zeros(n_voxels, n_features))
+        self.b = nn.Parameter(torch.zeros(n_voxels))
+
+    def forward(
+        self, maps: Sequence[Float[Tensor, "batch _ _ _"]]
+    ) -> Float[Tensor, "batch voxels"]:
+        """Predict responses.
+
+        Parameters
+        ----------
+        maps
+            What the trunk gives.
+
+        Returns
+        -------
+        Tensor
+            Predicted betas.
+        """
+        bent = [_bend(m.flatten(2)) for m in maps]
+        parts = []
+        for start in range(0, len(self.b), _VOXELS_AT_ONCE):
+            chosen = slice(start, start + _VOXELS_AT_ONCE)
+            seen = []
+            for i, places in enumerate(bent):
+                # Where the voxel looks: a softmax over places.
+                field = self.get_parameter(f"rf{i}")[chosen].flatten(1).softmax(dim=1)
+                seen.append(torch.einsum("vp,bcp->bvc", field, places))
+            features = _bend(torch.cat(seen, dim=2))
+            parts.append((features * self.w[chosen]).sum(dim=2) + self.b[chosen])
+        return torch.cat(parts, dim=1)
+
+
+class GNet(nn.Module):
+    """Pictures to the predicted betas of one subject.
+
+    Parameters
+    ----------
+    trunk
+        Shared by subjects.
+    readout
+        The subject's own.
+    """
+
+    def __init__(self, *, trunk: GNetTrunk, readout: GNetReadout) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.readout = readout
+
+    def forward(
+        self, images: Float[Tensor, "batch rgb height width"]
+    ) -> Float[Tensor, "batch voxels"]:
+        """Predict responses.
+
+        Parameters
+        ----------
+        images
+            RGB in [0, 1], 227 x 227 as published (resized with Lanczos).
+
+        Returns
+        -------
+        Tensor
+            Predicted betas, in the published order of voxels.
+
+        Raises
+        ------
+        ValueError
+            If the pictures have another size than the network was trained on.
+        """
+        want = tuple(self.trunk.mu.shape[1:])
+        if tuple(images.shape[2:]) != want:
+            raise ValueError(
+                f"GNet reads pictures of {want[0]} x {want[1]} pixels, got "
+                f"{images.shape[2]} x {images.shape[3]}. Resize them first (Lanczos as published)."
+            )
+        betas: Tensor = self.readout(self.trunk(images))
+        return betas
+
+
+def build_gnet(
+    *, trunk_width: int, block_width: int, n_voxels: int, size: int, sizes: Sequence[int]
+) -> GNet:
+    """Assemble a network.
+
+    Parameters
+    ----------
+    trunk_width
+        Channels of each block that are read out.
+    block_width
+        Channels of each block.
+    n_voxels
+        Voxels of the subject.
+    size
+        Side of the pictures in pixels.
+    sizes
+        Sides of the fine and the coarse maps.
+
+    Returns
+    -------
+    GNet
+        Not initialised to anything useful: fill it with published weights.
+    """
+    return GNet(
+        trunk=GNetTrunk(trunk_width=trunk_width, block_width=block_width, size=size),
+        readout=GNetReadout(n_voxels, sizes=sizes, n_features=128 + 6 * trunk_width),
+    )
+
+
+def _bend(x: Tensor) -> Tensor:
+    """Compress large values and silence small ones, as published."""
+    return torch.log1p(x.abs()) * torch.tanh(x)

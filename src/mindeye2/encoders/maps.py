@@ -1,0 +1,121 @@
+"""Teacher maps of every picture, clean or altered, as an encoder of the target bank."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mindeye2.core.runtime import generator
+from mindeye2.encoders.alterations import alter
+from mindeye2.encoders.convnext import ConvNextTeacher, build_convnext_teacher
+from mindeye2.encoders.weights import WeightsFile
+
+__all__ = ["TeacherMaps", "load_teacher_maps"]
+
+_SIDE = 224
+
+
+class TeacherMaps(nn.Module):
+    """Feature maps of `ConvNextTeacher`, an `ImageEncoder`.
+
+    Parameters
+    ----------
+    teacher
+        The network.
+    seed
+        Alters each picture first, by a generator that this number and the picture itself seed, so
+        that the batch it comes in does not matter; None shows it as it is.
+    weights_key
+        What tells these weights from others.
+
+    Attributes
+    ----------
+    name
+        ``"convnext"`` or ``"convnext-altered"``.
+    key
+        Weights, size and seed.
+    """
+
+    def __init__(
+        self, teacher: ConvNextTeacher, *, seed: int | None = None, weights_key: str = "published"
+    ) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.seed = seed
+        self.name = "convnext" if seed is None else "convnext-altered"
+        shown = "clean" if seed is None else f"altered-{seed}"
+        self.key = f"convnext-{_SIDE}-{shown}-{weights_key}"
+
+    def forward(
+        self, images: Float[Tensor, "batch rgb height width"]
+    ) -> Float[Tensor, "batch tokens features"]:
+        """Encode pictures.
+
+        Parameters
+        ----------
+        images
+            RGB in [0, 1]; other sizes than 224 are resized.
+
+        Returns
+        -------
+        Tensor
+            (49, 512) as published.
+        """
+        if images.shape[-2:] != (_SIDE, _SIDE):
+            images = F.interpolate(images, (_SIDE, _SIDE), mode="bicubic", antialias=True)
+            images = images.clamp(0, 1)
+        if self.seed is not None:
+            images = torch.stack([self._altered(image, self.seed) for image in images])
+        maps: Tensor = self.teacher(images)
+        return maps
+
+    def _altered(self, image: Tensor, seed: int) -> Tensor:
+        seen = (image * 255).round().to("cpu", torch.uint8).numpy().tobytes()
+        return alter(image, generator=generator(seed, "altered", seen))
+
+
+def load_teacher_maps(weights: Path, *, seed: int | None = None) -> TeacherMaps:
+    """Load the published teacher.
+
+    Parameters
+    ----------
+    weights
+        Folder or file that ``mindeye2 import`` wrote of
+        ``convnext_xlarge_alpha0.75_fullckpt.pth``.
+    seed
+        Alters each picture first; None shows it as it is.
+
+    Returns
+    -------
+    TeacherMaps
+        In evaluation mode, frozen, on the CPU.
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be read, or holds something else.
+    """
+    file = WeightsFile(weights, kind="convnext_teacher")
+    state = file.read()
+    stages = range(sum(n.endswith(".0.dwconv.bias") for n in state))
+    with torch.device("meta"):
+        teacher = build_convnext_teacher(
+            depths=[
+                sum(
+                    n.startswith(f"backbone.stages.{i}.") and n.endswith("dwconv.bias")
+                    for n in state
+                )
+                for i in stages
+            ],
+            widths=[len(state[f"backbone.stages.{i}.0.dwconv.bias"]) for i in stages],
+            projector=[
+                value.shape[0]
+                for name, value in sorted(state.items())
+                if name.startswith("maps_projector.") and value.ndim == 2
+            ],
+        )
+    file.fill(teacher)
+    teacher.float().eval().requires_grad_(requires_grad=False)
+    return TeacherMaps(teacher, seed=seed, weights_key=file.key).eval()

@@ -1,0 +1,196 @@
+"""Which published network a checkpoint holds, told from the names of its entries."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mindeye2.core.errors import ArtifactError
+from mindeye2.encoders.weights import WeightsFile, is_imported
+from mindeye2.released.checkpoints import read_checkpoint
+from mindeye2.released.pieces import Pieces
+
+__all__ = ["KINDS", "Identified", "Kind", "identify", "published_state"]
+
+_TOWER = "conditioner.embedders.0.model.visual."
+_WRAPPERS = ("model_state_dict", "state_dict", "model", "module")
+"""Under which a training's checkpoint keeps the weights."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of published network."""
+
+    title: str
+    """What it is."""
+
+    marks: tuple[str, ...]
+    """Patterns that each match an entry of this kind, and together of no other."""
+
+    left_out: str = r"(?!)"
+    """Pattern of entries that are known and not needed."""
+
+    prefix: str = ""
+    """What the names of its entries may start with."""
+
+
+KINDS: dict[str, Kind] = {
+    "mindeye": Kind("MindEye2's brain model", (r"backbone\.backbone_linear\.weight",)),
+    "unclip": Kind(
+        "SDXL unCLIP",
+        (r"model\.diffusion_model\..*", r"first_stage_model\..*"),
+        left_out=r"conditioner\..*",
+    ),
+    "convnext_teacher": Kind(
+        "VICRegL's ConvNeXt",
+        (r"backbone\.stages\.0\.0\.dwconv\.weight", r"maps_projector\.0\.weight"),
+        left_out=r"(projector|classifier|maps_classifier)\..*",
+    ),
+    "lowlevel_vae": Kind(
+        "Stable Diffusion's autoencoder",
+        (r"encoder\.down_blocks\.0\..*", r"post_quant_conv\.weight"),
+    ),
+    "clip_converter": Kind(
+        "the converter of CLIP tokens", (r"linear1\.weight", r"linear2\.weight")
+    ),
+    "gnet": Kind("GNet", (r"encoder\.enc\.conv3\.weight", r"readout\.\w+\.rf0")),
+    "clip_tokens": Kind(
+        "OpenCLIP's image tower",
+        (r"(visual\.)?class_embedding", r"(visual\.)?conv1\.weight"),
+        left_out=r"transformer\..*|token_embedding\..*|ln_final\..*|positional_embedding"
+        r"|text_projection|logit_scale",
+        prefix="visual.",
+    ),
+}
+"""Every kind by its name, which is also the name of the imported file."""
+
+
+@dataclass(frozen=True)
+class Identified:
+    """What was found in a checkpoint."""
+
+    kind: str
+    """Its main kind."""
+
+    parts: Mapping[str, Mapping[str, Tensor | Pieces]]
+    """Kind -> its entries; more than one where a file holds more than one network."""
+
+    left_out: tuple[str, ...]
+    """Entries that are known and not needed, and what stood beside the weights."""
+
+
+def identify(content: Mapping[Any, Any], *, where: str) -> Identified:
+    """Find out what a checkpoint holds.
+
+    Parameters
+    ----------
+    content
+        Nested as it was saved.
+    where
+        The file, for messages.
+
+    Returns
+    -------
+    Identified
+        The kind and its entries.
+
+    Raises
+    ------
+    ArtifactError
+        If it holds none of `KINDS`; the message names entries and sizes.
+    """
+    state, beside = _unwrap(content)
+    for name, kind in KINDS.items():
+        if all(any(re.fullmatch(mark, n) for n in state) for mark in kind.marks):
+            parts, left_out = _split(state, name)
+            return Identified(name, parts, (*left_out, *beside))
+    some = {n: tuple(v.shape) for n, v in list(state.items())[:6]}
+    raise ArtifactError(
+        f"{where} holds none of the published networks ({', '.join(KINDS)}): it has {len(state)} "
+        f"tensors, the first are {some}, and beside them {list(beside)[:6]}."
+    )
+
+
+def published_state(source: Mapping[str, Any] | Path | str, *, kind: str) -> dict[str, Tensor]:
+    """Return the entries of one published network, wherever they are.
+
+    Parameters
+    ----------
+    source
+        A state dict, a published file, a ZeRO folder, or what ``mindeye2 import`` wrote.
+    kind
+        A key of `KINDS`.
+
+    Returns
+    -------
+    dict
+        Published names and values; memory-mapped where they come from a file.
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be read, or holds something else.
+    """
+    if isinstance(source, Mapping):
+        parts, _ = _split(_unwrap(source)[0], kind)
+        return _whole(parts[kind])
+    path = Path(source)
+    if is_imported(path):
+        return WeightsFile(path, kind=kind).read()
+    found = identify(read_checkpoint(path).content, where=str(path))
+    if kind not in found.parts:
+        raise ArtifactError(
+            f"{path} holds {KINDS[found.kind].title} ({found.kind}), but {KINDS[kind].title} "
+            f"({kind}) is needed here."
+        )
+    return _whole(found.parts[kind])
+
+
+def _whole(state: Mapping[str, Tensor | Pieces]) -> dict[str, Tensor]:
+    return {n: v.whole() if isinstance(v, Pieces) else v for n, v in state.items()}
+
+
+def _unwrap(content: Mapping[Any, Any]) -> tuple[dict[str, Tensor | Pieces], tuple[str, ...]]:
+    """Return the tensors by name, and the names of what stood beside them."""
+    if "best_params" in content:
+        return _gnet(content)
+    found = next((w for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None)
+    inner = content if found is None else content[found]
+    beside = [] if found is None else [str(name) for name in content if name != found]
+    beside += [str(n) for n, v in inner.items() if not isinstance(v, Tensor | Pieces)]
+    state = {str(n): v for n, v in inner.items() if isinstance(v, Tensor | Pieces)}
+    if state and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state, tuple(beside)
+
+
+def _gnet(content: Mapping[Any, Any]) -> tuple[dict[str, Tensor | Pieces], tuple[str, ...]]:
+    best = content["best_params"]
+    state = {f"encoder.{name}": value for name, value in best["enc"].items()}
+    for subject, readout in best["fwrfs"].items():
+        label = f"subj{int(subject):02d}" if str(subject).isdigit() else str(subject)
+        state |= {f"readout.{label}.{name}": value for name, value in readout.items()}
+    return state, tuple(str(name) for name in content if name != "best_params")
+
+
+def _split(
+    state: Mapping[str, Tensor | Pieces], kind: str
+) -> tuple[dict[str, dict[str, Tensor | Pieces]], list[str]]:
+    rules = KINDS[kind]
+    parts: dict[str, dict[str, Tensor | Pieces]] = {kind: {}}
+    left_out = []
+    for name, value in state.items():
+        if kind == "unclip" and name.startswith(_TOWER):
+            parts.setdefault("clip_tokens", {})[name.removeprefix(_TOWER)] = value
+        elif re.fullmatch(rules.left_out, name):
+            left_out.append(name)
+        else:
+            parts[kind][_bare(name, kind)] = value
+    return parts, left_out
+
+
+def _bare(name: str, kind: str) -> str:
+    return name.removeprefix(KINDS[kind].prefix) if KINDS[kind].prefix else name

@@ -1,0 +1,197 @@
+"""The smaller published networks: teacher, autoencoder, converter and GNet, from their files."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mindeye2.encoders.convnext import ConvNextTeacher, build_convnext_teacher
+from mindeye2.encoders.gnet import GNet, build_gnet
+from mindeye2.encoders.latents import build_sd_vae, infer_sd_vae
+from mindeye2.generation.clip_converter import ClipConverter
+from mindeye2.released.accounting import fill_network
+from mindeye2.released.kinds import published_state
+
+__all__ = ["load_clip_converter", "load_convnext_teacher", "load_gnet", "load_lowlevel_vae"]
+
+Published = Mapping[str, Any] | Path | str
+"""A state dict under its published names, a published file, or what was imported of it."""
+
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""diffusers' names of the autoencoder's attention before 0.15."""
+
+
+def load_convnext_teacher(source: Published) -> ConvNextTeacher:
+    """Load the low-level branch's teacher (``convnext_xlarge_alpha0.75_fullckpt.pth``).
+
+    The global projector and the classifiers of the same training are known and left out.
+
+    Parameters
+    ----------
+    source
+        State dict, published file or imported folder.
+
+    Returns
+    -------
+    ConvNextTeacher
+        Float32, in training mode.
+
+    Raises
+    ------
+    ValueError
+        If an entry is unknown, missing or of an unexpected shape. The message names the entries.
+    """
+    state = published_state(source, kind="convnext_teacher")
+    stages = _count(state, r"backbone\.downsample_layers\.(\d+)\.[01]\.bias")
+    projector = [n for n in sorted(state) if re.fullmatch(r"maps_projector\.\d+\.weight", n)]
+    depths = [
+        _count(state, rf"backbone\.stages\.{i}\.(\d+)\.dwconv\.weight") for i in range(stages)
+    ]
+    widths = [_shape(state, f"backbone.stages.{i}.0.dwconv.bias")[0] for i in range(stages)]
+    with torch.device("meta"):
+        teacher = build_convnext_teacher(
+            depths=depths,
+            widths=widths,
+            projector=[state[n].shape[0] for n in projector if state[n].ndim == 2],
+        )
+    fill_network(teacher, state, rename=_same, what="VICRegL's ConvNeXt with its maps' projector")
+    return teacher
+
+
+def load_clip_converter(source: Published) -> ClipConverter:
+    """Load the map from bigG tokens to the captioner's (``bigG_to_L_epoch8.pth``).
+
+    Parameters
+    ----------
+    source
+        State dict, published file or imported folder.
+
+    Returns
+    -------
+    ClipConverter
+        Float32, in training mode.
+
+    Raises
+    ------
+    ValueError
+        If an entry is unknown, missing or of an unexpected shape. The message names the entries.
+    """
+    state = published_state(source, kind="clip_converter")
+    shapes = [_shape(state, f"linear{i}.weight") for i in (1, 2)]
+    with torch.device("meta"):
+        linears = [nn.Linear(n_in, n_out) for n_out, n_in in shapes]
+    converter = ClipConverter(*linears)
+    fill_network(converter, state, rename=_same, what="the published converter")
+    return converter
+
+
+def load_lowlevel_vae(source: Published, *, groups: int = 32) -> nn.Module:
+    """Load the low-level branch's autoencoder (``sd_image_var_autoenc.pth``).
+
+    Parameters
+    ----------
+    source
+        State dict, published file or imported folder.
+    groups
+        Groups of the normalisations, which shapes cannot tell.
+
+    Returns
+    -------
+    nn.Module
+        ``diffusers.AutoencoderKL``, float32.
+
+    Raises
+    ------
+    ValueError
+        If an entry is unknown, missing or of an unexpected shape. The message names the entries.
+    """
+    state = {
+        _modern(name): value
+        for name, value in published_state(source, kind="lowlevel_vae").items()
+    }
+    with torch.device("meta"):
+        vae = build_sd_vae(**infer_sd_vae(state), groups=groups)
+    fill_network(vae, state, rename=_same, what="Stable Diffusion's autoencoder")
+    return vae
+
+
+def load_gnet(
+    encoder: Published,
+    readout: Mapping[str, Tensor] | None = None,
+    *,
+    subject: str | None = None,
+) -> GNet:
+    """Load GNet for one subject (``gnet_multisubject.pt``).
+
+    Parameters
+    ----------
+    encoder
+        The trunk's state dict; or the published file or imported folder, with `subject`.
+    readout
+        The subject's state dict, beside the trunk's.
+    subject
+        Whose voxels to predict, e.g. ``"subj01"``, where a file is given.
+
+    Returns
+    -------
+    GNet
+        Float32, in training mode.
+
+    Raises
+    ------
+    ValueError
+        If an entry is unknown, missing or of an unexpected shape, or there is no such subject.
+    """
+    if readout is None:
+        state = published_state(encoder, kind="gnet")
+        people = sorted({n.split(".")[1] for n in state if n.startswith("readout.")})
+        if subject not in people:
+            raise ValueError(
+                f"GNet was trained on {people}, got subject={subject!r}. Name one of them."
+            )
+        trunk_state = _under(state, "encoder.")
+        readout = _under(state, f"readout.{subject}.")
+    elif isinstance(encoder, Mapping):
+        trunk_state = dict(encoder)
+    else:
+        raise ValueError("give a file alone with subject=..., or two state dicts.")
+    with torch.device("meta"):
+        net = build_gnet(
+            trunk_width=_shape(trunk_state, "enc.conv6b.conv1.weight")[0],
+            block_width=_shape(trunk_state, "enc.conv4a.conv1.weight")[0],
+            n_voxels=_shape(readout, "b")[0],
+            size=_shape(trunk_state, "mu")[1],
+            sizes=[_shape(readout, f"rf{i}")[1] for i in range(2)],
+        )
+    fill_network(net.trunk, trunk_state, rename=_same, what="GNet's trunk")
+    fill_network(net.readout, readout, rename=_same, what="GNet's readout")
+    return net
+
+
+_same: Callable[[str], str | None] = str
+"""Names are kept: entries that the network lacks are found by `fill_network`."""
+
+
+def _modern(name: str) -> str:
+    match = re.fullmatch(r"(.*mid_block\.attentions\.0\.)(query|key|value|proj_attn)(\..*)", name)
+    return f"{match[1]}{_OLD_ATTENTION[match[2]]}{match[3]}" if match else name
+
+
+def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+
+
+def _count(state: Mapping[str, Tensor], pattern: str) -> int:
+    return len({m[1] for name in state if (m := re.fullmatch(pattern, name))})
+
+
+def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
+    if name not in state:
+        raise ValueError(
+            f"{name!r}, which gives a size, is missing; there are {sorted(state)[:8]} and "
+            f"{max(len(state) - 8, 0)} more. This is a file of another kind."
+        )
+    return tuple(state[name].shape)

@@ -1,0 +1,36 @@
+"""Stable Diffusion's latents, with diffusers' own autoencoder at a tiny size."""
+
+import pytest
+import torch
+
+from mindeye2.encoders.latents import SdLatents, build_sd_vae, infer_sd_vae
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    vae = build_sd_vae(widths=(4, 8, 8, 8), n_layers=1, latent_channels=4, groups=2)
+    return SdLatents(vae.eval(), weights_key="test")
+
+
+@torch.no_grad()
+def test_latents_are_an_eighth_of_224_pixels_whatever_the_picture(encoder, rng):
+    images = torch.rand(1, 3, 96, 96, generator=rng)
+    assert encoder(images).shape == (1, 4, 28, 28)
+    assert encoder.key == "sd-vae-224-test"
+
+
+@torch.no_grad()
+def test_latents_are_the_scaled_mode_of_the_picture_in_minus_one_to_one(encoder, rng):
+    images = torch.rand(1, 3, 224, 224, generator=rng)
+    want = encoder.vae.encode(2 * images - 1).latent_dist.mode() * 0.18215
+    torch.testing.assert_close(encoder(images), want)
+    pictures = encoder.decode(want)
+    assert pictures.shape == images.shape
+    assert 0 <= pictures.min() <= pictures.max() <= 1
+
+
+def test_sizes_are_read_from_the_shapes(encoder):
+    sizes = infer_sd_vae(encoder.vae.state_dict())
+    assert sizes == {"widths": (4, 8, 8, 8), "n_layers": 1, "latent_channels": 4}
+    with pytest.raises(ValueError, match=r"post_quant_conv.weight.*missing"):
+        infer_sd_vae({})
