@@ -1,0 +1,12 @@
+"""The Natural Scenes Dataset as it is distributed, and nothing that is not in its files.
+
+Allen et al. 2022, Nature Neuroscience 25:116-126, doi 10.1038/s41593-021-00962-x. Counting starts
+at 1 in ``73KID``, ``10KID``, ``masterordering``, ``subjectim``, ``sharedix``, the trial numbers of
+``nsd_stim_info_merged.csv`` and the names of pictures; at 0 in ``nsdId`` and the rows of
+``imgBrick``. Here it is ``nsdId`` everywhere.
+"""
+
+from mindeye2.data.nsd.read import read_nsd
+from mindeye2.data.nsd.settings import NsdSettings
+
+__all__ = ["NsdSettings", "read_nsd"]

@@ -1,0 +1,153 @@
+"""Betas of single sessions, read voxel by voxel or volume by volume, never as a whole."""
+
+import gzip
+import itertools
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Int16, Int64
+
+from mindeye2.core.errors import ArtifactError, require
+from mindeye2.data.nsd.facts import SCALE, TRIALS
+
+__all__ = ["SessionBetas", "check_session"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionBetas:
+    """The voxels of a mask in one session's file, in percent signal change."""
+
+    path: Path
+    """``betas_sessionBB.hdf5`` or ``.nii.gz``."""
+
+    ijk: Int64[np.ndarray, "voxels 3"]
+    """Place of each voxel in the volume as NIfTI counts it."""
+
+    kept: Int64[np.ndarray, " trials"]
+    """Trials of the session that are used, ascending, counted from 0."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(trials, voxels)."""
+        return (len(self.kept), len(self.ijk))
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return len(self.kept)
+
+    def __getitem__(
+        self, rows: slice | Int64[np.ndarray, " batch"]
+    ) -> Float32[np.ndarray, "batch voxels"]:
+        """Read the session and return some trials."""
+        read = _read_hdf5 if self.path.suffix == ".hdf5" else _read_nifti
+        try:
+            stored = read(self.path, self.ijk)
+        except (OSError, EOFError, zlib.error) as error:
+            raise _damaged(self.path, error) from error
+        percent: Float32[np.ndarray, "batch voxels"] = stored[self.kept[rows]].astype(np.float32)
+        percent /= SCALE
+        return percent
+
+
+def check_session(path: Path, *, shape: tuple[int, ...]) -> None:
+    """Check that a file holds a session of volumes that fit a mask, without reading them.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shape
+        Shape of the mask, (x, y, z).
+
+    Raises
+    ------
+    ArtifactError
+        If the file is damaged, holds something else, or does not fit.
+    """
+    try:
+        found, kind = _header_hdf5(path) if path.suffix == ".hdf5" else _header_nifti(path)
+    except (OSError, EOFError, KeyError, zlib.error, ValueError) as error:
+        raise _damaged(path, error) from error
+    if found[:3] != shape:
+        raise ArtifactError(
+            f"{path} holds volumes of {found[:3]} voxels, but the region's mask has {shape}: they "
+            "belong to different subjects or spaces (func1pt8mm, func1mm). Take both from the "
+            "same subject and space of the release."
+        )
+    if found[3] != TRIALS or kind != np.int16:
+        raise ArtifactError(
+            f"{path} holds {found[3]} trials of type {kind}; a session of the release has "
+            f"{TRIALS} of type int16 (percent signal change x {SCALE}). Take the file as "
+            "distributed."
+        )
+
+
+def _damaged(path: Path, error: Exception) -> ArtifactError:
+    size = path.stat().st_size if path.exists() else 0
+    return ArtifactError(
+        f"{path} ({size} bytes) is damaged or was not downloaded to its end: {error!r}. "
+        "Remove it and download it again."
+    )
+
+
+def _header_hdf5(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    h5py = require("h5py", extra="data", purpose="Reading HDF5 betas")
+    with h5py.File(path, "r") as file:
+        betas = file["betas"]
+        if betas.ndim != 4:
+            raise ValueError(f"'betas' has {betas.ndim} axes")
+        # MATLAB wrote it: the axes of NIfTI, reversed.
+        return tuple(betas.shape[::-1]), betas.dtype
+
+
+def _read_hdf5(
+    path: Path, ijk: Int64[np.ndarray, "voxels 3"]
+) -> Int16[np.ndarray, "trials voxels"]:
+    """Read each voxel's trials, which lie together in the file; neighbours in one call."""
+    h5py = require("h5py", extra="data", purpose="Reading HDF5 betas")
+    i, j, k = ijk.T
+    order = np.lexsort((i, j, k))
+    i, j, k = i[order], j[order], k[order]
+    breaks = (np.diff(i) != 1) | (np.diff(j) != 0) | (np.diff(k) != 0)
+    starts = np.concatenate([[0], np.flatnonzero(breaks) + 1, [len(order)]])
+    with h5py.File(path, "r") as file:
+        betas = file["betas"]
+        result = np.empty((len(betas), len(order)), np.int16)
+        for start, stop in itertools.pairwise(starts.tolist()):
+            first = int(i[start])
+            row = betas[:, int(k[start]), int(j[start]), first : first + stop - start]
+            result[:, order[start:stop]] = row
+    return result
+
+
+def _header_nifti(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    nibabel = require("nibabel", extra="data", purpose="Reading NIfTI files")
+    image = nibabel.load(path)
+    if len(image.shape) != 4:
+        raise ValueError(f"it has {len(image.shape)} axes")
+    slope = image.dataobj.slope
+    if slope != 1 or image.dataobj.inter != 0:
+        raise ValueError(f"its header scales values by {slope}, which NSD's does not")
+    return tuple(image.shape), image.get_data_dtype()
+
+
+def _read_nifti(
+    path: Path, ijk: Int64[np.ndarray, "voxels 3"]
+) -> Int16[np.ndarray, "trials voxels"]:
+    """Unpack one volume after the other: a session is 1 GB as a whole."""
+    nibabel = require("nibabel", extra="data", purpose="Reading NIfTI files")
+    image = nibabel.load(path)
+    kind, shape = image.get_data_dtype(), image.shape[:3]
+    places = np.ravel_multi_index(tuple(ijk.T), shape, order="F")
+    n_bytes = int(np.prod(shape)) * kind.itemsize
+    result = np.empty((image.shape[3], len(ijk)), np.int16)
+    with gzip.open(path) as file:
+        file.seek(image.dataobj.offset)
+        for trial in range(len(result)):
+            volume = file.read(n_bytes)
+            if len(volume) < n_bytes:
+                raise EOFError(f"it ends in volume {trial} of {len(result)}")
+            result[trial] = np.frombuffer(volume, kind)[places]
+    return result

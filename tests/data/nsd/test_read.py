@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+
+from mindeye2.core.artifacts import read_manifest
+from mindeye2.core.errors import ArtifactError
+from mindeye2.data.nsd import NsdSettings, read_nsd
+from mindeye2.data.prepared import open_prepared
+from mindeye2.stages.prepare import PrepareSettings, prepare
+
+
+def read(truth, **settings):
+    return read_nsd(truth.root, settings=NsdSettings(image_size=32, **settings))
+
+
+def expected(truth, subject):
+    """Return a subject's betas as the release means them."""
+    own = truth.subjects[subject]
+    return np.concatenate([own.betas[s][own.label == 1].T for s in sorted(own.betas)]) / 300
+
+
+def test_betas_are_those_of_the_files_trial_by_trial(original):
+    recording = read(original)
+    for subject in ("subj01", "subj04"):
+        betas, truth = recording.betas[subject], expected(original, subject)
+        assert betas.shape == truth.shape
+        np.testing.assert_allclose(betas[:], truth, rtol=1e-6)
+        np.testing.assert_allclose(betas[700:800], truth[700:800], rtol=1e-6)
+
+
+def test_every_trial_s_image_is_the_picture_that_was_shown(tree):
+    recording = read(tree)
+    rows = recording.trials.sample(20, random_state=0).sort_values("image")
+    assert (rows["source_image"].to_numpy() == recording.images.ids[rows["image"]]).all()
+    shown = recording.images[np.unique(rows["image"])]
+    for picture, number in zip(shown, np.unique(rows["source_image"]), strict=True):
+        np.testing.assert_array_equal(picture[5, 5], tree.colour(number))
+
+
+def test_shared_images_are_the_test_and_no_other_is(original):
+    trials = read(original).trials
+    np.testing.assert_array_equal(trials["split"] == "test", trials["10KID"] <= 1000)
+    assert trials.groupby("image")["split"].nunique().max() == 1
+    validation = trials[trials["split"] == "validation"]
+    assert validation.groupby("subject")["image"].nunique().tolist() == [2, 2]
+
+
+def test_repeats_are_counted_among_the_sessions_that_are_there(original):
+    trials = read(original, subjects=("subj01",)).trials
+    assert (trials.groupby("image")["repeat"].max() + 1 == trials.groupby("image").size()).all()
+    late = read(original, subjects=("subj01",), sessions=(39,)).trials
+    assert late["repeat"].min() == 0
+
+
+def test_validation_images_do_not_depend_on_who_else_is_prepared(original):
+    both, one = read(original), read(original, subjects=("subj04",))
+    chosen = [
+        set(
+            r.trials.loc[
+                r.trials["subject"].eq("subj04") & r.trials["split"].eq("validation"),
+                "source_image",
+            ]
+        )
+        for r in (both, one)
+    ]
+    assert chosen[0] == chosen[1]
+
+
+def test_the_older_protocol_leaves_late_test_trials_out_and_trains_on_none(original):
+    new = read(original, subjects=("subj01",))
+    old = read(original, subjects=("subj01",), protocol=982)
+    kept = ~new.trials["shared1000"] | new.trials["protocol_982"]
+    assert 0 < (~kept).sum() < 750
+    assert old.trials["source_image"].tolist() == new.trials.loc[kept, "source_image"].tolist()
+    assert (old.trials.query("split != 'test'")["10KID"] > 1000).all()
+    np.testing.assert_allclose(old.betas["subj01"][:], new.betas["subj01"][:][kept], rtol=1e-6)
+
+
+def test_what_is_there_is_reported_and_not_refused(original):
+    recording = read(original)
+    notes = " ".join(recording.notes)
+    assert "subj01: 3 of 40 sessions, 2250 trials" in notes
+    assert "15724 in the release" in notes
+    assert "no labels of prf-eccrois" in notes
+    assert "Without captions" in notes
+    assert "Terms-and-Conditions" in recording.notes[0]
+    counts = recording.facts["counts"]["subj04"]
+    assert counts["sessions"] == [1, 28]
+    assert counts["test_images"] == 20
+    assert counts["test_trials_of_protocol_982"] < counts["test_trials"]
+
+
+def test_captions_are_taken_where_they_are_given(tree, tmp_path):
+    ids = read(tree).images.ids
+    tree.write_captions(tree.root / "nsddata_stimuli/stimuli/nsd/annotations", ids)
+    assert read(tree).captions == [f"A picture of {n}." for n in ids]
+    with pytest.raises(ArtifactError, match=r"captions_\w+\.json does not exist"):
+        read(tree, captions=tmp_path / "nowhere")
+
+
+def test_a_download_becomes_a_prepared_data_set(original, tmp_path, capsys):
+    settings = PrepareSettings(kind="nsd", encoders=(), nsd=NsdSettings(image_size=32))
+    prepare(settings, source=original.root, out=tmp_path)
+    assert "Terms-and-Conditions" in capsys.readouterr().err
+    prepared = open_prepared(tmp_path)
+    truth = expected(original, "subj04").reshape(2, 750, -1)
+    used = (prepared.trials_of("subj04")["split"] != "test").to_numpy().reshape(2, 750)
+    for session in range(2):
+        fitted = truth[session][used[session]]
+        scaled = (truth[session] - fitted.mean(0)) / fitted.std(0)
+        written = prepared.betas("subj04")[750 * session : 750 * (session + 1)]
+        np.testing.assert_allclose(written, scaled, atol=4e-3)
+    assert prepared.images.shape == (100, 32, 32, 3)
+    assert read_manifest(tmp_path, stage="prepare")["protocol"] == 1000
+
+
+def test_a_voxel_without_signal_in_a_session_is_named_before_it_is_nan(tree, tmp_path):
+    """Missing voxels are 0 in a session: their SD is 0, and z-scoring would make NaN of them."""
+    betas = tree.subjects["subj01"].betas[2].copy()
+    first = tuple(np.argwhere(tree.subjects["subj01"].label == 1)[0])
+    betas[first] = 0
+    tree.save_betas(f"{tree.betas_folder}/betas_session02.hdf5", betas)
+    settings = PrepareSettings(
+        kind="nsd", encoders=(), nsd=NsdSettings(image_size=32, subjects=("subj01",))
+    )
+    with pytest.raises(ArtifactError, match=r"1 voxels of subj01 are constant in session 2 \(col"):
+        prepare(settings, source=tree.root, out=tmp_path / "refused")
+    settings = settings.model_copy(update={"constant_voxels": "zero"})
+    prepare(settings, source=tree.root, out=tmp_path / "zero")
+    voxels = open_prepared(tmp_path / "zero").voxels("subj01")
+    assert voxels["constant_sessions"].tolist() == [1] + [0] * (len(voxels) - 1)
