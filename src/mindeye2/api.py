@@ -13,23 +13,26 @@ from torch import Tensor
 
 from mindeye2.core.artifacts import claim_folder, write_json
 from mindeye2.core.errors import check_choice
-from mindeye2.core.runtime import choose_device, generator, peak_memory_gib
+from mindeye2.core.runtime import choose_device, peak_memory_gib
 from mindeye2.core.settings import load_settings
 from mindeye2.encoders.bank import to_float
-from mindeye2.encoders.tokens import Lite0Tokens
-from mindeye2.generation.blend import blend
 from mindeye2.generation.captions import nearest_captions
-from mindeye2.generation.decoders import load_unclip_decoder
 from mindeye2.generation.retrieval import fit_calibration, similarity
-from mindeye2.models.checkpoint import LoadedRun, load_run
-from mindeye2.models.expectation import load_expectation
-from mindeye2.models.memory import load_memory
-from mindeye2.recipes import DemoSettings
+from mindeye2.recipes import DemoSettings, released
+from mindeye2.released.folder import ReleasedParts
 from mindeye2.stages.evaluate import evaluate
 from mindeye2.stages.prepare import prepare
-from mindeye2.stages.reconstruct import ReconstructSettings, reconstruct
+from mindeye2.stages.reconstruct import Parts, ReconstructSettings, RunParts, reconstruct
+from mindeye2.stages.reconstruct.passes import (
+    Predicted,
+    draw,
+    image_seeds,
+    predict,
+    sample_prior,
+)
 from mindeye2.stages.report import ReportSettings, report
 from mindeye2.stages.train import TrainSettings, train
+from mindeye2.training.trials import SubjectTrials
 
 __all__ = ["Decoded", "Decoder", "Retrieved", "demo"]
 
@@ -39,13 +42,13 @@ class Decoded:
     """What was decoded, one row per image."""
 
     images: UInt8[np.ndarray, "images height width rgb"]
-    """Blended pictures, RGB."""
+    """Blended pictures, RGB; without low-level image as refined or drawn."""
 
     lowlevel: UInt8[np.ndarray, "images height width rgb"] | None
     """Low-level images."""
 
     captions: list[str] | None
-    """Captions of the nearest training images, where the run has captions."""
+    """Captions: of the nearest training images, where a run has some, or written by GIT."""
 
     tokens: Float[Tensor, "images tokens features"]
     """Image tokens from the prior, from which the pictures were drawn."""
@@ -66,29 +69,19 @@ class Retrieved:
 
 
 class Decoder:
-    """A trained brain model with its image decoder; see `from_run`.
+    """A trained brain model with its image decoder; see `from_run` and `from_released`.
 
     Parameters
     ----------
-    folder
-        Run folder of the brain model.
-    run
-        Its model.
-    decoder
-        Run folder of the image decoder; the shipped one by default.
-    device
-        Where to compute.
+    parts
+        The model, and what draws and describes.
+    settings
+        How to average, sample, draw and refine.
     """
 
-    def __init__(
-        self, folder: Path, run: LoadedRun, *, decoder: Path | None, device: torch.device
-    ) -> None:
-        self._folder = folder
-        self._run = run
-        self._model = run.model.to(device)
-        self._pictures = load_unclip_decoder(decoder).to(device)
-        self._device = device
-        self._expect = load_expectation(folder) or (lambda tokens: tokens)
+    def __init__(self, parts: Parts, *, settings: ReconstructSettings) -> None:
+        self._parts = parts
+        self._settings = settings
 
     @classmethod
     def from_run(
@@ -115,16 +108,50 @@ class Decoder:
         ArtifactError
             If the run is unfinished or trained something else.
         """
-        folder = Path(folder)
         chosen = None if decoder is None else Path(decoder)
-        return cls(folder, load_run(folder), decoder=chosen, device=choose_device(device))
+        parts = RunParts(Path(folder), decoder=chosen, device=choose_device(device))
+        return cls(parts, settings=ReconstructSettings(decoder=chosen))
+
+    @classmethod
+    def from_released(
+        cls,
+        folder: str | Path,
+        *,
+        settings: ReconstructSettings | None = None,
+        device: str = "auto",
+    ) -> "Decoder":
+        """Load published weights that ``mindeye2 import`` wrote, to be used as published.
+
+        Parameters
+        ----------
+        folder
+            Folder of the imported brain model, or one that holds the folders of all imported
+            files: brain model, unCLIP, low-level autoencoder, CLIP converter.
+        settings
+            How to decode; `mindeye2.recipes.released` by default.
+        device
+            Where to compute.
+
+        Returns
+        -------
+        Decoder
+            Ready to decode; networks are loaded when they are first used.
+
+        Raises
+        ------
+        ArtifactError
+            If there is no such folder, or it holds no brain model.
+        """
+        settings = released() if settings is None else settings
+        place = choose_device(device)
+        parts = ReleasedParts(Path(folder), settings=settings, device=place)
+        return cls(parts, settings=settings)
 
     @property
     def subjects(self) -> list[str]:
         """Names of the subjects that can be decoded."""
-        return self._model.subjects
+        return self._parts.model.subjects
 
-    @torch.no_grad()
     def predict(
         self, betas: np.ndarray | Tensor, *, subject: str
     ) -> Float[Tensor, "images tokens features"]:
@@ -149,13 +176,15 @@ class Decoder:
             If the subject is unknown, or the betas have another shape or hold NaN where no repeat
             is missing.
         """
-        averaged = self._averaged(betas, subject)
-        tokens: Tensor = self._model(averaged, subject=subject).backbone_tokens
-        return tokens.cpu()
+        return self._seen(betas, subject).backbone
 
-    @torch.no_grad()
     def decode(
-        self, betas: np.ndarray | Tensor, *, subject: str, seed: int = 0, prior_samples: int = 4
+        self,
+        betas: np.ndarray | Tensor,
+        *,
+        subject: str,
+        seed: int = 0,
+        prior_samples: int | None = None,
     ) -> Decoded:
         """Reconstruct and describe what was seen.
 
@@ -168,41 +197,47 @@ class Decoder:
         seed
             The seed of image i is drawn from this and i.
         prior_samples
-            Samples of the prior that are averaged.
+            Samples of the prior that are averaged: 4 for a run, 1 for published weights.
 
         Returns
         -------
         Decoded
             Pictures, captions and tokens.
         """
-        out = self._model(self._averaged(betas, subject), subject=subject)
-        backbone = out.backbone_tokens
-        lots = [generator(seed, "image", i) for i in range(len(backbone))]
-        seeds = [int(torch.randint(2**31, (), generator=lot)) for lot in lots]
-        draws = [generator(s, "prior", device=self._device) for s in seeds]
-        samples = [
-            self._model.prior.sample(backbone, steps=20, generator=draws)
-            for _ in range(prior_samples)
-        ]
-        tokens = torch.stack(samples).mean(dim=0)
-        pictures, lowlevel = self._pictures.decode(tokens, seeds=seeds), None
-        if out.lowlevel_latents is not None:
-            lowlevel = self._pictures.autoencoder.decode(out.lowlevel_latents)
-            pictures = blend(pictures, lowlevel)
-        memory = load_memory(self._folder, subject)
-        captions = None
-        if memory.captions is not None:
-            known = self._expect(memory.true)
-            calibration = fit_calibration(memory.predicted, known)
-            near = similarity(backbone.cpu(), known, calibration)
-            captions = nearest_captions(near, memory.captions)
-        return Decoded(
-            images=_to_uint8(pictures),
-            lowlevel=None if lowlevel is None else _to_uint8(lowlevel),
+        settings = self._settings
+        if prior_samples is not None:
+            settings = settings.model_copy(update={"prior_samples": prior_samples})
+        seen = self._seen(betas, subject)
+        seeds = image_seeds(seen.images, seed)
+        tokens = sample_prior(self._parts.model, seen.backbone, seeds=seeds, settings=settings)
+        captions = self._captions(seen, tokens, subject) if settings.captions else None
+        drawn = draw(
+            self._parts,
+            tokens,
+            lowlevel=seen.lowlevel,
             captions=captions,
-            tokens=tokens.cpu(),
+            seeds=seeds,
+            settings=settings,
+        )
+        best = next(n for n in ("blended", "refined", "unclip") if n in drawn)
+        return Decoded(
+            images=drawn[best],
+            lowlevel=drawn.get("lowlevel"),
+            captions=captions,
+            tokens=tokens,
             seeds=seeds,
         )
+
+    def _captions(self, seen: Predicted, tokens: Tensor, subject: str) -> list[str] | None:
+        if self._parts.captioner is not None:
+            size = self._settings.batch_size
+            return [c for part in tokens.split(size) for c in self._parts.captioner(part)]
+        memory = self._parts.memory(subject)
+        if memory is None or memory.captions is None:
+            return None
+        known = self._parts.expect(memory.true)
+        calibration = fit_calibration(memory.predicted, known)
+        return nearest_captions(similarity(seen.backbone, known, calibration), memory.captions)
 
     @torch.no_grad()
     def retrieve(
@@ -214,6 +249,9 @@ class Decoder:
         k: int = 5,
     ) -> Retrieved:
         """Find what was seen among candidate pictures.
+
+        A run compares calibrated backbone tokens; published weights, as published, the tokens of
+        the retrieval head by plain cosine.
 
         Parameters
         ----------
@@ -238,31 +276,48 @@ class Decoder:
         """
         if not 1 <= k <= len(gallery):
             raise ValueError(f"k must be between 1 and the gallery's {len(gallery)}, got {k}.")
-        encode = Lite0Tokens()
-        parts = [encode(to_float(gallery[s : s + 32])) for s in range(0, len(gallery), 32)]
-        memory = load_memory(self._folder, subject)
-        calibration = fit_calibration(memory.predicted, self._expect(memory.true))
-        candidates = self._expect(torch.cat(parts))
-        near = similarity(self.predict(betas, subject=subject), candidates, calibration)
+        parts = [
+            self._parts.encode(to_float(gallery[s : s + 32])) for s in range(0, len(gallery), 32)
+        ]
+        candidates = self._parts.expect(torch.cat(parts))
+        memory = self._parts.memory(subject)
+        if memory is None:
+            near = similarity(self._seen(betas, subject).retrieval, candidates)
+        else:
+            calibration = fit_calibration(memory.predicted, self._parts.expect(memory.true))
+            near = similarity(self.predict(betas, subject=subject), candidates, calibration)
         scores, indices = near.topk(k, dim=1)
         return Retrieved(indices=indices.numpy(), scores=scores.numpy())
 
-    def _averaged(self, betas: np.ndarray | Tensor, subject: str) -> Tensor:
+    def _seen(self, betas: np.ndarray | Tensor, subject: str) -> Predicted:
         check_choice("subject", subject, self.subjects)
-        given = torch.as_tensor(np.asarray(betas, dtype=np.float32))
-        if given.ndim == 3:
-            missing = given.isnan().all(dim=2, keepdim=True)
-            if missing.all(dim=1).any():
-                row = int(missing.all(dim=1).flatten().nonzero()[0])
-                raise ValueError(f"image {row} of the betas has no repeat: all are NaN. Drop it.")
-            present = torch.where(missing, torch.zeros(()), given)
-            given = present.sum(dim=1) / (~missing).sum(dim=1)
-        if given.ndim != 2:
-            raise ValueError(
-                "betas must be (images, voxels) or (images, repeats, voxels), "
-                f"got shape {tuple(given.shape)}."
-            )
-        return given.to(self._device)
+        return predict(
+            self._parts.model,
+            _trials(betas),
+            subject=subject,
+            average=self._settings.average,
+            batch_size=self._settings.batch_size,
+        )
+
+
+def _trials(betas: np.ndarray | Tensor) -> SubjectTrials:
+    """Lay out presentations one under the other, without those that are missing."""
+    given = torch.as_tensor(np.asarray(betas, dtype=np.float32))
+    if given.ndim == 2:
+        given = given[:, None]
+    elif given.ndim == 3:
+        missing = given.isnan().all(dim=2)
+        if missing.all(dim=1).any():
+            row = int(missing.all(dim=1).nonzero()[0])
+            raise ValueError(f"image {row} of the betas has no repeat: all are NaN. Drop it.")
+    if given.ndim != 3:
+        raise ValueError(
+            "betas must be (images, voxels) or (images, repeats, voxels), "
+            f"got shape {tuple(given.shape)}."
+        )
+    there = ~given.isnan().all(dim=2) if given.shape[1] > 1 else torch.ones(given.shape[:2]).bool()
+    images = torch.arange(len(given))[:, None].expand(given.shape[:2])[there]
+    return SubjectTrials(betas=given[there], images=images, sessions=torch.zeros_like(images))
 
 
 def demo(
@@ -374,9 +429,3 @@ class _Costs:
         self.stages.append(cost)
         write_json(self.path, self.stages)
         return out
-
-
-def _to_uint8(
-    pictures: Float[Tensor, "images rgb height width"],
-) -> UInt8[np.ndarray, "images height width rgb"]:
-    return (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

@@ -141,7 +141,9 @@ def train(
 def reconstruct(
     *,
     source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
-    init: Annotated[Path, typer.Option("--init", help="Run folder of the brain model.")],
+    init: Annotated[
+        Path, typer.Option("--init", help="Run folder, or folder of imported published weights.")
+    ],
     out: Out,
     config: Config = None,
     assign: Assign = None,
@@ -150,12 +152,21 @@ def reconstruct(
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Decode tokens, pictures and captions from brain responses."""
+    from mindeye2.core.runtime import choose_device
     from mindeye2.core.settings import load_settings
+    from mindeye2.recipes import released
+    from mindeye2.released.folder import ReleasedParts, is_released
     from mindeye2.stages.reconstruct import ReconstructSettings
     from mindeye2.stages.reconstruct import reconstruct as run
 
-    settings = load_settings(ReconstructSettings(), file=config, assignments=assign or [])
-    print(run(settings, source=source, init=init, out=out, resume=resume, device=device))
+    published = is_released(init)
+    start = released() if published else ReconstructSettings()
+    settings = load_settings(start, file=config, assignments=assign or [])
+    place = choose_device(device)
+    parts = ReleasedParts(init, settings=settings, device=place) if published else None
+    print(
+        run(settings, source=source, init=init, out=out, parts=parts, resume=resume, device=device)
+    )
 
 
 @app.command()

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 
 from mindeye2.core.settings import Settings
+from mindeye2.generation.refine import RefineSettings
 from mindeye2.stages.evaluate import EvaluateSettings
 from mindeye2.stages.prepare import KINDS, PrepareSettings
 from mindeye2.stages.reconstruct import ReconstructSettings
@@ -32,6 +33,7 @@ __all__ = [
     "demo_data",
     "kriegeskorte92",
     "picture_tuning",
+    "released",
     "ridge",
     "scratch",
     "standard",
@@ -133,6 +135,26 @@ def unclip() -> UnclipTraining:
 def picture_tuning() -> PictureTuning:
     """Return the last step of the demo's image decoder: what it draws is judged by features."""
     return PictureTuning()
+
+
+def released() -> ReconstructSettings:
+    """Return inference with published weights as the published code does it.
+
+    Single-trial passes are averaged, over any number of presentations; the prior takes 20 DDIM
+    steps; unCLIP's pictures are refined and blended 3:1 with the low-level image. Where the
+    published code needed exactly three presentations and drew from one stream, this takes any
+    number and a seed per image.
+    """
+    return ReconstructSettings(
+        subject="subj01",
+        average="outputs",
+        prior_samples=1,
+        ceiling=False,
+        refine=RefineSettings(),
+        size=256,
+        antialias=False,
+        batch_size=4,
+    )
 
 
 class DemoSettings(Settings):

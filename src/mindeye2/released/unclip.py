@@ -1,7 +1,7 @@
 """The published unCLIP decoder (``unclip6_epoch0_step110000.ckpt``): SDXL fine-tuned on tokens."""
 
-import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,15 +18,16 @@ from mindeye2.generation.ldm import (
 from mindeye2.generation.networks import build_unet, build_vae
 from mindeye2.generation.sdxl import Sdxl
 from mindeye2.released.accounting import fill_network
+from mindeye2.released.kinds import published_state
 
 __all__ = ["load_unclip"]
 
-_LEFT_OUT = re.compile(r"denoiser\.sigmas|conditioner\..*")
-"""Entries that are computed here (noise levels), or come from elsewhere (the image encoder)."""
+_LEVELS = "denoiser.sigmas"
+"""Entry that follows from the architecture and is computed here."""
 
 
 def load_unclip(
-    state: Mapping[str, Tensor],
+    source: Mapping[str, Tensor] | Path | str,
     *,
     head_channels: int = 64,
     dtype: torch.dtype | None = torch.float32,
@@ -36,10 +37,11 @@ def load_unclip(
 
     Parameters
     ----------
-    state
-        The checkpoint's ``state_dict``. Entries that follow from the architecture (noise levels)
-        may be missing, and those of the image encoder are left out. Floating-point entries of
-        `dtype` become the parameters without a copy.
+    source
+        The checkpoint's ``state_dict``, its file, or the folder that it was imported into. Entries
+        that follow from the architecture (noise levels) may be missing, and those of the image
+        encoder are left out. Floating-point entries of `dtype` become the parameters without a
+        copy.
     head_channels
         Channels of an attention head, which the shapes cannot tell.
     dtype
@@ -57,12 +59,13 @@ def load_unclip(
     ValueError
         If an entry is unknown, missing or of an unexpected shape. The message names the entries.
     """
+    state = published_state(source, kind="unclip")
     unet_state = _under(state, UNET_PREFIX)
     vae_state = {k: _linear(k, v) for k, v in _under(state, VAE_PREFIX).items()}
     unknown = [
         name
         for name in state
-        if not name.startswith((UNET_PREFIX, VAE_PREFIX)) and not _LEFT_OUT.fullmatch(name)
+        if not name.startswith((UNET_PREFIX, VAE_PREFIX)) and name != _LEVELS
     ]
     if unknown:
         raise ValueError(

@@ -1,0 +1,212 @@
+"""Published weights that were imported, as the parts that reconstruction is made of."""
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mindeye2.core.artifacts import read_manifest
+from mindeye2.core.errors import ArtifactError
+from mindeye2.encoders.clip import ClipTokens, load_clip_tokens
+from mindeye2.encoders.latents import SdLatents
+from mindeye2.generation.captions import GitCaptioner, load_captioner
+from mindeye2.generation.refine import Refiner, load_refiner
+from mindeye2.generation.sdxl import Sdxl
+from mindeye2.models.decoder import MindEye
+from mindeye2.released.mindeye import load_mindeye
+from mindeye2.released.networks import load_clip_converter, load_lowlevel_vae
+from mindeye2.released.unclip import load_unclip
+from mindeye2.stages.reconstruct import Parts, ReconstructSettings
+
+__all__ = ["ReleasedParts", "find_imported", "is_released"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def find_imported(folder: Path) -> dict[str, Path]:
+    """Find what was imported into a folder, or into folders inside it.
+
+    Parameters
+    ----------
+    folder
+        An import's folder, or one that holds several.
+
+    Returns
+    -------
+    dict
+        Kind of network -> its file.
+
+    Raises
+    ------
+    ArtifactError
+        If an import did not finish, or a kind is there twice.
+    """
+    found: dict[str, Path] = {}
+    folder = Path(folder)
+    inner = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    for place in (folder, *inner):
+        files = list(place.glob("*.safetensors")) if _is_import(place) else []
+        for file in sorted(files):
+            if file.stem in found:
+                raise ArtifactError(
+                    f"{found[file.stem]} and {file} are both there. Give a folder with one of "
+                    "them."
+                )
+            found[file.stem] = file
+        if files:
+            read_manifest(place, stage="import")
+    return found
+
+
+def _is_import(folder: Path) -> bool:
+    """Return whether ``mindeye2 import`` filled a folder, or began to."""
+    path = folder / "manifest.json"
+    return path.exists() and '"stage": "import"' in path.read_text(encoding="utf-8")
+
+
+def is_released(folder: Path) -> bool:
+    """Return whether a folder holds an imported brain model.
+
+    Parameters
+    ----------
+    folder
+        Any path.
+
+    Returns
+    -------
+    bool
+        False for runs, for other files, and where nothing is.
+    """
+    return "mindeye" in find_imported(folder)
+
+
+class ReleasedParts(Parts):
+    """The parts of the published pipeline, each loaded when it is first used.
+
+    Parameters
+    ----------
+    folder
+        Folder of the imported brain model, or one that holds the folders of all imported files.
+    settings
+        Which parts are used, and how.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder holds no brain model.
+    """
+
+    encoder = "bigg"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: ReconstructSettings,
+        device: torch.device,
+    ) -> None:
+        self._folder = Path(folder)
+        self._settings = settings
+        self._device = device
+        self._files = find_imported(self._folder)
+        if settings.decoder is not None:
+            self._files |= {
+                k: v for k, v in find_imported(settings.decoder).items() if k != "mindeye"
+            }
+        self.origin = f"the published checkpoint in {folder}"
+        self._need("mindeye", "Import a published brain model, or give its folder.")
+
+    def _need(self, kind: str, instead: str) -> Path:
+        if kind not in self._files:
+            raise ArtifactError(
+                f"{self._folder} holds {sorted(self._files)}, but {kind!r} is needed here: "
+                f"'mindeye2 import FILE --out {self._folder / kind}' puts it there. {instead}"
+            )
+        return self._files[kind]
+
+    def remedy(self, subject: str) -> str:
+        """Say what to do for a subject that the checkpoint does not know.
+
+        Parameters
+        ----------
+        subject
+            Whose.
+
+        Returns
+        -------
+        str
+            A sentence.
+        """
+        return f"Give the checkpoint that was fine-tuned to {subject}, or another --set subject."
+
+    @cached_property
+    def model(self) -> MindEye:
+        """The brain model."""
+        loaded = load_mindeye(self._files["mindeye"], subjects=self._settings.ridges)
+        return loaded.eval().requires_grad_(requires_grad=False).to(self._device)
+
+    @cached_property
+    def pictures(self) -> Sdxl:
+        """The published unCLIP."""
+        file = self._need("unclip", "Or write tokens only, with --set pictures=false.")
+        unclip = load_unclip(
+            file,
+            dtype=None,
+            sampling=self._settings.sampling,
+        )
+        unclip.eval().requires_grad_(requires_grad=False)
+        s = self._settings
+        return unclip.place(self._device, dtype=_DTYPES[s.precision], offload=s.offload)
+
+    @cached_property
+    def lowlevel(self) -> SdLatents:
+        """Stable Diffusion's autoencoder."""
+        file = self._need("lowlevel_vae", "Or write tokens only, with --set pictures=false.")
+        vae = load_lowlevel_vae(file).eval().requires_grad_(requires_grad=False)
+        return SdLatents(vae).to(self._device)
+
+    @cached_property
+    def captioner(self) -> GitCaptioner | None:
+        """GIT behind the published converter."""
+        if not self._settings.captions:
+            return None
+        file = self._need("clip_converter", "Or go on without, with --set captions=false.")
+        converter = load_clip_converter(file)
+        return load_captioner(converter, name=self._settings.captioner).to(self._device)
+
+    @cached_property
+    def refiner(self) -> Refiner | None:
+        """SDXL base, where the settings ask for it."""
+        s = self._settings
+        if s.refine is None:
+            return None
+        return load_refiner(
+            s.refine, device=self._device, dtype=_DTYPES[s.precision], offload=s.offload
+        )
+
+    @cached_property
+    def _encoder(self) -> ClipTokens:
+        return load_clip_tokens(self._files.get("clip_tokens")).to(self._device)
+
+    @torch.no_grad()
+    def encode(
+        self, images: Float[Tensor, "batch rgb height width"]
+    ) -> Float[Tensor, "batch tokens features"]:
+        """Return the tokens of pictures: OpenCLIP bigG's, with the released input range.
+
+        Parameters
+        ----------
+        images
+            RGB in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            On the CPU.
+        """
+        tokens: Tensor = self._encoder(images.to(self._device))
+        return tokens.cpu()
