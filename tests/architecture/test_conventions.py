@@ -9,6 +9,7 @@ WITHOUT_MIRROR: dict[str, str] = {
     "data/kriegeskorte92_files.py": "data/test_kriegeskorte92.py",
     "data/recording.py": "fields only; the tests of each adapter fill them",
     "data/nsd/settings.py": "fields only; data/nsd/test_read.py",
+    "data/released/settings.py": "fields only; data/released/test_read.py",
     "stages/prepare/settings.py": "fields only; stages/prepare/test_run.py",
 }
 """Modules without a test file of the same name, each with where it is tested instead."""

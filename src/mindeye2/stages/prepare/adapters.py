@@ -12,6 +12,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.data.kriegeskorte92 import read_kriegeskorte92
 from mindeye2.data.nsd import read_nsd
 from mindeye2.data.recording import Recording
+from mindeye2.data.released import read_released
 from mindeye2.data.table import read_study
 from mindeye2.stages.prepare.settings import PrepareSettings
 from mindeye2.stages.prepare.simulated import scenes_only, simulated_people
@@ -54,6 +55,7 @@ KINDS: dict[str, Adapter] = {
     "scenes": lambda settings, _: scenes_only(settings),
     "kriegeskorte92": _reads("kriegeskorte92", read_kriegeskorte92, "kriegeskorte92.npz"),
     "nsd": _reads("nsd", read_nsd, "the folder of nsddata, nsddata_betas and nsddata_stimuli"),
+    "released": _reads("released", read_released, "the folder of MindEye2's published files"),
     "table": _reads("table", read_study, "the folder with trials.csv, betas and images"),
 }
 """Every adapter."""

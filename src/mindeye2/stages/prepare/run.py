@@ -60,9 +60,10 @@ def prepare(
     for name in settings.encoders:
         check_choice("encoders", name, ENCODERS)
     out = claim_folder(out, resume=resume)
-    # How many processes share the work changes no file, and may change when a run goes on.
     config = {**plain(settings), "source": str(source) if source else None}
-    del config["processes"]
+    # These change no file and may change when a run goes on; targets record what encoded them.
+    for name in ("processes", "encoder_weights"):
+        del config[name]
     keep_settings(out, config)
     recording = KINDS[settings.kind](settings, source)
     for note in recording.notes:
@@ -77,7 +78,13 @@ def prepare(
     )
     images = stream_images(out / "images.npy", recording.images, trials=recording.trials)
     _stream_subjects(out, _subjects(recording, settings), processes=settings.processes)
-    fill_targets(out / "targets", images, encoders=settings.encoders, device=choose_device(device))
+    fill_targets(
+        out / "targets",
+        images,
+        encoders=settings.encoders,
+        weights=settings.encoder_weights,
+        device=choose_device(device),
+    )
     notes = {"notes": list(recording.notes)} if recording.notes else {}
     return seal_prepared(
         out,

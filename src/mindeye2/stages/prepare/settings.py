@@ -1,5 +1,7 @@
 """Settings of the prepare stage: one field per adapter, and what holds for all of them."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -7,6 +9,7 @@ from pydantic import Field
 from mindeye2.core.settings import Settings
 from mindeye2.data.kriegeskorte92 import Kriegeskorte92Settings
 from mindeye2.data.nsd import NsdSettings
+from mindeye2.data.released import ReleasedSettings
 from mindeye2.data.simulated import SimulationSettings
 from mindeye2.data.table import TableSettings
 
@@ -49,8 +52,15 @@ class PrepareSettings(Settings):
     nsd: NsdSettings = NsdSettings()
     """What to take from the Natural Scenes Dataset."""
 
+    released: ReleasedSettings = ReleasedSettings()
+    """What to take from MindEye2's published files."""
+
     encoders: tuple[str, ...] = ("lite0", "lowlevel")
     """Frozen encoders that see every picture, keys of `mindeye2.stages.prepare.ENCODERS`."""
+
+    encoder_weights: Mapping[str, Path] = {}
+    """Folders that ``mindeye2 import`` filled, by encoder; not recorded, targets know their
+    weights."""
 
     zscore: Literal["training", "released"] = "training"
     """What z-scoring is fitted on in each session: the trials outside the test split, or all of
