@@ -209,6 +209,36 @@ def report(
     print(run(settings, source=source, out=out, resume=resume))
 
 
+@app.command("import")
+@_stage
+def import_(
+    *,
+    out: Out,
+    file: Annotated[
+        Path | None, typer.Argument(help="Published checkpoint, or a DeepSpeed ZeRO folder.")
+    ] = None,
+    released: Annotated[
+        str | None, typer.Option("--released", help="Get this published file from the hub first.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to the download.")] = False,
+    config: Config = None,
+    assign: Assign = None,
+    resume: Resume = False,
+    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+) -> None:
+    """Turn a published checkpoint into slim safetensors with a manifest."""
+    from mindeye2.core.settings import load_settings
+    from mindeye2.released.importing import ImportSettings, get_published, import_checkpoint
+
+    settings = load_settings(ImportSettings(), file=config, assignments=assign or [])
+    if (file is None) == (released is None):
+        raise ValueError("give either a FILE to import or --released NAME.")
+    if released is not None:
+        print(get_published(released, out=out, agreed=yes, settings=settings, resume=resume))
+    elif file is not None:
+        print(import_checkpoint(file, out=out, settings=settings, resume=resume))
+
+
 def main() -> None:
     """Run the command line."""
     app()

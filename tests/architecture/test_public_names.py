@@ -16,6 +16,7 @@ OPTIONS = {
     "reconstruct": COMMON | {"--source", "--init", "--device"},
     "evaluate": COMMON | {"--source"},
     "report": COMMON | {"--source"},
+    "import": COMMON | {"file", "--released", "--yes"},
 }
 """Every verb with its options; an argument stands under its name."""
 

@@ -5,13 +5,18 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from mindeye2.cli import app
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
+from mindeye2.encoders.latents import build_sd_vae, load_sd_latents
+from mindeye2.encoders.maps import load_teacher_maps
+from mindeye2.encoders.torchvision import load_torchvision
 from mindeye2.released import importing
-from mindeye2.released.importing import ImportSettings, import_checkpoint
+from mindeye2.released.importing import ImportSettings, get_published, import_checkpoint
 from mindeye2.released.mindeye import load_mindeye
-from mindeye2.released.networks import load_clip_converter
+from mindeye2.released.networks import load_clip_converter, load_convnext_teacher, load_gnet
 
 PEOPLE = ["subj01", "subj02"]
 
@@ -111,3 +116,101 @@ def test_an_interrupted_import_goes_on(tmp_path, checkpoint, monkeypatch):
         import_checkpoint(checkpoint, out=tmp_path / "out")
     import_checkpoint(checkpoint, out=tmp_path / "out", resume=True)
     assert load_clip_converter(tmp_path / "out").linear1.weight.shape == (17, 16)
+
+
+def test_a_zero_folder_is_imported_in_float32(tmp_path, converter):
+    """Two shards, cut in the middle of a parameter."""
+    inner = tmp_path / "zero" / "last"
+    inner.mkdir(parents=True)
+    half = {n: v.half() for n, v in converter.items()}
+    shapes = [{n: v.shape for n, v in converter.items()}]
+    torch.save({"module": half, "param_shapes": shapes}, inner / "mp_rank_00_model_states.pt")
+    row = torch.cat([v.flatten() for v in converter.values()])
+    for rank, part in enumerate(row.split(-(-len(row) // 2))):
+        flat = {"single_partition_of_fp32_groups": [part.clone()], "partition_count": 2}
+        shard = inner / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
+        torch.save({"optimizer_state_dict": flat}, shard)
+    import_checkpoint(tmp_path / "zero", out=tmp_path / "out")
+    got = load_file(tmp_path / "out" / "clip_converter.safetensors")
+    torch.testing.assert_close(got, converter, rtol=0, atol=0)
+    torch.testing.assert_close(
+        load_clip_converter(tmp_path / "zero").state_dict(), converter, rtol=0, atol=0
+    )
+
+
+@torch.no_grad()
+def test_the_teacher_and_its_encoder_come_from_one_import(tmp_path, golden_case, fill):
+    facts, golden = golden_case("convnext_teacher")
+    state = {f"module.{n}": v for n, v in fill(facts["state_dict"]).items()}
+    state["module.projector.0.weight"] = torch.zeros(2, 2)
+    torch.save({"model": state, "optimizer": {}}, tmp_path / "vicregl.pth")
+    import_checkpoint(tmp_path / "vicregl.pth", out=tmp_path / "out")
+    teacher = load_convnext_teacher(tmp_path / "out").eval()
+    want = teacher(golden["image"])
+    torch.testing.assert_close(want, golden["maps"], rtol=0, atol=2e-5)
+    torch.testing.assert_close(load_teacher_maps(tmp_path / "out")(golden["image"]), want)
+
+
+def test_gnet_keeps_all_its_people(tmp_path, golden_case, fill):
+    facts, _ = golden_case("gnet")
+    trunk, readout = fill(facts["encoder_state_dict"]), fill(facts["fwrf_state_dict"])
+    trunk = {n: v.abs() if n.endswith("running_var") else v for n, v in trunk.items()}
+    people = {1: readout, 2: {n: v + 1 for n, v in readout.items()}}
+    content = {"best_params": {"enc": trunk, "fwrfs": people}, "val_cc": {1: [0.5]}}
+    torch.save(content, tmp_path / "gnet_multisubject.pt")
+    import_checkpoint(tmp_path / "gnet_multisubject.pt", out=tmp_path / "out")
+    for number, weights in people.items():
+        net = load_gnet(tmp_path / "out", subject=f"subj{number:02d}")
+        torch.testing.assert_close(net.readout.w.data, weights["w"])
+
+
+def test_the_low_level_autoencoder_and_its_encoder_come_from_one_import(tmp_path, rng):
+    vae = build_sd_vae(widths=(32, 32), n_layers=1, latent_channels=4).eval()
+    torch.save(vae.state_dict(), tmp_path / "sd_image_var_autoenc.pth")
+    import_checkpoint(tmp_path / "sd_image_var_autoenc.pth", out=tmp_path / "out")
+    images = torch.rand(1, 3, 224, 224, generator=rng)
+    with torch.no_grad():
+        want = vae.encode(images * 2 - 1).latent_dist.mode() * 0.18215
+        torch.testing.assert_close(load_sd_latents(tmp_path / "out")(images), want)
+
+
+def test_unclip_is_imported_with_its_image_tower(tmp_path, golden_case, fill):
+    load_torchvision()
+    facts, tower = golden_case("unclip")[0], golden_case("clip_tokens")[0]["state_dict"]
+    state = fill(facts["state_dict"])
+    prefix = "conditioner.embedders.0.model."
+    state |= {f"{prefix}visual.{name}": v for name, v in fill(tower).items()}
+    state |= {f"{prefix}logit_scale": torch.ones(())}
+    torch.save({"state_dict": state, "callbacks": {}}, tmp_path / "unclip6_epoch0_step110000.ckpt")
+    settings = ImportSettings(head_channels=facts["num_head_channels"])
+    out = tmp_path / "out"
+    import_checkpoint(tmp_path / "unclip6_epoch0_step110000.ckpt", out=out, settings=settings)
+    assert load_file(out / "clip_tokens.safetensors").keys() == tower.keys()
+    manifest = read_manifest(out, stage="import")
+    assert manifest["left_out"] == [f"{prefix}logit_scale", "callbacks"]
+    assert manifest["licence"].startswith("CreativeML Open RAIL++-M")
+
+
+def test_a_published_name_is_fetched_and_imported(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(importing, "fetch", lambda *_, **__: checkpoint)
+    out = tmp_path / "out"
+    manifest = get_published("bigG_to_L", out=out, agreed=True, settings=ImportSettings())
+    assert manifest == out / "manifest.json"
+    asis = get_published("sdxl_base", out=out, agreed=True, settings=ImportSettings())
+    assert asis == checkpoint
+
+
+def test_the_command_imports_and_says_in_one_line_what_is_wrong(tmp_path, checkpoint):
+    run = CliRunner().invoke
+    done = run(app, ["import", str(checkpoint), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0
+    assert done.stdout.strip() == str(tmp_path / "out" / "manifest.json")
+    for given, message in (
+        ([], "give either a FILE to import or --released NAME"),
+        (["--released", "unclip"], "Did you mean 'unclip6'?"),
+        ([str(tmp_path / "nothing.pth")], "does not exist"),
+    ):
+        failed = run(app, ["import", *given, "--out", str(tmp_path / "other")])
+        assert failed.exit_code == 2
+        assert message in failed.stderr
+        assert failed.stderr.count("\n") == 1

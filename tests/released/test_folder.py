@@ -1,0 +1,205 @@
+"""The published pipeline from end to end: every network of its real class, at golden sizes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mindeye2 import Decoder
+from mindeye2.cli import app
+from mindeye2.core.artifacts import write_manifest
+from mindeye2.core.errors import ArtifactError
+from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.generation.euler import SdxlSampling
+from mindeye2.generation.refine import RefineSettings
+from mindeye2.recipes import released
+from mindeye2.released.folder import ReleasedParts, find_imported, is_released
+from mindeye2.released.importing import ImportSettings, import_checkpoint
+
+CPU = torch.device("cpu")
+N_VOXELS = 15_724  # by which a checkpoint of NSD's subject 1 is known
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, fill, golden_case):
+    """Return the published files with weights that are functions of their names."""
+    load_torchvision()
+    from diffusers import AutoencoderKL
+
+    folder = tmp_path_factory.mktemp("published")
+    brain = golden_case("model")[0]["state_dict"]
+    fixed = [k for k in brain if k.endswith("freqs") or "noise_scheduler" in k]
+    shapes = {k: v for k, v in brain.items() if k not in fixed and "linears.1" not in k}
+    shapes["ridge.linears.0.weight"] = [48, N_VOXELS]
+    one = fill(shapes)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32,) * 4,
+        layers_per_block=1,
+    )
+    shapes = {k: list(v.shape) for k, v in vae.state_dict().items()}
+    converter = {"linear1": (17, 16), "linear2": (24, 24)}
+    linears = {f"{n}.weight": s for n, s in converter.items()}
+    linears |= {f"{n}.bias": s[:1] for n, s in converter.items()}
+    unclip = fill(golden_case("unclip")[0]["state_dict"])
+    torch.save({"model_state_dict": one}, folder / "last.pth")
+    torch.save({"state_dict": unclip}, folder / "unclip6.ckpt")
+    torch.save(fill(shapes), folder / "sd_image_var_autoenc.pth")
+    torch.save(fill(linears), folder / "bigG_to_L.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(files):
+    """Return a folder of imported files."""
+    names = {"brain": "last.pth", "drawing": "unclip6.ckpt"}
+    names |= {"lowlevel": "sd_image_var_autoenc.pth", "converter": "bigG_to_L.pth"}
+    for name, file in names.items():
+        settings = ImportSettings(head_channels=8)
+        import_checkpoint(files / file, out=files / "imported" / name, settings=settings)
+    return files / "imported"
+
+
+@pytest.fixture(scope="module")
+def git(files, fill, golden_case):
+    """Return the folder of a captioner that knows a hundred words."""
+    load_torchvision()
+    from transformers import BertTokenizer, GitConfig, GitForCausalLM
+
+    facts = golden_case("captioner")[0]
+    network = GitForCausalLM(GitConfig(**facts["config"], vision_config=facts["vision_config"]))
+    network.load_state_dict(fill(facts["state_dict"]), strict=False)
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *(f"word{i}" for i in range(97))]
+    (files / "vocab.txt").write_text("\n".join(words))
+    BertTokenizer(str(files / "vocab.txt")).save_pretrained(files / "git")
+    network.save_pretrained(files / "git")
+    return files / "git"
+
+
+@pytest.fixture(scope="module")
+def data(files):
+    """Return a prepared data set: six images, the last two are test images seen 3 and 2 times."""
+    folder, draws = files / "data", np.random.default_rng(0)
+    for name in ("", "betas", "voxels", "targets/bigg"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    shown = [0, 1, 2, 3, 4, 4, 4, 5, 5]
+    np.save(folder / "images.npy", draws.integers(0, 256, (6, 48, 48, 3), np.uint8))
+    np.save(
+        folder / "betas" / "subj01.npy", draws.standard_normal((9, N_VOXELS)).astype(np.float16)
+    )
+    tokens = draws.standard_normal((6, 16, 24)).astype(np.float16)
+    np.save(folder / "targets" / "bigg" / "values.npy", tokens)
+    table = pd.DataFrame({"image": shown, "source_image": shown, "trial": range(9)})
+    table = table.assign(subject="subj01", session=1, run=1, repeat=0)
+    table["split"] = ["train"] * 4 + ["test"] * 5
+    table.to_parquet(folder / "trials.parquet")
+    pd.DataFrame({"i": range(N_VOXELS)}).to_parquet(folder / "voxels" / "subj01.parquet")
+    write_manifest(folder, stage="prepare", config={}, subjects={"subj01": N_VOXELS}, label="")
+    return folder
+
+
+@pytest.fixture
+def settings(git, tiny_base):
+    quick = {"model": str(tiny_base), "size": 64, "steps": 3, "last_sigmas": 2}
+    changes = {
+        "captioner": str(git),
+        "sampling": SdxlSampling(steps=2, size=64),
+        "refine": RefineSettings(**quick, negative_prompt="ugly"),
+        "size": 32,
+        "prior_steps": 3,
+    }
+    return released().model_copy(update=changes)
+
+
+def test_the_command_makes_pictures_and_captions_from_published_files(
+    weights, data, settings, tmp_path
+):
+    config = tmp_path / "settings.yaml"
+    config.write_text(json.dumps(settings.model_dump(mode="json")))
+    out = tmp_path / "out"
+    options = {"source": data, "init": weights, "out": out, "config": config, "device": "cpu"}
+    args = [str(a) for name, value in options.items() for a in (f"--{name}", value)]
+    extra = ["--set", "keep_lowlevel=true", "--set", "n_bank=3"]
+    app(["reconstruct", *args, *extra], standalone_mode=False)
+    items = pd.read_parquet(out / "items.parquet")
+    assert items["n_repeats"].tolist() == [3, 2]
+    assert all("word" in caption for caption in items["caption"])
+    for name, side in (("unclip", 32), ("refined", 32), ("blended", 32), ("lowlevel", 224)):
+        assert np.load(out / f"{name}.npy").shape == (2, side, side, 3)
+    tokens = load_file(out / "tokens.safetensors")
+    assert tokens["lowlevel_latents"].shape == (2, 4, 28, 28)
+    assert tokens["training_true"].shape == (3, 16, 24)
+
+
+@torch.no_grad()
+def test_outputs_of_single_trials_are_averaged_over_any_number_of_repeats(weights, settings, data):
+    decoder = Decoder.from_released(weights, settings=settings, device="cpu")
+    betas = torch.from_numpy(np.load(data / "betas" / "subj01.npy")[4:9]).float()
+    nothing = torch.full((1, N_VOXELS), torch.nan)
+    stacked = torch.stack([betas[:3], torch.cat([betas[3:], nothing])])
+    seen = decoder._seen(stacked, "subj01")
+    single = ReleasedParts(weights, settings=settings, device=CPU).model(betas, subject="subj01")
+    for rows, row in ((slice(0, 3), 0), (slice(3, 5), 1)):
+        mean = single.retrieval_tokens[rows].mean(dim=0)
+        torch.testing.assert_close(seen.retrieval[row], mean, rtol=1e-4, atol=1e-5)
+
+
+def test_the_api_and_the_command_take_the_same_steps(weights, settings, data):
+    betas = np.load(data / "betas" / "subj01.npy")[7:9].astype(np.float32)
+    decoder = Decoder.from_released(weights, settings=settings, device="cpu")
+    decoded = decoder.decode(betas[None], subject="subj01")
+    assert decoder.subjects == ["subj01"]
+    assert decoded.images.shape == (1, 32, 32, 3)
+    assert decoded.lowlevel.shape == (1, 224, 224, 3)
+    assert "word" in decoded.captions[0]
+    again = decoder.decode(betas[None], subject="subj01")
+    assert np.array_equal(decoded.images, again.images)
+
+
+def test_an_import_and_a_folder_of_imports_are_told_from_other_folders(weights, data, tmp_path):
+    assert set(find_imported(weights)) == {"mindeye", "unclip", "lowlevel_vae", "clip_converter"}
+    assert set(find_imported(weights / "drawing")) == {"unclip"}
+    assert is_released(weights)
+    assert is_released(weights / "brain")
+    assert not any(is_released(p) for p in (data, weights / "drawing", tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("pictures", r"holds \['mindeye'\], but 'unclip' is needed here: 'mindeye2 import FILE"),
+        ("lowlevel", r"'lowlevel_vae' is needed here.*--set pictures=false"),
+        ("captioner", r"'clip_converter' is needed here.*--set captions=false"),
+    ],
+)
+def test_a_missing_part_is_named_with_the_setting_that_skips_it(weights, settings, part, message):
+    parts = ReleasedParts(weights / "brain", settings=settings, device=CPU)
+    with pytest.raises(ArtifactError, match=message):
+        getattr(parts, part)
+
+
+def test_what_is_not_asked_for_is_not_loaded(weights, settings):
+    less = settings.model_copy(update={"captions": False, "refine": None})
+    parts = ReleasedParts(weights / "brain", settings=less, device=CPU)
+    assert parts.captioner is None
+    assert parts.refiner is None
+
+
+def test_subjects_that_are_not_nsd_s_are_named_by_a_setting(weights, settings):
+    named = settings.model_copy(update={"ridges": ("anna",)})
+    assert ReleasedParts(weights, settings=named, device=CPU).model.subjects == ["anna"]
+
+
+def test_the_drawing_weights_may_lie_elsewhere(weights, settings):
+    apart = settings.model_copy(update={"decoder": weights / "drawing"})
+    parts = ReleasedParts(weights / "brain", settings=apart, device=CPU)
+    assert parts.pictures.sampling.steps == 2
+
+
+def test_a_folder_without_a_brain_model_is_refused(weights, settings):
+    with pytest.raises(ArtifactError, match=r"holds \['unclip'\], but 'mindeye' is needed here"):
+        ReleasedParts(weights / "drawing", settings=settings, device=CPU)
