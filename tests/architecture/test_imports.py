@@ -15,7 +15,8 @@ HEAVY = {"diffusers", "transformers", "open_clip", "timm", "torchvision", "sklea
 CALLERS = {
     "encoders": None,  # anything
     "generation": None,
-    "data": {"h5py", "nibabel"},  # files of a source's own format
+    # files of a source's own format, and responses from volumes
+    "data": {"h5py", "nibabel", "nilearn", "nilearn.glm.first_level"},
     "released": {"huggingface_hub"},  # where the published files are
 }
 """Who may ask for optional libraries by name, which import-linter cannot see."""

@@ -4,26 +4,26 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
+import numpy as np
 from typer.testing import CliRunner
 
 from mindeye2.cli import app
+from mindeye2.data.checks import check_trials
 from mindeye2.data.prepared import open_prepared
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
 
 
-@pytest.fixture(scope="module")
-def example():
-    """Return Python and command of the section on plain arrays."""
-    section = DOCUMENT.read_text().partition("### Plain arrays")[2].partition("\n##")[0]
-    blocks = dict(re.findall(r"```(python|bash)\n(.*?)```", section, re.DOTALL))
-    return blocks["python"], shlex.split(blocks["bash"])
+def blocks_of(heading):
+    """Return the last block of each language in a section."""
+    section = DOCUMENT.read_text().partition(f"### {heading}")[2].partition("\n##")[0]
+    return dict(re.findall(r"```(python|bash)\n(.*?)```", section, re.DOTALL))
 
 
-def test_the_example_of_plain_arrays_runs_as_it_stands(example, tmp_path, monkeypatch):
+def test_the_example_of_plain_arrays_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, (program, *arguments) = example
+    blocks = blocks_of("Plain arrays")
+    code, (program, *arguments) = blocks["python"], shlex.split(blocks["bash"])
     exec(compile(code, "docs/data.md", "exec"), {})
     assert program == "mindeye2"
     done = CliRunner().invoke(app, arguments)
@@ -38,3 +38,20 @@ def test_the_example_of_plain_arrays_runs_as_it_stands(example, tmp_path, monkey
     }
     assert "ncsnr_train" in data.voxels("subj01")
     assert data.targets("lite0").shape[0] == 20
+
+
+def test_the_adapter_of_one_s_own_runs_as_it_stands(tmp_path):
+    code = blocks_of("An adapter of your own")["python"]
+    assert len(code[code.index("class") :].splitlines()) <= 30
+    names = {"__name__": "lab"}
+    exec(compile(code, "docs/data.md", "exec"), names)
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "lab.npz",
+        pictures=rng.integers(0, 256, (10, 32, 32, 3), dtype=np.uint8),
+        responses=rng.normal(size=(20, 5)),
+        shown=np.tile(np.arange(10), 2),
+    )
+    found = names["read_lab"](tmp_path / "lab.npz", settings=names["LabSettings"]())
+    check_trials(found.trials, n_images=10)
+    assert found.trials["split"].value_counts().to_dict() == {"train": 12, "test": 8}

@@ -13,6 +13,7 @@ AXES: dict[str, str] = {
     "query": "items that search a gallery",
     "gallery": "candidate images of a retrieval",
     "bank": "training images that calibrate a retrieval",
+    "volumes": "fMRI volumes of one run, in the order of time",
     "voxels": "voxels of one subject inside its mask; differs between subjects",
     "latent": "width of the shared space behind the ridge",
     "codes": "principal components of the target tokens",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mindeye2.core.errors import ArtifactError, require
 
-__all__ = ["ARRAY_SUFFIXES", "Hdf5Rows", "find_array", "open_matrix"]
+__all__ = ["ARRAY_SUFFIXES", "Hdf5Rows", "find_array", "is_hdf5", "open_matrix"]
 
 ARRAY_SUFFIXES = (".npy", ".h5", ".hdf5", ".mat")
 """What a file of an array may end in."""
@@ -98,7 +98,7 @@ def open_matrix(path: Path, *, name: str) -> NDArray[Any] | Hdf5Rows:
     matrix: NDArray[Any] | Hdf5Rows
     if path.suffix == ".npy":
         matrix = _open_npy(path)
-    elif path.suffix == ".mat" and not _is_hdf5(path):
+    elif path.suffix == ".mat" and not is_hdf5(path):
         matrix = _open_old_matlab(path, name)
     else:
         matrix = _open_hdf5(path, name)
@@ -126,7 +126,19 @@ def _open_npy(path: Path) -> NDArray[Any]:
     return array
 
 
-def _is_hdf5(path: Path) -> bool:
+def is_hdf5(path: Path) -> bool:
+    """Say whether a file is HDF5 inside, as MATLAB's are from version 7.3 on.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    bool
+        By its signature, not its suffix.
+    """
     # MATLAB 7.3 puts 512 bytes of its own before HDF5's signature.
     with path.open("rb") as stream:
         head = stream.read(520)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mindeye2.core.errors import ArtifactError
+from mindeye2.data.bids import read_bids
+from mindeye2.data.glmsingle import read_glmsingle
 from mindeye2.data.kriegeskorte92 import read_kriegeskorte92
 from mindeye2.data.nsd import read_nsd
 from mindeye2.data.recording import Recording
@@ -56,6 +58,8 @@ KINDS: dict[str, Adapter] = {
     "kriegeskorte92": _reads("kriegeskorte92", read_kriegeskorte92, "kriegeskorte92.npz"),
     "nsd": _reads("nsd", read_nsd, "the folder of nsddata, nsddata_betas and nsddata_stimuli"),
     "released": _reads("released", read_released, "the folder of MindEye2's published files"),
+    "bids": _reads("bids", read_bids, "the BIDS folder"),
+    "glmsingle": _reads("glmsingle", read_glmsingle, "the folder that GLMsingle filled"),
     "table": _reads("table", read_study, "the folder with trials.csv, betas and images"),
 }
 """Every adapter."""

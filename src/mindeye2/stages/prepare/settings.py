@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mindeye2.core.settings import Settings
+from mindeye2.data.bids import BidsSettings
+from mindeye2.data.glmsingle import GlmsingleSettings
 from mindeye2.data.kriegeskorte92 import Kriegeskorte92Settings
 from mindeye2.data.nsd import NsdSettings
 from mindeye2.data.released import ReleasedSettings
@@ -45,6 +47,12 @@ class PrepareSettings(Settings):
 
     kriegeskorte92: Kriegeskorte92Settings = Kriegeskorte92Settings()
     """Splits of the real responses to 92 photographs."""
+
+    bids: BidsSettings = BidsSettings()
+    """fMRIPrep derivatives: runs, voxels, the model of single-trial responses."""
+
+    glmsingle: GlmsingleSettings = GlmsingleSettings()
+    """Outputs of GLMsingle: type, mask, trials."""
 
     table: TableSettings = TableSettings()
     """A lab's own arrays: names of files and columns."""

@@ -1,0 +1,192 @@
+"""File names and event tables of the Brain Imaging Data Structure (BIDS)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mindeye2.core.errors import ArtifactError
+from mindeye2.core.settings import Settings
+from mindeye2.data.trial_table import read_table
+
+__all__ = ["EventSettings", "Run", "entities", "find_runs", "read_events"]
+
+
+class EventSettings(Settings):
+    """Which rows of BIDS event tables are trials."""
+
+    task: str | None = None
+    """The task's name in file names; needed where there are several tasks."""
+
+    image: str = "stim_file"
+    """Column that names the picture. Rows without one (``n/a``) show no picture."""
+
+    drop: tuple[str, ...] = ()
+    """Values of ``trial_type`` whose rows are no trials, e.g. ``[response, fixation]``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of one session, by its table of events."""
+
+    subject: str
+    """As the prepared data set calls it: ``"sub-01"``."""
+
+    session: int
+    """Counted from 1; the label itself where it is a number."""
+
+    run: int
+    """Counted from 1 within the session; the label where it is a number."""
+
+    labels: Mapping[str, str]
+    """What the file name says: ``{"sub": "01", "ses": "a", "task": "look", "run": "1"}``."""
+
+    events: Path
+    """The table."""
+
+
+def entities(path: Path) -> dict[str, str]:
+    """Read the parts of a file name.
+
+    Parameters
+    ----------
+    path
+        E.g. ``sub-01_ses-02_task-look_run-1_events.tsv``.
+
+    Returns
+    -------
+    dict
+        E.g. ``{"sub": "01", "ses": "02", "task": "look", "run": "1"}``.
+    """
+    return dict(re.findall(r"(?:^|_)([a-z]+)-([A-Za-z0-9+]+)", path.name))
+
+
+def _numbers(labels: list[str]) -> dict[str, int]:
+    """Give labels numbers: their own where all are different and from 1 up, else their place."""
+    unique = sorted(set(labels))
+    own = [int(label) if label.isdecimal() else 0 for label in unique]
+    if min(own) >= 1 and len(set(own)) == len(own):
+        return dict(zip(unique, own, strict=True))
+    return {label: i for i, label in enumerate(unique, start=1)}
+
+
+def find_runs(root: Path, *, task: str | None, subject: str | None = None) -> list[Run]:
+    """Find every run that has a table of events.
+
+    Parameters
+    ----------
+    root
+        The BIDS folder, with ``sub-01/[ses-01/]func/*_events.tsv``.
+    task
+        Only this task; None where there is one.
+    subject
+        Only this label, e.g. ``"01"``; None for all.
+
+    Returns
+    -------
+    list of Run
+        By subject, session and run.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none, or several tasks are there and none is chosen.
+    """
+    pattern = f"sub-{subject or '*'}"
+    tables = [p for f in ("func", "*/func") for p in root.glob(f"{pattern}/{f}/*_events.tsv")]
+    named = [(entities(path), path) for path in tables]
+    tasks = sorted({labels.get("task", "") for labels, _ in named})
+    if task is not None:
+        named = [(labels, p) for labels, p in named if labels.get("task") == task]
+    elif len(tasks) > 1:
+        raise ArtifactError(
+            f"{root} has events of the tasks {tasks}; choose one with the setting events.task."
+        )
+    if not named:
+        raise ArtifactError(
+            f"{root} has no events{f' of the task {task!r}' if task else ''}: no file "
+            f"{pattern}/[ses-*/]func/*_events.tsv{f', only of {tasks}' if tasks else ''}. "
+            "Give the BIDS folder whose event tables say what was shown when."
+        )
+    runs = []
+    for label in sorted({labels["sub"] for labels, _ in named}):
+        own = [(labels, p) for labels, p in named if labels["sub"] == label]
+        sessions = _numbers([labels.get("ses", "1") for labels, _ in own])
+        for session, number in sessions.items():
+            inside = [(d, p) for d, p in own if d.get("ses", "1") == session]
+            counted = _numbers([d.get("run", "1") for d, _ in inside])
+            if len(counted) < len(inside):
+                raise ArtifactError(
+                    f"sub-{label}, session {session}: {len(inside)} tables of events have the "
+                    f"{len(counted)} run labels {sorted(counted)} ({inside[0][1].name}, ...). "
+                    "Each run needs its own label run-."
+                )
+            runs += [
+                Run(
+                    subject=f"sub-{label}",
+                    session=number,
+                    run=counted[labels.get("run", "1")],
+                    labels=labels,
+                    events=path,
+                )
+                for labels, path in inside
+            ]
+    return sorted(runs, key=lambda r: (r.subject, r.session, r.run))
+
+
+def read_events(run: Run, *, settings: EventSettings) -> pd.DataFrame:
+    """Read what happened in a run.
+
+    Parameters
+    ----------
+    run
+        The run.
+    settings
+        Which rows are trials.
+
+    Returns
+    -------
+    pandas.DataFrame
+        In the order of ``onset`` (seconds), with ``duration`` (seconds), ``image`` (missing where
+        no picture was shown), ``subject``, ``session``, ``run``, and the table's other columns.
+
+    Raises
+    ------
+    ArtifactError
+        If a column is missing, an onset or duration is no number, or two trials begin at once.
+    """
+    table = read_table(run.events, text=[settings.image], purpose="the table of events")
+    wanted = ["onset", "duration", settings.image, *(["trial_type"] if settings.drop else [])]
+    missing = [name for name in wanted if name not in table]
+    if missing:
+        raise ArtifactError(
+            f"{run.events} has no column {missing}; it has {list(table.columns)}. 'onset' and "
+            "'duration' are seconds; which column names the picture is the setting events.image."
+        )
+    if settings.drop:
+        table = table[~table["trial_type"].isin(settings.drop)]
+    numbers = table[["onset", "duration"]].apply(pd.to_numeric, errors="coerce")
+    if not np.isfinite(numbers).all(axis=None):
+        line = int(numbers.index[~np.isfinite(numbers).all(axis=1)][0]) + 2
+        raise ArtifactError(
+            f"{run.events} has an onset or duration that is no number (line {line}); both are "
+            "seconds from the first volume."
+        )
+    kept = table.drop(columns=["image", "subject", "session", "run"], errors="ignore")
+    events = kept.assign(
+        **numbers,
+        image=table[settings.image],
+        subject=run.subject,
+        session=run.session,
+        run=run.run,
+    ).sort_values("onset", kind="stable")
+    if events["onset"].duplicated().any():
+        onset = events.loc[events["onset"].duplicated(), "onset"].iloc[0]
+        raise ArtifactError(
+            f"{run.events} has two trials that begin at {onset} s. One response cannot be told "
+            "from the other: drop the rows that are no trials with the setting events.drop."
+        )
+    return events.reset_index(drop=True)
