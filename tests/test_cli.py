@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from typer.testing import CliRunner
 
@@ -12,7 +14,7 @@ def run(*arguments):
 
 def test_help_names_every_stage_and_what_it_does():
     shown = run("--help").output
-    for verb in ("demo", "prepare", "train", "reconstruct", "evaluate", "report"):
+    for verb in ("demo", "doctor", "prepare", "train", "reconstruct", "evaluate", "report"):
         assert verb in shown
 
 
@@ -95,3 +97,30 @@ def test_options_reach_the_stage_as_settings(tmp_path, monkeypatch):
     assert (seen["settings"].judge_size, seen["settings"].n_resamples) == (96, 200)
     assert (str(seen["source"]), str(seen["out"]), seen["resume"]) == ("a", "b", True)
     assert done.stdout.strip() == str(tmp_path / "manifest.json")
+
+
+@pytest.mark.parametrize(("levels", "code"), [(["ok", "note"], 0), (["ok", "warning"], 1)])
+@pytest.mark.parametrize("option", [[], ["--json", "--quick"]])
+def test_the_doctor_s_exit_code_says_whether_anything_is_wrong(
+    levels, code, option, tmp_path, monkeypatch
+):
+    from mindeye2.stages.doctor import Diagnosis, Finding
+
+    def look(path, *, hashes):
+        assert (path, hashes) == (tmp_path, not option)
+        found = [Finding(level=level, check="a", where="b", found="c") for level in levels]
+        return Diagnosis(findings=found, seconds=1.0, peak_memory_gib=1.0)
+
+    monkeypatch.setattr("mindeye2.stages.doctor.doctor", look)
+    done = run("doctor", tmp_path, *option)
+    assert done.exit_code == code, done.output
+    if option:
+        assert json.loads(done.stdout)["wrong"] is bool(code)
+    else:
+        assert f"{code} warning" in done.stdout
+
+
+def test_the_doctor_needs_a_folder(tmp_path):
+    done = run("doctor", tmp_path / "nowhere")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "nowhere is not a folder" in done.stderr

@@ -209,6 +209,30 @@ def report(
     print(run(settings, source=source, out=out, resume=resume))
 
 
+@app.command()
+@_stage
+def doctor(
+    *,
+    path: Annotated[
+        Path | None, typer.Argument(help="Data set, run, or folder of them; none: environment.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Sizes of files, not hashes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+) -> None:
+    """Look for what silently ruins a study; exit code 1 where something is wrong."""
+    from mindeye2.stages.doctor import doctor as run
+    from mindeye2.stages.doctor import print_findings
+
+    diagnosis = run(path, hashes=not quick)
+    if as_json:
+        print(diagnosis.as_json())
+    else:
+        print_findings(diagnosis)
+    if diagnosis.is_wrong:
+        raise typer.Exit(1)
+
+
 @app.command("import")
 @_stage
 def import_(

@@ -11,6 +11,7 @@ COMMON = {"--out", "--config", "--set", "--resume", "--debug"}
 
 OPTIONS = {
     "demo": COMMON | {"--device"},
+    "doctor": {"path", "--quick", "--json", "--debug"},
     "prepare": COMMON | {"kind", "--source", "--device"},
     "train": COMMON | {"--recipe", "--source", "--init", "--device"},
     "reconstruct": COMMON | {"--source", "--init", "--device"},

@@ -9,6 +9,7 @@ __all__ = ["AXES"]
 AXES: dict[str, str] = {
     "batch": "items of one step",
     "trials": "all trials of a set, repeats not averaged",
+    "sessions": "scanning sessions of one subject, ascending",
     "images": "distinct stimulus images",
     "query": "items that search a gallery",
     "gallery": "candidate images of a retrieval",
