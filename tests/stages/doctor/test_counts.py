@@ -97,6 +97,20 @@ def test_nsd_declares_what_its_paper_does():
 
 
 @pytest.mark.parametrize(
+    ("kind", "chosen", "expected"),
+    [
+        ("nsd", {"sessions": [1, 2, 31]}, {"sessions": 2, "per_session": 750}),
+        ("nsd", {"protocol": 982}, {"sessions": 30}),
+        ("released", {"test_set": "new_test"}, {"sessions": 30}),
+        ("released", {"test_set": "test"}, {"sessions": 27}),
+    ],
+)
+def test_what_was_asked_for_is_what_is_expected(kind, chosen, expected):
+    config = {kind: {"subjects": ["subj04"], **chosen}}
+    assert DECLARED[kind](config) == {"subj04": expected}
+
+
+@pytest.mark.parametrize(
     ("change", "level", "message"),
     [
         (lambda t: t.assign(image=t["image"] + 1), "error", "trials show images that are missing"),

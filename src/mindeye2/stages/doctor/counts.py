@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.prepared import check_trials
+from mindeye2.data.checks import check_trials
+from mindeye2.data.nsd.facts import SESSIONS, TRIALS, old_sessions
 from mindeye2.stages.doctor.finding import Finding, Level, first_few, remake
 from mindeye2.stages.doctor.study import Study
 
@@ -19,15 +20,27 @@ CHECK = "counts"
 Counts = dict[str, dict[str, int]]
 """By subject: ``sessions`` and all ``trials``, or ``per_session`` trials, as far as declared."""
 
-NSD_SESSIONS = (40, 40, 32, 30, 40, 32, 40, 30)
-"""Sessions of the eight people of the Natural Scenes Dataset (Allen et al. 2022)."""
 
-
-def _nsd(_: Mapping[str, Any]) -> Counts:
+def _nsd(config: Mapping[str, Any]) -> Counts:
+    chosen = config.get("nsd", {})
+    asked = chosen.get("subjects") or SESSIONS
+    # The protocol 982 leaves out trials of shared images.
+    whole = {"per_session": TRIALS} if chosen.get("protocol", 1000) == 1000 else {}
+    numbers = chosen.get("sessions")
     return {
-        f"subj{n:02d}": {"sessions": sessions, "per_session": 750}
-        for n, sessions in enumerate(NSD_SESSIONS, start=1)
+        s: {
+            "sessions": sum(n <= SESSIONS[s] for n in numbers) if numbers else SESSIONS[s],
+            **whole,
+        }
+        for s in asked
     }
+
+
+def _released(config: Mapping[str, Any]) -> Counts:
+    chosen = config.get("released", {})
+    asked = chosen.get("subjects") or SESSIONS
+    old = chosen.get("test_set") == "test"
+    return {s: {"sessions": old_sessions(s) if old else SESSIONS[s]} for s in asked}
 
 
 def _simulated(config: Mapping[str, Any]) -> Counts:
@@ -51,7 +64,7 @@ def _kriegeskorte92(_: Mapping[str, Any]) -> Counts:
 DECLARED: dict[str, Callable[[Mapping[str, Any]], Counts]] = {
     "kriegeskorte92": _kriegeskorte92,
     "nsd": _nsd,
-    "released": _nsd,
+    "released": _released,
     "simulated": _simulated,
 }
 """What each kind of source declares, from its settings; a manifest's ``declared`` comes first."""
