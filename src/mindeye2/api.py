@@ -44,7 +44,7 @@ class Decoded:
     images: UInt8[np.ndarray, "images height width rgb"]
     """Blended pictures, RGB; without low-level image as refined or drawn."""
 
-    lowlevel: UInt8[np.ndarray, "images height width rgb"] | None
+    lowlevel: UInt8[np.ndarray, "images height2 width2 rgb"] | None
     """Low-level images."""
 
     captions: list[str] | None

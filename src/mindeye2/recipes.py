@@ -16,6 +16,7 @@ from mindeye2.stages.train import (
     AdaptTraining,
     AutoencoderTraining,
     PictureTuning,
+    SdxlUnclipTraining,
     SharedTraining,
     TrainSettings,
     UnclipTraining,
@@ -38,6 +39,7 @@ __all__ = [
     "scratch",
     "standard",
     "unclip",
+    "unclip_sdxl",
 ]
 
 PEOPLE = tuple(f"subj{i:02d}" for i in range(1, 8))
@@ -132,6 +134,11 @@ def unclip() -> UnclipTraining:
     return UnclipTraining()
 
 
+def unclip_sdxl() -> SdxlUnclipTraining:
+    """Return training of the full-size image decoder from SDXL base, as the paper did it."""
+    return SdxlUnclipTraining()
+
+
 def picture_tuning() -> PictureTuning:
     """Return the last step of the demo's image decoder: what it draws is judged by features."""
     return PictureTuning()
@@ -198,6 +205,7 @@ TRAINING: dict[str, Callable[[], TrainSettings]] = {
     "kriegeskorte92": kriegeskorte92,
     "autoencoder": autoencoder,
     "unclip": unclip,
+    "unclip_sdxl": unclip_sdxl,
     "picture_tuning": picture_tuning,
 }
 """Recipes of the train stage by the name that ``--recipe`` takes."""

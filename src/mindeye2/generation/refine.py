@@ -181,8 +181,8 @@ def load_refiner(
     load = kind.from_single_file if Path(settings.model).is_file() else kind.from_pretrained
     try:
         with warnings.catch_warnings():
-            # Newer diffusers call it dtype and warn; older ones know this name only.
-            warnings.simplefilter("ignore", FutureWarning)
+            # Newer diffusers call torch_dtype dtype and warn; older ones know this name only.
+            warnings.simplefilter("ignore")
             pipe = load(settings.model, torch_dtype=dtype, add_watermarker=False)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(

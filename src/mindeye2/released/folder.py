@@ -14,6 +14,7 @@ from mindeye2.encoders.latents import SdLatents
 from mindeye2.generation.captions import GitCaptioner, load_captioner
 from mindeye2.generation.refine import Refiner, load_refiner
 from mindeye2.generation.sdxl import Sdxl
+from mindeye2.generation.sdxl_files import load_sdxl
 from mindeye2.models.decoder import MindEye
 from mindeye2.released.mindeye import load_mindeye
 from mindeye2.released.networks import load_clip_converter, load_lowlevel_vae
@@ -151,16 +152,26 @@ class ReleasedParts(Parts):
 
     @cached_property
     def pictures(self) -> Sdxl:
-        """The published unCLIP."""
+        """The published unCLIP, or one that ``mindeye2 train --recipe unclip_sdxl`` made."""
+        s = self._settings
+        if s.decoder is not None and (s.decoder / "unet").is_dir():
+            read_manifest(s.decoder, stage="train")
+            unclip = load_sdxl(s.decoder, sampling=s.sampling)
+        else:
+            unclip = self._published_unclip()
+        return unclip.place(self._device, dtype=_DTYPES[s.precision], offload=s.offload)
+
+    def _published_unclip(self) -> Sdxl:
         file = self._need("unclip", "Or write tokens only, with --set pictures=false.")
+        # Shapes do not tell it: what the import was told is in its manifest.
+        imported = read_manifest(file.parent, stage="import")["config"]
         unclip = load_unclip(
             file,
+            head_channels=imported["head_channels"],
             dtype=None,
             sampling=self._settings.sampling,
         )
-        unclip.eval().requires_grad_(requires_grad=False)
-        s = self._settings
-        return unclip.place(self._device, dtype=_DTYPES[s.precision], offload=s.offload)
+        return unclip.eval().requires_grad_(requires_grad=False)
 
     @cached_property
     def lowlevel(self) -> SdLatents:

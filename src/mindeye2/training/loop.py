@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -28,14 +28,17 @@ from mindeye2.core.errors import ArtifactError, InterruptedRun
 from mindeye2.core.runtime import process_rng
 from mindeye2.core.settings import Settings
 
-__all__ = ["OptimizerSettings", "fit", "one_cycle"]
+__all__ = ["OptimizerSettings", "fit", "learning_rate", "one_cycle"]
 
 
 class OptimizerSettings(Settings):
-    """AdamW with a one-cycle learning rate."""
+    """AdamW and its learning rate."""
 
     steps: Annotated[int, Field(ge=1)] = 1000
     """Optimiser steps in all."""
+
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    """One cycle: a cosine up and a cosine down. Constant: a straight line up, then the peak."""
 
     max_lr: Annotated[float, Field(gt=0)] = 3e-4
     """Peak learning rate."""
@@ -47,7 +50,7 @@ class OptimizerSettings(Settings):
     """The first learning rate is `max_lr` divided by this."""
 
     end_factor: Annotated[float, Field(ge=1)] = 1000.0
-    """The last learning rate is the first divided by this."""
+    """The last learning rate of one cycle is the first divided by this."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     """Decoupled decay of matrices and kernels; biases, norms and embeddings have none."""
@@ -90,6 +93,28 @@ def one_cycle(step: int, settings: OptimizerSettings) -> float:
         low, high = settings.max_lr, end
         share = (step - peak) / max(1e-9, settings.steps - 1 - peak)
     return high + (low - high) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+
+def learning_rate(step: int, settings: OptimizerSettings) -> float:
+    """Return the learning rate of one step under the chosen schedule.
+
+    Parameters
+    ----------
+    step
+        From 0.
+    settings
+        The schedule.
+
+    Returns
+    -------
+    float
+        The learning rate.
+    """
+    if settings.schedule == "one_cycle":
+        return one_cycle(step, settings)
+    start = settings.max_lr / settings.start_factor
+    share = min(1.0, step / max(1.0, settings.warmup * settings.steps))
+    return start + share * (settings.max_lr - start)
 
 
 Batch = dict[str, Any]
@@ -154,7 +179,7 @@ def fit(
     with _stop_signals() as stop, log.open("a") as lines:
         for step in _bar(range(first, settings.steps), label, settings.steps):
             began = time.monotonic()
-            rate = one_cycle(step, settings)
+            rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with process_rng(seed, label, step):

@@ -5,6 +5,7 @@ from mindeye2.stages.train.picture_tuning import PictureTuning
 from mindeye2.stages.train.pictures import AutoencoderTraining, UnclipTraining
 from mindeye2.stages.train.run import TASKS, TrainSettings, train
 from mindeye2.stages.train.shared import PriorTraining, SharedTraining
+from mindeye2.stages.train.unclip_sdxl import SdxlUnclipTraining
 
 __all__ = [
     "TASKS",
@@ -12,6 +13,7 @@ __all__ = [
     "AutoencoderTraining",
     "PictureTuning",
     "PriorTraining",
+    "SdxlUnclipTraining",
     "SharedTraining",
     "TrainSettings",
     "UnclipTraining",

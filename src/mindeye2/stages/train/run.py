@@ -22,12 +22,18 @@ from mindeye2.stages.train.pictures import (
     train_unclip,
 )
 from mindeye2.stages.train.shared import SharedTraining, train_shared
+from mindeye2.stages.train.unclip_sdxl import SdxlUnclipTraining, train_unclip_sdxl
 from mindeye2.training.trials import load_targets, load_trials
 
 __all__ = ["TASKS", "TrainSettings", "train"]
 
 TrainSettings = (
-    SharedTraining | AdaptTraining | AutoencoderTraining | UnclipTraining | PictureTuning
+    SharedTraining
+    | AdaptTraining
+    | AutoencoderTraining
+    | UnclipTraining
+    | PictureTuning
+    | SdxlUnclipTraining
 )
 """What can be trained; each has its own settings."""
 
@@ -37,6 +43,7 @@ TASKS: dict[str, type[TrainSettings]] = {
     "autoencoder": AutoencoderTraining,
     "unclip": UnclipTraining,
     "picture_tuning": PictureTuning,
+    "unclip_sdxl": SdxlUnclipTraining,
 }
 """Settings by the name that a run's ``config.yaml`` gives as its task."""
 
@@ -64,7 +71,7 @@ def train(
     settings
         One of the settings classes of `TASKS`.
     source
-        Prepared data set.
+        Prepared data set; for ``unclip_sdxl`` also a folder of pictures, or tar shards.
     out
         Run folder to fill.
     init
@@ -87,7 +94,8 @@ def train(
     ArtifactError
         If the source is unfit, the folder is not empty, or the run to start from is missing.
     """
-    prepared = open_prepared(source)
+    # Pictures alone are enough to train what draws from tokens.
+    prepared = None if isinstance(settings, SdxlUnclipTraining) else open_prepared(source)
     task = next(name for name, kind in TASKS.items() if type(settings) is kind)
     if init is None and task in _STARTS_FROM:
         raise ArtifactError(
@@ -98,18 +106,32 @@ def train(
     config: dict[str, object] = {**start, **plain(settings)}
     keep_settings(out, config)
     place = choose_device(device)
-    if isinstance(settings, AutoencoderTraining):
-        facts = train_autoencoder(settings, prepared=prepared, out=out, device=place)
-    elif isinstance(settings, UnclipTraining):
-        assert init is not None
-        facts = train_unclip(settings, prepared=prepared, out=out, init=init, device=place)
-    elif isinstance(settings, PictureTuning):
-        assert init is not None
-        facts = tune_pictures(settings, prepared=prepared, out=out, init=init, device=place)
-    else:
-        facts = _train_brain(settings, prepared=prepared, init=init, out=out, device=place)
+    facts = _train(settings, source=source, prepared=prepared, init=init, out=out, device=place)
     facts["peak_memory_gib"] = round(peak_memory_gib(), 2)
     return write_manifest(out, stage="train", config=config, **facts)
+
+
+def _train(
+    settings: TrainSettings,
+    *,
+    source: Path,
+    prepared: Prepared | None,
+    init: Path | None,
+    out: Path,
+    device: torch.device,
+) -> dict[str, object]:
+    if isinstance(settings, SdxlUnclipTraining):
+        return train_unclip_sdxl(settings, source=source, out=out, device=device)
+    assert prepared is not None
+    if isinstance(settings, AutoencoderTraining):
+        return train_autoencoder(settings, prepared=prepared, out=out, device=device)
+    if isinstance(settings, UnclipTraining):
+        assert init is not None
+        return train_unclip(settings, prepared=prepared, out=out, init=init, device=device)
+    if isinstance(settings, PictureTuning):
+        assert init is not None
+        return tune_pictures(settings, prepared=prepared, out=out, init=init, device=device)
+    return _train_brain(settings, prepared=prepared, init=init, out=out, device=device)
 
 
 def _train_brain(

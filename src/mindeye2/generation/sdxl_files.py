@@ -1,0 +1,184 @@
+"""SDXL's networks on disk: base models to start from, and decoders that were trained from them."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mindeye2.core.errors import ArtifactError, require
+from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.generation.euler import SdxlSampling
+from mindeye2.generation.ldm import (
+    UNET_PREFIX,
+    VAE_PREFIX,
+    infer_unet,
+    infer_vae,
+    rename_unet,
+    rename_vae,
+)
+from mindeye2.generation.networks import build_unet, build_vae, take_vector
+from mindeye2.generation.sdxl import Sdxl
+
+__all__ = ["attend_to", "load_base", "load_sdxl", "save_sdxl"]
+
+
+def load_base(name: str) -> tuple[nn.Module, nn.Module]:
+    """Load U-Net and autoencoder of an SDXL base model.
+
+    Parameters
+    ----------
+    name
+        Name on the hub, folder in diffusers' layout, or one ``.safetensors`` file.
+
+    Returns
+    -------
+    tuple
+        U-Net, which takes its vector ready-made, and autoencoder; float32.
+
+    Raises
+    ------
+    ArtifactError
+        If it is neither here nor can be had from the hub, or is something else.
+    """
+    load_torchvision(purpose="SDXL", extra="sdxl")
+    diffusers = require("diffusers", extra="sdxl", purpose="SDXL")
+    try:
+        if Path(name).is_file():
+            return _from_file(Path(name))
+        with warnings.catch_warnings():
+            # Versions of diffusers and of the hub's client warn of each other's arguments.
+            warnings.simplefilter("ignore")
+            unet = diffusers.UNet2DConditionModel.from_pretrained(name, subfolder="unet")
+            vae = diffusers.AutoencoderKL.from_pretrained(name, subfolder="vae")
+        return take_vector(unet), vae
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{name!r} cannot be loaded as SDXL: {error} Give a folder with 'unet' and 'vae' in "
+            "diffusers' layout, one .safetensors file, or a name on the hub."
+        ) from error
+
+
+def _from_file(path: Path) -> tuple[nn.Module, nn.Module]:
+    state = load_file(path)
+    parts = [
+        {k.removeprefix(p): v.float() for k, v in state.items() if k.startswith(p)}
+        for p in (UNET_PREFIX, VAE_PREFIX)
+    ]
+    unet_settings, vae_settings = infer_unet(parts[0], head_channels=64), infer_vae(parts[1])
+    with torch.device("meta"):
+        unet, vae = build_unet(unet_settings), build_vae(vae_settings)
+    # What the rules do not know keeps its name, and is refused by it.
+    unet.load_state_dict(
+        {rename_unet(k, unet_settings) or k: v for k, v in parts[0].items()}, assign=True
+    )
+    vae.load_state_dict(
+        {rename_vae(k, vae_settings) or k: _matrix(k, v) for k, v in parts[1].items()}, assign=True
+    )
+    return unet, vae
+
+
+def _matrix(name: str, value: Tensor) -> Tensor:
+    return value[:, :, 0, 0] if ".attn_1." in name and value.ndim == 4 else value
+
+
+def attend_to(unet: nn.Module, *, n_features: int, vector_width: int) -> nn.Module:
+    """Make a base model's U-Net attend to image tokens instead of text, as the published config.
+
+    Keys and values of the attention to tokens start afresh, because their input is another; of
+    the layer that reads the vector, the first `vector_width` columns are kept.
+
+    Parameters
+    ----------
+    unet
+        As `load_base` gives it; changed in place. New weights come from PyTorch's process-wide
+        generator.
+    n_features
+        Width of an image token.
+    vector_width
+        Width of the size vector.
+
+    Returns
+    -------
+    Module
+        The same U-Net.
+
+    Raises
+    ------
+    ValueError
+        If the vector that the U-Net takes is narrower than `vector_width`.
+    """
+    changed: Any = unet
+    first = changed.class_embedding.linear_1
+    if first.in_features < vector_width:
+        raise ValueError(
+            f"the U-Net takes a vector of {first.in_features} numbers, fewer than {vector_width}. "
+            "Give an SDXL base model."
+        )
+    kept = nn.Linear(vector_width, first.out_features)
+    with torch.no_grad():
+        kept.weight.copy_(first.weight[:, :vector_width])
+        kept.bias.copy_(first.bias)
+    changed.class_embedding.linear_1 = kept
+    for name, module in unet.named_modules():
+        if name.endswith("attn2"):
+            attention: Any = module
+            for part in ("to_k", "to_v"):
+                width = getattr(attention, part).out_features
+                linear = nn.Linear(n_features, width, bias=False)
+                nn.init.normal_(linear.weight, std=1 / math.sqrt(n_features))
+                setattr(attention, part, linear)
+            attention.cross_attention_dim = n_features
+    changed.register_to_config(
+        cross_attention_dim=n_features, projection_class_embeddings_input_dim=vector_width
+    )
+    return unet
+
+
+def save_sdxl(folder: Path, sdxl: Sdxl, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write U-Net and autoencoder in diffusers' layout, as safetensors.
+
+    Parameters
+    ----------
+    folder
+        Gets ``unet`` and ``vae``.
+    sdxl
+        The model; its U-Net is cast to `dtype` in place, so write it last.
+    dtype
+        Precision of the U-Net's file.
+    """
+    unet: Any = sdxl.unet.to(dtype)
+    vae: Any = sdxl.vae
+    unet.save_pretrained(folder / "unet")
+    vae.save_pretrained(folder / "vae")
+
+
+def load_sdxl(folder: Path, *, sampling: SdxlSampling | None = None) -> Sdxl:
+    """Load a decoder that `save_sdxl` wrote.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    sampling
+        How to draw; as released by default.
+
+    Returns
+    -------
+    Sdxl
+        In eval mode, float32.
+
+    Raises
+    ------
+    ArtifactError
+        If something is missing there.
+    """
+    unet, vae = load_base(str(folder))
+    config: Any = unet.config
+    width = config["projection_class_embeddings_input_dim"] // 4
+    sdxl = Sdxl(unet=unet, vae=vae, sampling=sampling, size_width=width)
+    return sdxl.eval().requires_grad_(requires_grad=False)

@@ -1,0 +1,302 @@
+"""Training of unCLIP at full size: SDXL base learns to attend to image tokens."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from mindeye2.core.runtime import generator, process_rng
+from mindeye2.core.settings import Settings
+from mindeye2.data.picture_source import PictureSource, open_picture_source
+from mindeye2.encoders.bank import ImageEncoder, to_float
+from mindeye2.encoders.registry import load_encoder
+from mindeye2.generation.euler import N_LEVELS, training_levels
+from mindeye2.generation.refine import BASE
+from mindeye2.generation.sdxl import Sdxl
+from mindeye2.generation.sdxl_files import attend_to, load_base, save_sdxl
+from mindeye2.training.batches import epoch_rows
+from mindeye2.training.loop import OptimizerSettings, fit
+
+__all__ = ["SdxlUnclipTraining", "TokenCache", "UnclipLoss", "train_unclip_sdxl"]
+
+
+class SdxlUnclipTraining(Settings):
+    """Training of SDXL unCLIP; the defaults are the paper's."""
+
+    seed: int = 0
+    """Seeds new weights, batches and noise."""
+
+    base: str = BASE
+    """SDXL base: a name on the hub, a folder in diffusers' layout or a single file."""
+
+    encoder: str = "bigg"
+    """Whose tokens to draw from, a key of `mindeye2.encoders.registry.ENCODERS`."""
+
+    encoder_weights: Path | None = None
+    """Folder of the encoder's imported weights, where it needs one."""
+
+    cache_tokens: bool = False
+    """Keep each picture's tokens on disk when it is first seen: .85 MB a picture at full size."""
+
+    size: Annotated[int, Field(ge=64, multiple_of=64)] = 256
+    """Side in pixels of the training pictures (the published config: up to 512)."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Pictures a step, per device."""
+
+    offset_noise: Annotated[float, Field(ge=0)] = 0.04
+    """Standard deviation of the noise that is equal over a picture's latents."""
+
+    trained: Literal["all", "cross_attention"] = "all"
+    """Which weights of the U-Net learn; the published config freezes none, the paper speaks of
+    the attention to tokens."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the U-Net's activations; its weights are trained in float32."""
+
+    checkpointing: bool = False
+    """Compute activations again on the way back: less memory, more time."""
+
+    optimizer: OptimizerSettings = OptimizerSettings(
+        steps=110_000,
+        max_lr=1e-5,
+        schedule="constant",
+        warmup=1000 / 110_000,
+        start_factor=1e6,
+        weight_decay=1e-2,
+    )
+    """Optimiser and schedule; ``optimizer.ema_decay`` keeps a running average."""
+
+
+class UnclipLoss(nn.Module):
+    """The training loss of SDXL unCLIP: the noise is predicted at uniformly drawn levels.
+
+    Parameters
+    ----------
+    sdxl
+        The model.
+    offset_noise
+        Standard deviation of the noise that is equal over a picture's latents.
+    autocast
+        Precision of activations, or None.
+    """
+
+    def __init__(
+        self, sdxl: Sdxl, *, offset_noise: float, autocast: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.sdxl = sdxl
+        self.offset_noise = offset_noise
+        self.autocast = autocast
+
+    def forward(
+        self,
+        latents: Float[Tensor, "batch channels height width"],
+        tokens: Float[Tensor, "batch tokens features"],
+        vectors: Float[Tensor, "batch features2"],
+        *,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
+
+        Parameters
+        ----------
+        latents
+            Clean latents.
+        tokens
+            Image tokens.
+        vectors
+            Size vectors.
+        generator
+            Source of noise and noise levels, on the CPU.
+
+        Returns
+        -------
+        dict
+            ``loss``: mean squared error of the noise, equally weighted at all levels.
+        """
+        n = len(latents)
+        level = torch.randint(N_LEVELS, (n,), generator=generator)
+        flat = torch.randn(n, 1, 1, 1, generator=generator)
+        noise = torch.randn(latents.shape, generator=generator) + self.offset_noise * flat
+        noise, level = noise.to(latents), level.to(latents.device)
+        sigma = training_levels().to(latents)[level][:, None, None, None]
+        place = latents.device.type
+        with torch.autocast(place, dtype=self.autocast, enabled=self.autocast is not None):
+            epsilon = self.sdxl.unet(
+                (latents + sigma * noise) / (1 + sigma**2).sqrt(),
+                level,
+                encoder_hidden_states=tokens,
+                class_labels=vectors,
+                return_dict=False,
+            )[0]
+        return {"loss": F.mse_loss(epsilon.float(), noise.float())}
+
+
+class TokenCache:
+    """Tokens of pictures, encoded when they are first asked for, and kept on disk.
+
+    Parameters
+    ----------
+    folder
+        Where to keep them, or None to encode each time.
+    encoder
+        The frozen encoder.
+    n_pictures
+        How many pictures there are.
+    """
+
+    def __init__(self, folder: Path | None, *, encoder: ImageEncoder, n_pictures: int) -> None:
+        self._folder = folder
+        self._encoder = encoder
+        self._n = n_pictures
+        self._values: np.ndarray | None = None
+        self._known: np.ndarray | None = None
+
+    @torch.no_grad()
+    def __call__(
+        self, rows: Int[Tensor, " batch"], images: Float[Tensor, "batch rgb height width"]
+    ) -> Float[Tensor, "batch tokens features"]:
+        """Return the tokens of some pictures.
+
+        Parameters
+        ----------
+        rows
+            Their numbers.
+        images
+            RGB in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            On the device of `images`.
+        """
+        numbers = rows.numpy()
+        if self._known is not None and self._values is not None and self._known[numbers].all():
+            return torch.from_numpy(self._values[numbers].astype(np.float32)).to(images)
+        tokens = self._encoder(images).float()
+        if self._folder is not None:
+            self._keep(numbers, tokens)
+            # The same numbers now as when they are read again.
+            tokens = tokens.half().float()
+        return tokens
+
+    def _keep(self, numbers: np.ndarray, tokens: Tensor) -> None:
+        assert self._folder is not None
+        if self._values is None or self._known is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            key = re.sub(r"\W+", "-", self._encoder.key)
+            shape = (self._n, *tokens.shape[1:])
+            self._values = _mapped(self._folder / f"{key}.npy", np.float16, shape)
+            self._known = _mapped(self._folder / f"{key}-known.npy", np.bool_, (self._n,))
+        self._values[numbers] = tokens.half().cpu().numpy()
+        self._known[numbers] = True
+
+
+def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    there = path.exists() and np.load(path, mmap_mode="r").shape == shape
+    mode: Literal["r+", "w+"] = "r+" if there else "w+"
+    return np.lib.format.open_memmap(path, mode=mode, dtype=None if there else dtype, shape=shape)
+
+
+def train_unclip_sdxl(
+    settings: SdxlUnclipTraining, *, source: Path, out: Path, device: torch.device
+) -> dict[str, object]:
+    """Train SDXL unCLIP, and write it in diffusers' layout (``unet`` in float16, ``vae``).
+
+    Parameters
+    ----------
+    settings
+        What to train.
+    source
+        Folder of pictures, tar shards, or a prepared data set.
+    out
+        Run folder.
+    device
+        Where to train.
+
+    Returns
+    -------
+    dict
+        Facts for the manifest.
+    """
+    pictures = open_picture_source(source)
+    encoder = load_encoder(settings.encoder, weights=settings.encoder_weights)
+    if isinstance(encoder, nn.Module):
+        encoder.to(device).eval().requires_grad_(requires_grad=False)
+    # Hidden, so that it is not sealed with the results: it may be as large as the pictures.
+    place = out / ".tokens" if settings.cache_tokens else None
+    tokens_of = TokenCache(place, encoder=encoder, n_pictures=len(pictures))
+    probe = tokens_of(
+        torch.tensor([0]),
+        _images(pictures, torch.tensor([0]), size=settings.size, device=device)[0],
+    )
+    sdxl = _start(settings, n_features=probe.shape[2]).to(device)
+    autocast = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
+    loss = UnclipLoss(sdxl, offset_noise=settings.offset_noise, autocast=autocast)
+
+    def batch_of(step: int) -> dict[str, object]:
+        rows = epoch_rows(
+            len(pictures), settings.batch_size, step, seed=settings.seed, stream="pictures"
+        )
+        images, vectors = _images(pictures, rows, size=settings.size, device=device, sdxl=sdxl)
+        draws = generator(settings.seed, "unclip", step)
+        side = settings.size // 8
+        noise = torch.randn(len(rows), 4, side, side, generator=draws)
+        return {
+            "latents": sdxl.encode_images(images, noise=noise),
+            "tokens": tokens_of(rows, images),
+            "vectors": vectors,
+            "generator": draws,
+        }
+
+    fit(
+        loss,
+        batch_of,
+        settings=settings.optimizer,
+        seed=settings.seed,
+        folder=out,
+        device=device,
+        label="unclip",
+    )
+    learned = sum(p.numel() for p in sdxl.parameters() if p.requires_grad)
+    save_sdxl(out, sdxl)
+    return {"parameters": learned, "pictures": len(pictures)}
+
+
+def _start(settings: SdxlUnclipTraining, *, n_features: int) -> Sdxl:
+    unet: Any
+    unet, vae = load_base(settings.base)
+    width = unet.config["addition_time_embed_dim"] or 256
+    with process_rng(settings.seed, "attention to tokens"):
+        # Height, width, top and left; text and the target's size are not told.
+        attend_to(unet, n_features=n_features, vector_width=4 * width)
+    if settings.checkpointing:
+        unet.enable_gradient_checkpointing()
+    vae.requires_grad_(requires_grad=False)
+    for name, parameter in unet.named_parameters():
+        parameter.requires_grad_(settings.trained == "all" or ".attn2." in name)
+    return Sdxl(unet=unet, vae=vae, size_width=width)
+
+
+def _images(
+    pictures: PictureSource,
+    rows: Int[Tensor, " batch"],
+    *,
+    size: int,
+    device: torch.device,
+    sdxl: Sdxl | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return pictures in [0, 1] and, where a model is given, their size vectors."""
+    read = [pictures.read(row, size=size) for row in rows.tolist()]
+    images = to_float(np.stack([picture.pixels for picture in read])).to(device)
+    if sdxl is None:
+        return images, torch.empty(0)
+    told = [sdxl.size_vector(original_size=p.original_size, crop=p.crop) for p in read]
+    return images, torch.cat(told)

@@ -1,0 +1,125 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mindeye2.core.artifacts import read_manifest
+from mindeye2.core.errors import InterruptedRun
+from mindeye2.generation.sdxl import Sdxl
+from mindeye2.generation.sdxl_files import attend_to, load_base, load_sdxl
+from mindeye2.recipes import unclip_sdxl
+from mindeye2.stages.train import train
+from mindeye2.stages.train.unclip_sdxl import TokenCache, UnclipLoss
+from mindeye2.training import loop
+from mindeye2.training.loop import learning_rate
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder, draws = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for number in range(5):
+        pixels = draws.integers(0, 256, (70, 64 + number, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def settings(tiny_base):
+    quick = {"steps": 3, "ema_decay": 0.5}
+    optimizer = unclip_sdxl().optimizer.model_copy(update=quick)
+    changes = {"base": str(tiny_base), "encoder": "lite0", "size": 64, "batch_size": 2}
+    return unclip_sdxl().model_copy(update={**changes, "optimizer": optimizer})
+
+
+def test_a_trained_decoder_draws_from_the_encoder_s_tokens(pictures, settings, tmp_path):
+    cached = settings.model_copy(update={"cache_tokens": True, "checkpointing": True})
+    train(cached, source=pictures, out=tmp_path / "run", recipe="unclip_sdxl", device="cpu")
+    sdxl = load_sdxl(tmp_path / "run")
+    assert sdxl.unet.config["cross_attention_dim"] == 128
+    vector = sdxl.size_vector(original_size=(64, 64))
+    drawn = sdxl.denoise(torch.zeros(1, 4, 8, 8), torch.ones(1), torch.zeros(1, 49, 128), vector)
+    assert drawn.isfinite().all()
+    manifest = read_manifest(tmp_path / "run", stage="train")
+    assert manifest["pictures"] == 5
+    assert not [name for name in manifest["files"] if "tokens" in name]
+    lines = map(json.loads, (tmp_path / "run" / "steps.jsonl").read_text().splitlines())
+    assert [line["step"] for line in lines] == [0, 1, 2]
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(pictures, settings, tmp_path, monkeypatch):
+    def run(name, **options):
+        train(settings, source=pictures, out=tmp_path / name, device="cpu", **options)
+        return load_sdxl(tmp_path / name).unet.state_dict()
+
+    whole = run("whole")
+    real, calls = loop._check_finite, []
+
+    def stop_after_two(*args):
+        calls.append(args)
+        real(*args)
+        if len(calls) == 2:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(loop, "_check_finite", stop_after_two)
+    with pytest.raises(InterruptedRun, match=r"--resume"):
+        run("stopped")
+    monkeypatch.setattr(loop, "_check_finite", real)
+    again = run("stopped", resume=True)
+    assert all(torch.equal(value, whole[name]) for name, value in again.items())
+
+
+def test_only_attention_to_tokens_can_be_trained(pictures, settings, tmp_path):
+    few = settings.model_copy(update={"trained": "cross_attention"})
+    train(few, source=pictures, out=tmp_path / "run", device="cpu")
+    learned = load_sdxl(tmp_path / "run").unet.state_dict()
+    before = load_base(settings.base)[0].half().float().state_dict()
+    kept = [k for k in before if ".attn2." not in k and "class_embedding.linear_1" not in k]
+    assert all(torch.equal(learned[k], before[k]) for k in kept)
+
+
+def test_the_loss_is_the_error_of_the_noise_with_its_offset(tiny_base, rng):
+    """Against the definition, with a U-Net that answers nothing but zeros."""
+    unet, vae = load_base(str(tiny_base))
+    sdxl = Sdxl(unet=attend_to(unet, n_features=6, vector_width=32), vae=vae, size_width=8)
+    for part in unet.conv_out.parameters():
+        part.data.zero_()
+    latents, tokens = torch.randn(2, 4, 8, 8, generator=rng), torch.randn(2, 3, 6, generator=rng)
+    given = {"latents": latents, "tokens": tokens, "vectors": torch.zeros(2, 32)}
+    for offset in (0.0, 3.0):
+        loss = UnclipLoss(sdxl, offset_noise=offset)
+        got = loss(**given, generator=torch.Generator().manual_seed(0))["loss"]
+        draws = torch.Generator().manual_seed(0)
+        torch.randint(1000, (2,), generator=draws)
+        flat = torch.randn(2, 1, 1, 1, generator=draws)
+        noise = torch.randn(latents.shape, generator=draws) + offset * flat
+        torch.testing.assert_close(got, noise.square().mean())
+
+
+def test_tokens_are_encoded_once_and_kept(tmp_path, rng):
+    class Encoder:
+        name, key, calls = "twice", "twice-1", 0
+
+        def __call__(self, images):
+            self.calls += 1
+            return images.flatten(2) * 2
+
+    encoder, images = Encoder(), torch.rand(2, 3, 4, 4, generator=rng)
+    cache = TokenCache(tmp_path, encoder=encoder, n_pictures=5)
+    rows = torch.tensor([3, 1])
+    first, again = cache(rows, images), cache(rows, images)
+    assert encoder.calls == 1
+    assert torch.equal(first, again)
+    torch.testing.assert_close(first, images.flatten(2) * 2, rtol=1e-3, atol=1e-3)
+    cache(torch.tensor([0, 1]), images)
+    assert encoder.calls == 2
+
+
+def test_the_published_learning_rate_rises_for_a_thousand_steps_and_stays():
+    published = unclip_sdxl().optimizer
+    rates = [learning_rate(step, published) for step in (0, 500, 1000, 109_999)]
+    assert rates == pytest.approx([1e-11, 5e-6, 1e-5, 1e-5], rel=1e-3)
