@@ -2,10 +2,10 @@
 
 Run: python benchmarks/haxby.py --source ../shared/data/haxby2001_slice
 The source holds ``bold.nii.gz`` and ``attributes_literal.txt``, as PyMVPA's ``mvpa2/data`` does
-(CC BY-SA 3.0). Its 12 runs are written as a BIDS folder, a block of 9 volumes is a trial; responses
-are estimated by the adapter, z-scored within each run, and read out by a ridge to eight categories,
-one run held out at a time, the penalty chosen within the other runs. Chance is .125. The last line
-is one JSON object.
+(CC BY-SA 3.0). Its 12 runs are written as a BIDS folder, a block of 9 volumes is a trial.
+Responses are estimated by the adapter, z-scored within each run, and read out by a ridge to eight
+categories, one run held out at a time, the penalty chosen within the other runs. Chance is .125.
+The last line is one JSON object.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mindeye2.core.errors import require
 from mindeye2.core.runtime import available_cores, generator, peak_memory_gib
 from mindeye2.core.settings import build_settings
 from mindeye2.data.bids import BidsSettings, read_responses
@@ -35,8 +37,7 @@ PENALTIES = (1.0, 10.0, 100.0, 1000.0)
 
 def write_bids(source: Path, root: Path) -> Path:
     """Write the slice as a BIDS folder with derivatives; `stim_file` is the category."""
-    import nibabel
-
+    nibabel: Any = require("nibabel", extra="data", purpose="Writing volumes")
     volumes = np.asarray(nibabel.load(source / "bold.nii.gz").dataobj)
     table = pd.read_csv(
         source / "attributes_literal.txt", sep=" ", header=None, names=["category", "run"]
@@ -106,7 +107,7 @@ def main() -> None:
     parser.add_argument("--permutations", type=int, default=60)
     args = parser.parse_args()
     began = time.monotonic()
-    accuracy = {}
+    accuracy, chance, sizes = {}, [0.0], (0, 0)
     with tempfile.TemporaryDirectory() as folder:
         root = write_bids(args.source, Path(folder))
         for name, glm in {
@@ -119,6 +120,7 @@ def main() -> None:
         }.items():
             betas, category, runs = responses(root, glm)
             accuracy[name] = round(decode(betas, category, runs), 3)
+            sizes = (betas.shape[0], betas.shape[1])
             print(name, accuracy[name])
             if name == "lsa":
                 chance = [
@@ -136,8 +138,8 @@ def main() -> None:
                     "n": len(chance),
                 },
                 "chance": 0.125,
-                "trials": len(category),
-                "voxels": betas.shape[1],
+                "trials": sizes[0],
+                "voxels": sizes[1],
                 "seconds": round(time.monotonic() - began),
                 "peak_gib": round(peak_memory_gib(), 2),
                 "machine": platform.machine(),

@@ -13,7 +13,13 @@ from mindeye2.data.kriegeskorte92 import (
     read_kriegeskorte92,
     split_images,
 )
-from mindeye2.data.kriegeskorte92_files import PUBLISHED, load_kriegeskorte92
+from mindeye2.data.kriegeskorte92_files import (
+    ADDRESSES,
+    PUBLISHED,
+    TERMS,
+    download_published,
+    load_kriegeskorte92,
+)
 from mindeye2.data.prepared import check_trials
 
 ROOT = Path(__file__).parents[2]
@@ -174,6 +180,70 @@ def test_published_files_are_read_as_the_one_file_is(tmp_path, write, arrays):
     np.testing.assert_array_equal(one.images, published.images)
     np.testing.assert_array_equal(one.rdm, published.rdm)
     assert one.category == published.category
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Return contents of files that stand for the published ones, at addresses on this disk."""
+    (tmp_path / "web").mkdir()
+    contents = {name: name.encode() * 50 for name in PUBLISHED}
+    for name, content in contents.items():
+        path = tmp_path / "web" / name
+        path.write_bytes(content)
+        monkeypatch.setitem(ADDRESSES, name, path.as_uri())
+    return contents
+
+
+def test_published_files_are_downloaded_after_their_terms_were_shown(tmp_path, published):
+    said, folder = [], tmp_path / "here"
+    download_published(folder, say=lambda text: said.append((text, folder.exists())))
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == published
+    assert said[0] == (f"{TERMS}\n", False)
+    assert "0.0 MB" in said[1][0]
+    assert str(folder / PUBLISHED[0]) in said[1][0]
+
+
+def test_files_that_are_there_are_not_downloaded_again(tmp_path, published):
+    (tmp_path / PUBLISHED[0]).write_bytes(b"mine")
+    download_published(tmp_path, say=lambda _: None)
+    assert (tmp_path / PUBLISHED[0]).read_bytes() == b"mine"
+    assert (tmp_path / PUBLISHED[1]).read_bytes() == published[PUBLISHED[1]]
+    said = []
+    download_published(tmp_path, say=said.append)
+    assert said == []
+
+
+def test_without_internet_the_address_and_the_folder_are_named(tmp_path, published):
+    (tmp_path / "web" / PUBLISHED[1]).unlink()
+    with pytest.raises(
+        ArtifactError, match=r"supplementalData\.mat cannot be reached.*put it into"
+    ):
+        download_published(tmp_path / "here", say=lambda _: None)
+    # What came is kept; the second try asks for the rest only.
+    assert [p.name for p in (tmp_path / "here").iterdir()] == [PUBLISHED[0]]
+    assert published
+
+
+def test_something_large_is_not_downloaded(tmp_path, published, monkeypatch):
+    monkeypatch.setattr("mindeye2.data.kriegeskorte92_files._LARGEST", 100)
+    with pytest.raises(ArtifactError, match=f"has {len(published[PUBLISHED[0]])} bytes"):
+        download_published(tmp_path / "here", say=lambda _: None)
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_addresses_name_a_commit_and_the_file():
+    for name, address in ADDRESSES.items():
+        assert address.startswith("https://")
+        assert address.endswith(f"/demos/92imageData/{name}")
+        assert any(len(part) == 40 for part in address.split("/"))
+
+
+def test_nothing_is_downloaded_unasked(tmp_path, published):
+    with pytest.raises(ArtifactError, match=r"does not exist.*kriegeskorte92\.download=true"):
+        read_kriegeskorte92(tmp_path, settings=Kriegeskorte92Settings())
+    with pytest.raises(ArtifactError, match="damaged or of another kind"):  # it was asked for
+        read_kriegeskorte92(tmp_path, settings=Kriegeskorte92Settings(download=True))
+    assert published
 
 
 def test_a_missing_file_is_named_with_its_public_source(tmp_path):

@@ -19,7 +19,11 @@ from pydantic import Field, model_validator
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import numpy_rng
 from mindeye2.core.settings import Settings
-from mindeye2.data.kriegeskorte92_files import load_kriegeskorte92
+from mindeye2.data.kriegeskorte92_files import (
+    TERMS,
+    download_published,
+    load_kriegeskorte92,
+)
 from mindeye2.data.recording import Recording
 
 __all__ = ["Kriegeskorte92Settings", "coordinates", "read_kriegeskorte92", "split_images"]
@@ -47,6 +51,10 @@ class Kriegeskorte92Settings(Settings):
     n_validation: Annotated[int, Field(ge=0, le=23)] = 8
     """Images of the validation split, drawn from the other folds. Shared-subject training needs at
     least 2."""
+
+    download: bool = False
+    """Download the two published files (about 4 MB) into the folder that ``--source`` names, where
+    they are not there; terms, addresses and sizes are shown first."""
 
     seed: int = 0
     """Seeds the folds, the validation images, the order of the trials and the bases of the
@@ -152,7 +160,7 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> Re
         The folder with the two published files, or ``kriegeskorte92.npz``; see
         `load_kriegeskorte92`.
     settings
-        Which images are held out.
+        Which images are held out, and whether missing files are downloaded.
 
     Returns
     -------
@@ -166,6 +174,8 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> Re
     ArtifactError
         If the file is missing, damaged, or holds something else.
     """
+    if settings.download:
+        download_published(Path(source))
     images, rdm, category = load_kriegeskorte92(Path(source))
     split = split_images(len(images), settings=settings)
     fitted = np.array([s != "test" for s in split])
@@ -198,6 +208,7 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> Re
             "as coordinates from published correlation distances, not as voxels "
             "(Kriegeskorte et al. 2008)."
         ),
+        notes=[TERMS],
         facts={"scale": scales},
     )
 

@@ -1,6 +1,10 @@
 """Files of the 92 photographs and of the correlation distances between the responses to them."""
 
+import sys
+import urllib.error
+import urllib.request
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,16 +13,83 @@ from jaxtyping import Float, UInt8
 
 from mindeye2.core.errors import ArtifactError
 
-__all__ = ["PUBLISHED", "Responses92", "load_kriegeskorte92"]
+__all__ = ["PUBLISHED", "TERMS", "Responses92", "download_published", "load_kriegeskorte92"]
 
 PUBLISHED = ("92_brainRDMs.mat", "Kriegeskorte_Neuron2008_supplementalData.mat")
 """The published files: distances, and photographs with labels."""
 
+ADDRESSES = {
+    PUBLISHED[0]: "https://raw.githubusercontent.com/rsagroup/rsatoolbox/"
+    f"a019e37ee631456aa99425efb33cb4e26e9ea181/demos/92imageData/{PUBLISHED[0]}",
+    PUBLISHED[1]: "https://raw.githubusercontent.com/rsagroup/rsatoolbox/"
+    f"9ac4b5cdcb702c02481cabba33c551d187d50b6c/demos/92imageData/{PUBLISHED[1]}",
+}
+"""Where the files are published; a commit's files never change."""
+
+TERMS = (
+    "Data of Kriegeskorte et al. 2008 (Neuron 60:1126), published with rsatoolbox "
+    "(github.com/rsagroup/rsatoolbox, MIT licence). Cite the paper where you use them."
+)
+"""What users are shown."""
+
+_LARGEST = 64e6
+"""Bytes; the files have about 4 MB together, so more is something else."""
+
 _SOURCE = (
     f"Download {PUBLISHED[0]} and {PUBLISHED[1]} (about 4 MB) from demos/92imageData of the "
-    "GitHub repository rsagroup/rsatoolbox (MIT licence) into one folder and give that folder; "
-    "the data are not part of this package, see docs/kriegeskorte92.md."
+    "GitHub repository rsagroup/rsatoolbox (MIT licence) into one folder and give that folder, or "
+    "let --set kriegeskorte92.download=true do it; the data are not part of this package, see "
+    "docs/kriegeskorte92.md."
 )
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text)
+
+
+def download_published(folder: Path, *, say: Callable[[str], object] = _to_stderr) -> None:
+    """Download the two published files, after saying what they are; those there are kept.
+
+    Parameters
+    ----------
+    folder
+        Where to put them; made where it is missing.
+    say
+        Told terms, addresses and sizes before anything is downloaded.
+
+    Raises
+    ------
+    ArtifactError
+        If a file cannot be reached, or is not what was published.
+    """
+    missing = [name for name in PUBLISHED if not (folder / name).exists()]
+    if not missing or (folder / "kriegeskorte92.npz").is_file():
+        return
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(f"--source {folder} is a file. Give a folder to download into.")
+    say(f"{TERMS}\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in missing:
+        address = ADDRESSES[name]
+        beside = folder / f".{name}"
+        try:
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                size = int(answer.headers["Content-Length"] or 0)
+                say(f"{address}: {size / 1e6:.1f} MB, to {folder / name}\n")
+                if size > _LARGEST:
+                    raise ArtifactError(f"{address} has {size} bytes, which is not what it was.")
+                content = answer.read()
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            raise ArtifactError(
+                f"{address} cannot be reached ({error}). On a machine with internet, download "
+                f"it, and put it into {folder}."
+            ) from error
+        if not content or (size and len(content) != size):
+            raise ArtifactError(
+                f"{address} gave {len(content)} of {size} bytes. Try again: what is there is kept."
+            )
+        beside.write_bytes(content)
+        beside.replace(folder / name)
 
 
 class Responses92(NamedTuple):

@@ -27,8 +27,8 @@ class GlmSettings(Settings):
     """All trials in one model, or a model for each."""
 
     hrf: Literal["glover", "spm"] = "glover"
-    """Shape of the response. Glover's read eight categories better out of Haxby's volumes: .73, SPM's
-    .65 (benchmarks/haxby.py)."""
+    """Shape of the response. It reads Haxby's eight categories better than SPM's: .73, not .65
+    (benchmarks/haxby.py)."""
 
     drift: Literal["cosine", "polynomial", "none"] = "cosine"
     """How slow drift is modelled."""

@@ -55,7 +55,11 @@ def _reads(name: str, read: Callable[..., Recording], source: str) -> Adapter:
 KINDS: dict[str, Adapter] = {
     "simulated": lambda settings, _: simulated_people(settings),
     "scenes": lambda settings, _: scenes_only(settings),
-    "kriegeskorte92": _reads("kriegeskorte92", read_kriegeskorte92, "kriegeskorte92.npz"),
+    "kriegeskorte92": _reads(
+        "kriegeskorte92",
+        read_kriegeskorte92,
+        "kriegeskorte92.npz, or the folder of the published files",
+    ),
     "nsd": _reads("nsd", read_nsd, "the folder of nsddata, nsddata_betas and nsddata_stimuli"),
     "released": _reads("released", read_released, "the folder of MindEye2's published files"),
     "bids": _reads("bids", read_bids, "the BIDS folder"),
