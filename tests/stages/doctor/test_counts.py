@@ -110,6 +110,13 @@ def test_what_was_asked_for_is_what_is_expected(kind, chosen, expected):
     assert DECLARED[kind](config) == {"subj04": expected}
 
 
+def test_rows_need_not_be_in_the_order_of_presentation(parts, write, wrong):
+    folder = write(parts)
+    shuffled = parts["trials"].sample(frac=1, random_state=0, ignore_index=True)
+    rewrite(folder, "trials.parquet", shuffled)
+    assert wrong(check_table(open_study(folder, read_loosely(folder))[0])) == []
+
+
 @pytest.mark.parametrize(
     ("change", "level", "message"),
     [

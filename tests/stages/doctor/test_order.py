@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mindeye2.stages.doctor.features import image_features
-from mindeye2.stages.doctor.order import check_order
+from mindeye2.stages.doctor.order import _off, check_order
 from mindeye2.stages.doctor.pictures import make_thumbnails
+from mindeye2.stages.doctor.shifts import SessionFit
 
 SESSIONS = (slice(0, 60), slice(60, 120), slice(120, 180))
 
@@ -91,6 +92,15 @@ def test_a_shuffled_table_is_an_error_where_there_is_enough_to_tell(
     (finding,) = look(study, parts, spoil=shuffle)
     assert finding.level == level
     assert ("the table is shuffled" if level == "error" else "too few to tell") in finding.found
+
+
+def test_a_session_that_fits_nothing_is_not_said_to_slip(parts, study):
+    """Its predictions are noise, and among many places some look like one."""
+    found = study(parts, spoil=shuffle_one)
+    fit = SessionFit(session=3, hat=np.eye(60), curve=np.zeros(60), slip=(9.0, 1, 20))
+    assert _off(fit, found[1]) == ""
+    sure = SessionFit(session=3, hat=np.eye(60), curve=6 * np.eye(60)[0], slip=(9.0, 1, 20))
+    assert "off by +1 from about run 1, trial 21 on" in _off(sure, found[1])
 
 
 def test_short_sessions_say_nothing(parts, study):

@@ -214,7 +214,8 @@ def check_table(study: Study) -> list[Finding]:
         first = ", ".join(f"{k} {twice.iloc[0][k]}" for k in keys)
         text = f"{len(twice)} trials are listed twice (first: {first})"
         findings.append(_finding(study, "error", text, where="trials.parquet"))
-    wrong = table["repeat"] != table.groupby(["subject", "image"]).cumcount()
+    ordered = table.sort_values(keys, kind="stable")
+    wrong = table["repeat"] != ordered.groupby(["subject", "image"]).cumcount()
     if wrong.any():
         row = table[wrong].iloc[0]
         text = (

@@ -93,7 +93,8 @@ def _off(fit: SessionFit, scan: Scan) -> str:
             f"i{shift:+d} (z {height:.1f}; as given {fit.here:.1f})"
         )
     z, by, start = fit.slip
-    if z > SLIP:
+    # Where nothing fits as given, what comes after a slip is noise too.
+    if z > SLIP and fit.here > SURE:
         at = scan.trials.iloc[scan.rows(fit.session)[start]]
         return (
             f"the table is off by {by:+d} from about run {at['run']}, trial {at['trial']} on "

@@ -39,7 +39,7 @@ def check_scaling(study: Study, scan: Scan) -> list[Finding]:
     test = (scan.trials["split"] == "test").to_numpy()
     if len(fitted) != len(test):
         found = f"the scaler knows {len(fitted)} trials, the table has {len(test)}"
-        return [_finding(study, scan, found)]
+        return [_finding(study, scan, found, refit=False)]
     by_record = int((fitted & test).sum())
     off_all, off_rest = (_distance(scan, over) for over in ("all", "outside test"))
     if by_record or off_all < CLOSE < off_rest:
@@ -60,9 +60,9 @@ def check_scaling(study: Study, scan: Scan) -> list[Finding]:
     if off_rest > CLOSE:
         found = (
             "the betas are not what the scaler says: over the trials it was fitted on, means and "
-            f"spreads differ from 0 and 1 by up to {off_rest:.2g}"
+            f"spreads differ from 0 and 1 by up to {off_rest:.2g}. Something was changed after"
         )
-        return [_finding(study, scan, found)]
+        return [_finding(study, scan, found, refit=False)]
     found = f"z-scored on {int(fitted.sum())} trials, none of them test"
     return [Finding(level="ok", check=CHECK, where=scan.subject, found=found)]
 
@@ -107,6 +107,8 @@ def check_masks(study: Study) -> list[Finding]:
     return [Finding(level="error", check=CHECK, where=where, found=found, mend=mend)]
 
 
-def _finding(study: Study, scan: Scan, found: str) -> Finding:
-    mend = f"z-score without test trials: {remake(study.manifest)} --set zscore=training"
+def _finding(study: Study, scan: Scan, found: str, *, refit: bool = True) -> Finding:
+    mend = remake(study.manifest)
+    if refit:
+        mend = f"z-score without test trials: {mend} --set zscore=training"
     return Finding(level="error", check=CHECK, where=scan.subject, found=found, mend=mend)
