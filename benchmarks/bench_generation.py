@@ -1,0 +1,294 @@
+"""What the published pipeline costs an image, part by part: seconds and memory.
+
+Run: python benchmarks/bench_generation.py [--device cuda] [--batch 1 8] [--compile] ...
+Networks of the published sizes and classes with random weights: what they draw means nothing, what
+they cost is what the published weights cost. Every part runs once to warm up and then `--repeats`
+times; seconds are the median per image, memory the most that was allocated while the part ran
+(of the process, on a CPU). `--tiny` checks on any machine that the script runs. The last line is
+JSON.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mindeye2.core.errors import require
+from mindeye2.core.runtime import generator, peak_memory_gib
+from mindeye2.encoders.latents import SdLatents, build_sd_vae
+from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.generation.blend import blend
+from mindeye2.generation.captions import caption_ids
+from mindeye2.generation.clip_converter import ClipConverter
+from mindeye2.generation.euler import SdxlSampling
+from mindeye2.generation.networks import UnetSettings, VaeSettings, build_unet, build_vae
+from mindeye2.generation.refine import Refiner, RefineSettings
+from mindeye2.generation.sdxl import Sdxl
+from mindeye2.models.decoder import build_mindeye
+from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TEXT = {"vocab_size": 49408, "max_position_embeddings": 77}
+
+
+class Sizes:
+    """Published sizes, or tiny ones of the same classes."""
+
+    def __init__(self, *, tiny: bool) -> None:
+        self.tiny = tiny
+        self.tokens = (16, 24) if tiny else (256, 1664)
+        self.n_voxels = 50 if tiny else 15_724
+        self.steps, self.side = (2, 64) if tiny else (38, 768)
+        unet = UnetSettings()
+        if tiny:
+            unet = UnetSettings(widths=(64, 64), n_layers=1, depths=(0, 1))
+        self.unclip = unet.model_copy(update={"n_features": self.tokens[1]})
+        self.text_widths = (16, 24) if tiny else (768, 1280)
+        pooled = self.text_widths[1]
+        told = {"n_features": sum(self.text_widths), "vector_width": pooled + 6 * 256}
+        self.base = unet.model_copy(update=told)
+        self.vae = VaeSettings(widths=(32,) * 4, n_layers=1) if tiny else VaeSettings()
+        self.model = ModelSettings(
+            n_tokens=self.tokens[0],
+            n_features=self.tokens[1],
+            n_latent=32 if tiny else 4096,
+            trunk="released",
+            n_blocks=4,
+            residual_projector=False,
+            lowlevel=LowLevelSettings(channels=4, size=7, coarse_channels=64, n_maps=512),
+            prior=PriorSettings(
+                depth=1 if tiny else 6,
+                n_heads=2 if tiny else 32,
+                head_width=12 if tiny else 52,
+                multiple=4,
+                residual=False,
+                joined=True,
+                fused=False,
+                released_ddim=True,
+            ),
+        )
+
+
+def filled(build: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> Any:  # noqa: ANN401
+    """Build a network without initialising it twice, and give it small random weights."""
+    with torch.device("meta"):
+        network = build()
+    if dtype != torch.float32:  # diffusers warns of casts, also where nothing is cast
+        network.to(dtype)
+    network.to_empty(device=device)
+    draws = generator(0, "weights", device=device)
+    with torch.no_grad():
+        for parameter in [*network.parameters(), *network.buffers()]:
+            if parameter.is_floating_point():
+                parameter.normal_(0, 0.02, generator=draws)
+            else:  # positions of text
+                parameter.copy_(torch.arange(parameter.numel()).view_as(parameter))
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def text_encoders(
+    sizes: Sizes, device: torch.device, dtype: torch.dtype
+) -> Callable[[list[str], list[str]], tuple[Tensor, Tensor, Tensor, Tensor]]:
+    transformers: Any = require("transformers", extra="sdxl", purpose="The benchmark")
+    layers, heads = ((1, 1), (2, 2)) if sizes.tiny else ((12, 32), (12, 20))
+    configs = [
+        transformers.CLIPTextConfig(
+            **TEXT,
+            hidden_size=w,
+            intermediate_size=4 * w,
+            num_hidden_layers=n,
+            num_attention_heads=h,
+            projection_dim=w,
+        )
+        for w, n, h in zip(sizes.text_widths, layers, heads, strict=True)
+    ]
+    first = filled(lambda: transformers.CLIPTextModel(configs[0]), device, dtype)
+    second = filled(lambda: transformers.CLIPTextModelWithProjection(configs[1]), device, dtype)
+
+    def encode(captions: list[str], _: list[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        ids = torch.ones(2 * len(captions), 77, dtype=torch.long, device=device)
+        one = first(ids, output_hidden_states=True)
+        two = second(ids, output_hidden_states=True)
+        both = torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=2)
+        given, absent = both.chunk(2)
+        pooled, pooled_absent = two.text_embeds.chunk(2)
+        return given, absent, pooled, pooled_absent
+
+    return encode
+
+
+def captioner(
+    sizes: Sizes, device: torch.device, dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
+    transformers: Any = require("transformers", extra="sdxl", purpose="The benchmark")
+    wide = 24 if sizes.tiny else 1024
+    text = {"hidden_size": wide, "intermediate_size": 4 * wide}
+    # The published captioner's image encoder is not used: one layer of it stands in.
+    vision = {**text, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 32, "patch_size": 8} if sizes.tiny else {"patch_size": 14}
+    config = transformers.GitConfig(
+        **text,
+        num_hidden_layers=1 if sizes.tiny else 12,
+        num_attention_heads=2 if sizes.tiny else 16,
+        vision_config=vision,
+    )
+    with torch.device(device):
+        git = transformers.GitForCausalLM(config).to(dtype).eval()
+    n, width = sizes.tokens
+    converter = filled(
+        lambda: ClipConverter(nn.Linear(n, 17 if sizes.tiny else 257), nn.Linear(width, wide)),
+        device,
+        dtype,
+    )
+    return lambda tokens: caption_ids(git, converter(tokens.to(dtype)), max_length=20)
+
+
+def measured(
+    work: Callable[[], object], *, batch: int, repeats: int, device: torch.device
+) -> dict[str, float]:
+    """Return seconds per image and the peak of memory in GiB."""
+    cuda = device.type == "cuda"
+
+    def wait() -> None:
+        if cuda:
+            torch.cuda.synchronize(device)
+
+    work()
+    wait()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        wait()
+        seconds.append((time.perf_counter() - began) / batch)
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if cuda else peak_memory_gib()
+    return {
+        "seconds_per_image": round(statistics.median(seconds), 4),
+        "slowest": round(max(seconds), 4),
+        "peak_gib": round(peak, 2),
+    }
+
+
+def tuned(network: Any, options: argparse.Namespace) -> Any:  # noqa: ANN401
+    """Apply what PyTorch and diffusers offer."""
+    if options.fuse:
+        network.fuse_qkv_projections()
+    if options.channels_last:
+        network.to(memory_format=torch.channels_last)
+    if options.compile:
+        network.forward = torch.compile(network.forward, dynamic=False)
+    return network
+
+
+class Pipeline:
+    """Every network of the published pipeline, and its parts as functions of a batch."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.sizes = Sizes(tiny=options.tiny)
+        self.device = torch.device(options.device)
+        # On a CPU half precision is slower, and what runs there is a check of the script.
+        self.dtype = DTYPES[options.dtype] if self.device.type == "cuda" else torch.float32
+        sizes, device, whole = self.sizes, self.device, torch.float32
+        voxels = {"subj01": sizes.n_voxels}
+        self.model = filled(lambda: build_mindeye(sizes.model, voxels), device, whole)
+        self.unclip = self._sdxl(sizes.unclip)
+        self.refine = Refiner(
+            sdxl=self._sdxl(sizes.base),
+            encode_text=text_encoders(sizes, device, self.dtype),
+            settings=RefineSettings(size=sizes.side),
+        )
+        self.blurry = SdLatents(filled(self._lowlevel_vae, device, whole))
+        self.write = captioner(sizes, device, self.dtype)
+
+    def _lowlevel_vae(self) -> nn.Module:
+        s = self.sizes.vae
+        return build_sd_vae(widths=s.widths, n_layers=s.n_layers, latent_channels=4)
+
+    def _sdxl(self, settings: UnetSettings) -> Sdxl:
+        sampling = SdxlSampling(
+            steps=self.sizes.steps,
+            size=self.sizes.side,
+            batched_guidance=not self.options.two_passes,
+        )
+        unet = filled(lambda: build_unet(settings), self.device, self.dtype)
+        vae = filled(lambda: build_vae(self.sizes.vae), self.device, torch.float32)
+        return Sdxl(unet=tuned(unet, self.options), vae=vae, sampling=sampling).eval()
+
+    def prior(self, backbone: Tensor, seeds: list[int]) -> Tensor:
+        """Sample image tokens."""
+        draws = [generator(seed, "prior") for seed in seeds]
+        sampled: Tensor = self.model.prior.sample(backbone, steps=20, generator=draws)
+        return sampled
+
+    def whole(self, betas: Tensor, seeds: list[int], *, refined: bool) -> Tensor:
+        """Go from responses to blended pictures."""
+        seen = self.model(betas, subject="subj01")
+        tokens = self.prior(seen.backbone_tokens, seeds)
+        drawn = self.unclip.decode(tokens, seeds=seeds)
+        self.write(tokens)
+        best = self.refine(drawn, ["a picture"] * len(seeds), seeds=seeds) if refined else drawn
+        return blend(best, self.blurry.decode(seen.lowlevel_latents))
+
+    def parts(self, batch: int) -> dict[str, Callable[[], object]]:
+        """Return each part, ready to be run on a batch."""
+        side, seeds = self.sizes.side, list(range(batch))
+        betas = torch.randn(batch, self.sizes.n_voxels, device=self.device)
+        out = self.model(betas, subject="subj01")
+        picture = torch.rand(batch, 3, side, side, device=self.device)
+        tokens, words = out.backbone_tokens, ["a picture"] * batch
+        return {
+            "brain model": lambda: self.model(betas, subject="subj01"),
+            "prior": lambda: self.prior(tokens, seeds),
+            "unCLIP": lambda: self.unclip.decode(tokens, seeds=seeds),
+            "low-level image": lambda: self.blurry.decode(out.lowlevel_latents),
+            "caption": lambda: self.write(tokens),
+            "refinement": lambda: self.refine(picture, words, seeds=seeds),
+            "whole without refinement": lambda: self.whole(betas, seeds, refined=False),
+            "whole": lambda: self.whole(betas, seeds, refined=True),
+        }
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--fuse", action="store_true", help="one projection for q, k and v")
+    parser.add_argument("--two-passes", action="store_true", help="guidance not batched")
+    parser.add_argument("--tiny", action="store_true")
+    options = parser.parse_args()
+    load_torchvision(purpose="The benchmark", extra="sdxl")
+    pipeline = Pipeline(options)
+    device = pipeline.device
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for batch in options.batch:
+        for name, work in pipeline.parts(batch).items():
+            row = measured(work, batch=batch, repeats=options.repeats, device=device)
+            results.setdefault(f"batch {batch}", {})[name] = row
+            print(f"batch {batch}  {name:26s}", row, flush=True)
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    facts = {
+        "options": vars(options),
+        "dtype": str(pipeline.dtype),
+        "machine": machine,
+        "torch": torch.__version__,
+        "published_seconds_per_image": 12.1,
+    }
+    print(json.dumps({**facts, "results": results}))
+
+
+if __name__ == "__main__":
+    main()
