@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -114,3 +116,30 @@ def test_what_does_not_fit_is_named(alexnet, images):
         metric_features("alexnet2", images[:0], network=alexnet)
     with pytest.raises(ValueError, match=r"'swav' is in training mode: call \.eval\(\)"):
         metric_features("swav", images, network=nn.Sequential())
+
+
+def test_what_a_judge_downloads_is_said_before(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setitem(JUDGES, "swav", replace(JUDGES["swav"], build=nn.Identity))
+    load_judge("swav")
+    said = capsys.readouterr().err
+    assert "swav_800ep_pretrain.pth.tar: about 113 MB, SHA-256 not stated" in said
+    assert "licence CC BY-NC 4.0" in said
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "swav_800ep_pretrain.pth.tar").touch()
+    load_judge("swav")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_files_are_those_that_torchvision_downloads():
+    models = load_torchvision().models
+    networks = {"alexnet2": "alexnet", "inception": "inception_v3", "effnet": "efficientnet_b1"}
+    for name, network in networks.items():
+        weights, download = models.get_model_weights(network).DEFAULT, JUDGES[name].download
+        assert download.url == weights.url
+        assert download.sha256.removesuffix("...") in weights.url
+        assert download.megabytes == pytest.approx(weights.meta["_file_size"], abs=1)
+
+
+def test_only_judges_that_come_with_a_package_download_nothing():
+    assert {n for n, j in JUDGES.items() if j.download is None} == {"lite0", "lite1", "lite2"}

@@ -69,6 +69,35 @@ def test_shuffled_predictions_score_at_the_chance_levels_of_the_table(score, rng
         assert rows[name]["value"] <= chance + 4 * (chance / N) ** 0.5
 
 
+def test_predictions_that_are_all_alike_score_at_chance_and_not_as_hits(score, rng):
+    """Each image then fits every brain equally: all are tied, and none is found."""
+    true = torch.randn(N, 4, 6, generator=rng)
+    rows = score(torch.ones(N, 4, 6), true)
+    assert rows["brain_top1_raw"]["value"] == pytest.approx(1 / N)
+    assert rows["brain_top1"]["value"] == pytest.approx(1 / N)
+    assert rows["image_top5"]["value"] == pytest.approx(5 / N)
+
+
+def test_captions_are_compared_by_meaning_where_an_encoder_is_given(
+    decoded, judging, tmp_path, monkeypatch
+):
+    """With a stand-in that embeds a caption as what letter it begins with."""
+
+    def load(name):
+        assert name == "some folder"
+        return lambda texts: torch.eye(128)[[ord(t[0]) for t in texts]]
+
+    monkeypatch.setattr("mindeye2.stages.evaluate.load_sentences", load)
+    settings = judging.model_copy(update={"sentence_encoder": "some folder"})
+    evaluate(settings, source=decoded, out=tmp_path / "scores")
+    items = pd.read_parquet(decoded / "items.parquet")
+    row = summary(tmp_path / "scores")["caption_meaning"]
+    table = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
+    assert set(table["caption_meaning"]) <= {0.0, 1.0}
+    assert row["value"] == pytest.approx(table["caption_meaning"].mean())
+    assert len(items) == row["n"]
+
+
 def test_a_constant_guess_of_the_kind_scores_its_share(score, prepared, rng):
     kinds = prepared.categories
     row = score(*torch.randn(2, N, 4, 6, generator=rng))["category"]

@@ -9,9 +9,11 @@ The small judges exist for machines without the published weights. Choose one th
 the decoder nor simulated the brains, or its scores will flatter.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -23,13 +25,38 @@ from mindeye2.core.errors import check_choice, require
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.encoders.torchvision import load_torchvision
 
-__all__ = ["JUDGES", "Judge", "load_judge", "metric_features"]
+__all__ = ["JUDGES", "Download", "Judge", "load_judge", "metric_features"]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 _TWO_WAY: Literal["two_way_identification"] = "two_way_identification"
 _DISTANCE: Literal["correlation_distance"] = "correlation_distance"
+_HUB = "https://download.pytorch.org/models"
+_CLIP_URL = (
+    "https://openaipublic.azureedge.net/clip/models/"
+    "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt"
+)
 _SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
+
+
+@dataclass(frozen=True)
+class Download:
+    """Where a judge's weights come from, said before they are fetched."""
+
+    url: str
+    """The publisher's file; open_clip may take the same weights from the hub."""
+    megabytes: int
+    """Its size, roughly."""
+    sha256: str
+    """As far as the publisher states it; the first digits are in torchvision's file names, and
+    are compared after the download."""
+    licence: str
+    """Of the weights."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether PyTorch's cache has the file, or open_clip's may have it."""
+        return Path(torch.hub.get_dir(), "checkpoints", Path(self.url).name).exists()
 
 
 @dataclass(frozen=True)
@@ -46,6 +73,8 @@ class Judge:
     """The metric that its published score uses."""
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = _IMAGENET
     """Mean and standard deviation of RGB in [0, 1]; None if the network does it itself."""
+    download: Download | None = None
+    """What `build` fetches once; None if the weights come with a package."""
 
 
 def metric_features(
@@ -96,7 +125,7 @@ def load_judge(name: str) -> nn.Module:
     """Load a judge with its trained weights.
 
     The Lite judges come with their packages. The others are downloaded once by torchvision or
-    open_clip, 20 MB (EfficientNet-B1) to 1.7 GB (CLIP ViT-L/14), and need a network then.
+    open_clip; address, size, SHA-256 and licence are written to stderr before.
 
     Parameters
     ----------
@@ -114,6 +143,12 @@ def load_judge(name: str) -> nn.Module:
         If the name is unknown.
     """
     check_choice("the judge", name, JUDGES)
+    wanted = JUDGES[name].download
+    if wanted is not None and not wanted.is_here:
+        sys.stderr.write(
+            f"The judge {name!r} needs {wanted.url}: about {wanted.megabytes} MB, SHA-256 "
+            f"{wanted.sha256}, licence {wanted.licence}. It is downloaded once.\n"
+        )
     return JUDGES[name].build().eval().requires_grad_(requires_grad=False)
 
 
@@ -179,13 +214,36 @@ class _ClipImages(nn.Module):
         return embedding
 
 
+_BSD = "BSD-3-Clause (torchvision); trained on ImageNet, whose terms allow research only"
+
+_ALEXNET = Download(f"{_HUB}/alexnet-owt-7be5be79.pth", 233, "7be5be79...", _BSD)
+_INCEPTION = Download(f"{_HUB}/inception_v3_google-0cc3c7bd.pth", 104, "0cc3c7bd...", _BSD)
+_EFFNET = Download(f"{_HUB}/efficientnet_b1-c27df63c.pth", 30, "c27df63c...", _BSD)
+_CLIP_FILE = Download(_CLIP_URL, 933, Path(_CLIP_URL).parent.name, "MIT")
+_SWAV_FILE = Download(_SWAV_URL, 113, "not stated by its publisher", "CC BY-NC 4.0")
+
 JUDGES: dict[str, Judge] = {
-    "alexnet2": Judge(partial(_torchvision, "alexnet"), "features.4", 256, _TWO_WAY),
-    "alexnet5": Judge(partial(_torchvision, "alexnet"), "features.11", 256, _TWO_WAY),
-    "inception": Judge(partial(_torchvision, "inception_v3"), "avgpool", 342, _TWO_WAY),
-    "clip": Judge(partial(_ClipImages, "ViT-L-14-quickgelu", "openai"), "", 224, _TWO_WAY, _CLIP),
-    "effnet": Judge(partial(_torchvision, "efficientnet_b1"), "avgpool", 255, _DISTANCE),
-    "swav": Judge(_swav, "avgpool", 224, _DISTANCE),
+    "alexnet2": Judge(
+        partial(_torchvision, "alexnet"), "features.4", 256, _TWO_WAY, download=_ALEXNET
+    ),
+    "alexnet5": Judge(
+        partial(_torchvision, "alexnet"), "features.11", 256, _TWO_WAY, download=_ALEXNET
+    ),
+    "inception": Judge(
+        partial(_torchvision, "inception_v3"), "avgpool", 342, _TWO_WAY, download=_INCEPTION
+    ),
+    "clip": Judge(
+        partial(_ClipImages, "ViT-L-14-quickgelu", "openai"),
+        "",
+        224,
+        _TWO_WAY,
+        _CLIP,
+        download=_CLIP_FILE,
+    ),
+    "effnet": Judge(
+        partial(_torchvision, "efficientnet_b1"), "avgpool", 255, _DISTANCE, download=_EFFNET
+    ),
+    "swav": Judge(_swav, "avgpool", 224, _DISTANCE, download=_SWAV_FILE),
     "lite0": Judge(partial(LiteFeatures, 0), "", None, _TWO_WAY, None),
     "lite1": Judge(partial(LiteFeatures, 1), "", None, _TWO_WAY, None),
     "lite2": Judge(partial(LiteFeatures, 2), "", None, _TWO_WAY, None),

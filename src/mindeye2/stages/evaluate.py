@@ -20,12 +20,16 @@ from mindeye2.core.settings import Settings, plain
 from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
+from mindeye2.encoders.sentences import load_sentences
 from mindeye2.generation.retrieval import check_gallery, fit_calibration, similarity
 from mindeye2.metrics import (
     bootstrap_interval,
     content_word_overlap,
+    match_ranks,
     pixcorr,
+    sentence_similarity,
     ssim,
+    top_k_hits,
     two_way_identification,
 )
 
@@ -44,6 +48,11 @@ class EvaluateSettings(Settings):
     judge_size: Annotated[int, Field(ge=64)] = 240
     """Side in pixels at which the judge, EfficientNet-Lite1, sees pictures. It trained nothing
     here: the tokens are Lite0's, the simulated brains Lite2's."""
+
+    sentence_encoder: str | None = None
+    """Encoder that compares captions by what they say: a folder, or a name on the hub such as
+    sentence-transformers/all-MiniLM-L6-v2 (91 MB, Apache-2.0), which is then downloaded. Not
+    scored by default: a word in common with the true caption is."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,13 @@ METRICS: dict[str, Metric] = {
         None,
         "F1 of content words; test objects are of kinds that training captions need not name.",
     ),
+    "caption_meaning": Metric(
+        "Meaning of the caption",
+        "Captions",
+        None,
+        "Cosine of sentence embeddings of the decoded and the true caption.",
+        percent=False,
+    ),
     **{
         f"{key}_{name}": Metric(f"{title}, {label}", "Pictures", chance, text, percent)
         for name, label in _PICTURES.items()
@@ -202,13 +218,18 @@ def evaluate(settings: EvaluateSettings, *, source: Path, out: Path, resume: boo
     }
     if "caption" in items and prepared.captions is not None:
         true = [prepared.captions[i] for i in images]
-        scores["caption"] = content_word_overlap(items["caption"].tolist(), true)
+        named = items["caption"].tolist()
+        scores["caption"] = content_word_overlap(named, true)
+        if settings.sentence_encoder is not None:
+            embed = load_sentences(settings.sentence_encoder)
+            scores["caption_meaning"] = sentence_similarity(embed(named), embed(true))
     chances: dict[str, float] = {}
     if prepared.categories is not None:
         scores["category"], chances["category"] = _category_scores(prepared, items, manifest)
     calibrated = _calibrated(tokens)
     np.save(out / "retrieved.npy", calibrated.topk(min(5, len(images)), dim=1).indices.numpy())
-    ranks = (calibrated > calibrated.diagonal()[:, None]).sum(dim=1) + 1
+    # The middle of tied ranks, rounded to the worse: a tie is not a find.
+    ranks = match_ranks(calibrated).ceil().long()
     table = pd.DataFrame({"image": images, **{k: v.numpy() for k, v in scores.items()}})
     table["rank"] = ranks.numpy()
     table.to_parquet(out / "scores.parquet", index=False)
@@ -265,8 +286,8 @@ def _calibrated(tokens: Mapping[str, Tensor]) -> Float[Tensor, "query gallery"]:
 
 
 def _hits(similarities: Float[Tensor, "query gallery"], k: int) -> Float[Tensor, " query"]:
-    better = (similarities > similarities.diagonal()[:, None]).sum(dim=1)
-    return (better < k).float()
+    """Return hits among the k best; a tie counts what breaking it at random gives on average."""
+    return top_k_hits(similarities, k=min(k, similarities.shape[1]))
 
 
 def _picture_scores(

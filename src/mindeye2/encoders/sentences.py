@@ -1,0 +1,101 @@
+"""Sentence embeddings, to compare captions by what they say instead of by their words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from mindeye2.core.errors import ArtifactError, require
+from mindeye2.encoders.torchvision import load_torchvision
+
+__all__ = ["MINILM", "SentenceEncoder", "load_sentences"]
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+"""The model of the published caption scores, on the hub (Wang et al. 2020, arXiv:2002.10957;
+91 MB, Apache-2.0 licence)."""
+
+MAX_WORD_PIECES = 256
+"""Where MiniLM's authors cut; captions are far shorter."""
+
+
+class SentenceEncoder:
+    """A transformer whose outputs are averaged over a sentence and brought to unit length.
+
+    Reimers and Gurevych 2019, arXiv:1908.10084.
+
+    Parameters
+    ----------
+    model
+        A text encoder of transformers, in evaluation mode.
+    tokenizer
+        Its tokenizer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:  # noqa: ANN401 - of transformers
+        self._model = model
+        self._tokenizer = tokenizer
+
+    @torch.inference_mode()
+    def __call__(self, sentences: Sequence[str]) -> Float[Tensor, "images features"]:
+        """Embed sentences.
+
+        Parameters
+        ----------
+        sentences
+            At least one; an empty one is embedded too.
+
+        Returns
+        -------
+        Tensor
+            One row of unit length per sentence.
+        """
+        parts = []
+        for start in range(0, len(sentences), 64):
+            read = self._tokenizer(
+                list(sentences[start : start + 64]),
+                padding=True,
+                truncation=True,
+                max_length=MAX_WORD_PIECES,
+                return_tensors="pt",
+            )
+            states = self._model(**read).last_hidden_state
+            # Padding depends on the longest sentence of the batch, and must not count.
+            mask = read["attention_mask"][:, :, None].to(states.dtype)
+            parts.append((states * mask).sum(dim=1) / mask.sum(dim=1))
+        return F.normalize(torch.cat(parts).float(), dim=1).clone()
+
+
+def load_sentences(name: str = MINILM) -> SentenceEncoder:
+    """Load a sentence encoder.
+
+    Parameters
+    ----------
+    name
+        Folder, or name on the hub: then it is downloaded once, unless it was before.
+
+    Returns
+    -------
+    SentenceEncoder
+        Frozen, on the CPU.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no such folder, and no hub to get it from.
+    """
+    purpose = "Comparing captions by their meaning"
+    load_torchvision(purpose=purpose, extra="sdxl")  # transformers imports it
+    transformers = require("transformers", extra="sdxl", purpose=purpose)
+    try:
+        model = transformers.AutoModel.from_pretrained(name)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"the sentence encoder {name!r} cannot be loaded: it is no folder of transformers' "
+            f"files, and the hub cannot be reached or has none of that name. Download {MINILM} "
+            "(91 MB, Apache-2.0) where there is a network, and give its folder."
+        ) from error
+    return SentenceEncoder(model.eval().requires_grad_(requires_grad=False), tokenizer)
