@@ -38,6 +38,12 @@ def test_a_test_picture_that_training_shows_too_is_an_error(parts, study, wrong,
     )
 
 
+def test_two_pictures_of_one_tint_are_two_pictures(parts, study, wrong, monkeypatch):
+    monkeypatch.setattr("mindeye2.stages.doctor.pictures.MAX_BITS", 63)  # hashes decide nothing
+    parts["images"][..., 0] = parts["images"][..., 0] // 4 + 190
+    assert wrong(look(study, parts)) == []
+
+
 def test_copies_within_a_split_are_no_leak(parts, study, wrong):
     parts["images"][4] = parts["images"][3]
     parts["images"][71] = parts["images"][70]
@@ -53,7 +59,7 @@ def test_one_id_of_the_source_in_two_splits_is_an_error(parts, study, wrong):
 
 
 def test_pictures_that_show_nothing_are_named(parts, study, wrong):
-    parts["images"][[5, 6]] = 0
+    parts["images"][5], parts["images"][6] = 0, (200, 30, 90)
     findings = look(study, parts)
     assert wrong(findings) == [("error", "pictures", "images.npy")]
     assert "2 pictures that trials show are of one colour (rows 5, 6)" in findings[0].found

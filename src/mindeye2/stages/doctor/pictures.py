@@ -131,8 +131,8 @@ def check_pictures(study: Study, thumbnails: Thumbnails) -> list[Finding]:
 
 
 def _blank(study: Study, thumbnails: Thumbnails) -> list[Finding]:
-    flat = thumbnails.values.reshape(len(thumbnails.rows), -1)
-    blank = thumbnails.rows[flat.std(axis=1) < BLANK]
+    spread = thumbnails.values.reshape(len(thumbnails.rows), -1, 3).std(axis=1).max(axis=1)
+    blank = thumbnails.rows[spread < BLANK]
     if not len(blank):
         return []
     found = f"{len(blank)} pictures that trials show are of one colour (rows {first_few(blank)})"
@@ -190,7 +190,9 @@ def _alike(
 def _correlation(
     one: UInt8[np.ndarray, "height width rgb"], other: UInt8[np.ndarray, "height width rgb"]
 ) -> float:
-    a, b = (x.astype(np.float64).ravel() - x.mean() for x in (one, other))
+    # Each colour by itself, or pictures of one tint would be alike whatever they show.
+    a, b = (x - x.mean(axis=(0, 1), dtype=np.float64) for x in (one, other))
+    a, b = a.ravel(), b.ravel()
     return float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-12))
 
 
