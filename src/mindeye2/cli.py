@@ -81,7 +81,9 @@ def demo(
 @_stage
 def prepare(
     *,
-    kind: Annotated[str, typer.Argument(help="Adapter, e.g. simulated or kriegeskorte92.")],
+    kind: Annotated[
+        str, typer.Argument(help="simulated, table, glmsingle, bids, nsd, released, ...")
+    ],
     out: Out,
     source: Source = None,
     config: Config = None,

@@ -28,8 +28,10 @@ def test_splits_are_disjoint_in_images_and_have_the_shares_asked_for(trials):
 
 
 def test_what_everybody_saw_is_tested_first(trials):
-    split = make_splits(trials, settings=SplitSettings(test=0.4))
-    assert images(trials, split, "test") < set(range(20))
+    often = pd.DataFrame({"subject": ["a"] * 5, "image": [25] * 5})  # but by one person only
+    both = pd.concat([trials, often], ignore_index=True)
+    split = make_splits(both, settings=SplitSettings(test=0.4))
+    assert images(both, split, "test") < set(range(20))
 
 
 def test_what_was_repeated_is_tested_first(trials):
