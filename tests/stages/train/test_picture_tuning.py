@@ -44,7 +44,7 @@ def test_the_log_tells_the_parts_of_the_loss(tuned):
     lines = [json.loads(line) for line in (tuned / "steps.jsonl").read_text().splitlines()]
     assert len(lines) == 16
     for line in lines:
-        parts = line["latents"] + line["l1"] + 0.3 * (line["maps"] + line["pooled"])
+        parts = line["latents"] + line["l1"] + 0.6 * (line["maps"] + line["pooled"])
         assert line["loss"] == pytest.approx(parts, rel=1e-4)
 
 

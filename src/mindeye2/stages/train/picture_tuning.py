@@ -52,14 +52,14 @@ class PictureTuning(Settings):
     """Smallest side of a crop, as a share of the picture's: at changing places and scales no
     texture can be learned that pleases the features at one."""
 
-    map_weight: Annotated[float, Field(ge=0)] = 0.3
+    map_weight: Annotated[float, Field(ge=0)] = 0.6
     """Weight of the difference between feature maps, relative to their spread."""
 
-    pooled_weight: Annotated[float, Field(ge=0)] = 0.3
+    pooled_weight: Annotated[float, Field(ge=0)] = 0.6
     """Weight of the squared difference between pooled features, relative to their variance."""
 
     optimizer: OptimizerSettings = OptimizerSettings(
-        steps=5000, max_lr=4e-4, weight_decay=1e-2, ema_decay=0.998
+        steps=5000, max_lr=1.5e-4, warmup=0.05, weight_decay=1e-2, ema_decay=0.998
     )
     """Optimiser and schedule."""
 
