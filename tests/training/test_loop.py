@@ -118,7 +118,7 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mindeye2.training.loop.save_file", full)
+        patch.setattr("mindeye2.training.state.save_file", full)
         with pytest.raises(ArtifactError, match=r"No space left.*it is untouched.*--resume"):
             run(Regression(), tmp_path / "run")
     progress = json.loads((tmp_path / "run/state/progress.json").read_text())
@@ -127,18 +127,6 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
     whole = run(Regression(), tmp_path / "whole")
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
-
-
-def test_the_state_of_another_model_is_refused(tmp_path):
-    run(Regression(), tmp_path / "run")
-
-    class Other(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.head = nn.Linear(6, 2)
-
-    with pytest.raises(ArtifactError, match=r"is of another model.*another --out"):
-        run(Other(), tmp_path / "run")
 
 
 def test_frozen_parameters_stay(tmp_path):

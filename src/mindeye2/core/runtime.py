@@ -175,7 +175,8 @@ def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Ite
     from rich.progress import track
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    # Of the processes that torchrun started, one bar is enough.
+    if not console.is_terminal or os.environ.get("RANK", "0") != "0":
         yield from items
         return
     if total is None and isinstance(items, Sized):

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from mindeye2.core.processes import WHOLE, Share
 from mindeye2.core.settings import Settings
 
 __all__ = ["Autoencoder", "AutoencoderSettings", "build_autoencoder"]
@@ -148,7 +149,11 @@ class Autoencoder(nn.Module):
         return pictures.clamp(0, 1) if clamped else pictures
 
     def forward(
-        self, images: Float[Tensor, "batch rgb height width"], *, generator: torch.Generator
+        self,
+        images: Float[Tensor, "batch rgb height width"],
+        *,
+        generator: torch.Generator,
+        share: Share = WHOLE,
     ) -> Float[Tensor, "batch rgb height width"]:
         """Reconstruct pictures through noisy latents, as in training; the range is not clamped.
 
@@ -158,6 +163,8 @@ class Autoencoder(nn.Module):
             RGB in [0, 1].
         generator
             Source of the noise.
+        share
+            Which rows of the batch these are; what is drawn is drawn for the whole.
 
         Returns
         -------
@@ -165,7 +172,8 @@ class Autoencoder(nn.Module):
             RGB, nominally in [0, 1].
         """
         latents = self._bounded(images)
-        noise = torch.randn(latents.shape, generator=generator, device=generator.device)
+        shape = (share.count * len(latents), *latents.shape[1:])
+        noise = share.of(torch.randn(shape, generator=generator, device=generator.device))
         out: Tensor = self.decoder(latents + self.noise * noise.to(latents)) / 2 + 0.5
         return out
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mindeye2.core.errors import require
+from mindeye2.core.processes import WHOLE, Share
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.encoders.torchvision import load_torchvision
@@ -175,7 +176,11 @@ class Unclip(nn.Module):
         return out
 
     def noisy(
-        self, tokens: Float[Tensor, "batch tokens features"], generator: torch.Generator
+        self,
+        tokens: Float[Tensor, "batch tokens features"],
+        generator: torch.Generator,
+        *,
+        share: Share = WHOLE,
     ) -> Float[Tensor, "batch tokens features"]:
         """Add the noise that training adds, of another strength for each image.
 
@@ -185,15 +190,18 @@ class Unclip(nn.Module):
             Image tokens.
         generator
             Source of strengths and noise.
+        share
+            Which rows of the batch these are; what is drawn is drawn for the whole.
 
         Returns
         -------
         Tensor
             Noisy tokens.
         """
-        strength = self.settings.token_noise * torch.rand(len(tokens), 1, 1, generator=generator)
-        noise = torch.randn(tokens.shape, generator=generator)
-        return tokens + (strength * noise).to(tokens)
+        n = share.count * len(tokens)
+        strength = self.settings.token_noise * torch.rand(n, 1, 1, generator=generator)
+        noise = torch.randn((n, *tokens.shape[1:]), generator=generator)
+        return tokens + share.of(strength * noise).to(tokens)
 
     def forward(
         self,
@@ -201,6 +209,7 @@ class Unclip(nn.Module):
         tokens: Float[Tensor, "batch tokens features"],
         *,
         generator: torch.Generator,
+        share: Share = WHOLE,
     ) -> dict[str, Tensor]:
         """Compute the training loss of a batch.
 
@@ -212,22 +221,21 @@ class Unclip(nn.Module):
             Image tokens of the pictures.
         generator
             Source of noise and noise levels.
+        share
+            Which rows of the batch these are; what is drawn is drawn for the whole.
 
         Returns
         -------
         dict
             ``loss``: mean squared error of the prediction.
         """
-
-        def draw(shape: tuple[int, ...]) -> Tensor:
-            return torch.randn(shape, generator=generator).to(latents)
-
-        n = len(latents)
+        n = share.count * len(latents)
         # Stratified levels: every batch covers the schedule, which calms the loss.
         spread = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
-        times = (spread * self.n_levels).long().to(latents.device)
-        noise = draw(latents.shape)
-        tokens = self.noisy(tokens, generator)
+        times = share.of((spread * self.n_levels).long()).to(latents.device)
+        noise = torch.randn((n, *latents.shape[1:]), generator=generator)
+        noise = share.of(noise).to(latents)
+        tokens = self.noisy(tokens, generator, share=share)
         noisy = self.scheduler.add_noise(latents, noise, times)
         target = noise if self.settings.prediction == "epsilon" else latents
         return {"loss": F.mse_loss(self.predict(noisy, times, tokens), target)}

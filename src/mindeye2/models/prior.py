@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mindeye2.core.processes import WHOLE, Share
 from mindeye2.models.diffusion import (
     cosine_alphas_cumprod,
     even_levels,
@@ -147,6 +148,7 @@ class DiffusionPrior(nn.Module):
         condition: Float[Tensor, "batch tokens features"],
         *,
         generator: torch.Generator,
+        share: Share = WHOLE,
     ) -> Float[Tensor, ""]:
         """Return the mean squared error of the clean tokens predicted at random noise levels.
 
@@ -158,17 +160,20 @@ class DiffusionPrior(nn.Module):
             Brain tokens of the same images.
         generator
             Source of noise levels, noise and dropouts.
+        share
+            Which rows of the batch these are; what is drawn is drawn for the whole.
 
         Returns
         -------
         Tensor
             Mean over all entries, in squared units of the tokens.
         """
-        n, place = len(x0), generator.device
-        times = torch.randint(self.n_levels, (n,), generator=generator, device=place)
-        noise = noise_source(x0, generator)()
-        keep_condition = torch.rand(n, generator=generator, device=place) >= self.condition_dropout
-        keep_target = torch.rand(n, generator=generator, device=place) >= self.target_dropout
+        n, place = share.count * len(x0), generator.device
+        times = share.of(torch.randint(self.n_levels, (n,), generator=generator, device=place))
+        noise = share.of(noise_source(x0[:1].expand(n, -1, -1), generator)())
+        kept = [torch.rand(n, generator=generator, device=place) for _ in range(2)]
+        keep_condition = share.of(kept[0]) >= self.condition_dropout
+        keep_target = share.of(kept[1]) >= self.target_dropout
         times = times.to(x0.device)
         predicted = self._predict(
             _keep(self.add_noise(x0, times, noise), keep_target, self.null_target),

@@ -3,11 +3,15 @@
 What makes a killed run resume exactly is that a step is a pure function of the weights, the
 optimiser's state and the step's number: batches, noise and dropout are all drawn from streams that
 are named by ``(seed, step)``, so no sampler or generator has a position to restore.
+
+Several processes take their shares of each batch and average their gradients; the first one alone
+writes, all stop after the same step.
 """
 
+import functools
 import json
 import math
-import shutil
+import os
 import signal
 import threading
 import time
@@ -15,18 +19,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from pydantic import Field
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mindeye2.core.artifacts import write_json
-from mindeye2.core.errors import ArtifactError, InterruptedRun
+from mindeye2.core.errors import InterruptedRun
+from mindeye2.core.processes import exchange, on_main, own_share
 from mindeye2.core.runtime import process_rng
 from mindeye2.core.settings import Settings
+from mindeye2.training.state import TrainingState
 
 __all__ = ["OptimizerSettings", "fit", "learning_rate", "one_cycle"]
 
@@ -138,9 +142,11 @@ def fit(
     ----------
     module
         Called with a batch's entries as keyword arguments; returns a dict of scalars, of which
-        ``"loss"`` is minimised. Parameters that need no gradient stay as they are.
+        ``"loss"`` is minimised. Parameters that need no gradient stay as they are. With several
+        processes the loss is the mean of theirs.
     batch_of
-        The batch of one step, a pure function of the step's number.
+        The batch of one step, a pure function of the step's number; with several processes the
+        share of this one (see `mindeye2.core.processes.Share`).
     settings
         Optimiser and schedule.
     seed
@@ -148,7 +154,7 @@ def fit(
     folder
         Run folder: ``steps.jsonl`` gets a line a step, ``state/`` what a resumed run needs.
     device
-        Where to train.
+        Where to train; with several processes from `mindeye2.core.processes.join_processes`.
     label
         What the progress bar says.
     validate
@@ -161,22 +167,23 @@ def fit(
     FloatingPointError
         If a loss is not finite; nothing is updated by that step.
     InterruptedRun
-        On Ctrl-C or SIGTERM, after the state was saved.
+        On Ctrl-C or SIGTERM in any process, after the state was saved.
     ArtifactError
-        If the state cannot be written, or does not belong to this module.
+        If the state cannot be written, does not belong to this module, or is not seen by all
+        processes.
+    ValueError
+        If FSDP or DeepSpeed were asked for.
     """
-    accelerator = Accelerator(cpu=device.type == "cpu")
+    accelerator = _engine(device)
     module.to(device)
     trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(_groups(trainable, settings), lr=settings.max_lr, fused=True)
-    state = _State(folder, trainable, optimizer, ema=settings.ema_decay > 0)
+    state = TrainingState(folder, trainable, optimizer, ema=settings.ema_decay > 0)
     first = state.load()
     wrapped, optimizer = accelerator.prepare(module, optimizer)
-    log = folder / "steps.jsonl"
-    _keep_lines(log, first)
     module.train()
     saved = time.monotonic()
-    with _stop_signals() as stop, log.open("a") as lines:
+    with _stop_signals() as stop, _log(folder, first) as lines:
         for step in _bar(range(first, settings.steps), label, settings.steps):
             began = time.monotonic()
             rate = learning_rate(step, settings)
@@ -184,25 +191,26 @@ def fit(
                 group["lr"] = rate
             with process_rng(seed, label, step):
                 scalars = wrapped(**batch_of(step))
-            loss = scalars["loss"]
-            _check_finite(loss, label, step)
+            entry = _means(scalars)
+            _check_finite(entry["loss"], label, step)
             optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
+            accelerator.backward(scalars["loss"])
             norm = accelerator.clip_grad_norm_(trainable.values(), settings.max_norm)
             optimizer.step()
             state.average(settings.ema_decay, step)
-            entry: dict[str, float] = {k: v.detach().item() for k, v in scalars.items()}
             entry |= {"step": step, "lr": rate, "grad_norm": float(norm)}
             entry["seconds"] = round(time.monotonic() - began, 4)
             last = step + 1 == settings.steps
             if validate and (last or (validate_every and (step + 1) % validate_every == 0)):
                 entry |= _validation(module, state, validate)
             lines.write(json.dumps(entry) + "\n")
-            if stop or last or time.monotonic() - saved > 60 * settings.save_minutes:
+            overdue = time.monotonic() - saved > 60 * settings.save_minutes
+            stopping, due = _anywhere(bool(stop), last or overdue)
+            if stopping or due:
                 lines.flush()
-                state.save(step + 1)
+                on_main(functools.partial(state.save, step + 1))
                 saved = time.monotonic()
-            if stop:
+            if stopping or (last and _anywhere(bool(stop))[0]):
                 raise InterruptedRun(
                     f"{label} stopped after step {step + 1} of {settings.steps}; the state is "
                     f"saved. Go on with the same command and --resume."
@@ -211,16 +219,37 @@ def fit(
     module.eval()
 
 
-def _check_finite(loss: Tensor, label: str, step: int) -> None:
-    if not torch.isfinite(loss):
+def _engine(device: torch.device) -> Accelerator:
+    accelerator = Accelerator(cpu=device.type == "cpu")
+    kind = accelerator.distributed_type
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise ValueError(
+            f"training cannot be divided by {kind.value}: each process must hold the whole model, "
+            "or its state is not saved. Start with torchrun or accelerate launch --multi_gpu."
+        )
+    return accelerator
+
+
+def _means(scalars: dict[str, Tensor]) -> dict[str, float]:
+    everywhere = exchange(*(v.detach().item() for v in scalars.values()))
+    means = [sum(values) / len(values) for values in zip(*everywhere, strict=True)]
+    return dict(zip(scalars, means, strict=True))
+
+
+def _anywhere(*flags: bool) -> list[bool]:
+    return [any(values) for values in zip(*exchange(*flags), strict=True)]
+
+
+def _check_finite(loss: float, label: str, step: int) -> None:
+    if not math.isfinite(loss):
         raise FloatingPointError(
-            f"the loss is {loss.item()} at step {step} of {label}; nothing was updated. "
+            f"the loss is {loss} at step {step} of {label}; nothing was updated. "
             "Look at the batch with --debug, or lower max_lr."
         )
 
 
 def _validation(
-    module: nn.Module, state: "_State", validate: Callable[[], dict[str, float]]
+    module: nn.Module, state: TrainingState, validate: Callable[[], dict[str, float]]
 ) -> dict[str, float]:
     with state.averaged():
         module.eval()
@@ -238,114 +267,19 @@ def _groups(
     return [*groups, {"params": plain, "weight_decay": 0.0}]
 
 
-class _State:
-    """Weights, optimiser moments and averages of one run, saved and loaded without pickle."""
-
-    def __init__(
-        self,
-        folder: Path,
-        trainable: dict[str, nn.Parameter],
-        optimizer: torch.optim.Optimizer,
-        *,
-        ema: bool,
-    ) -> None:
-        self.folder = folder / "state"
-        self.trainable = trainable
-        self.optimizer = optimizer
-        self.ema = {n: p.detach().clone() for n, p in trainable.items()} if ema else {}
-
-    def load(self) -> int:
-        """Restore the saved state; return the next step, 0 where nothing was saved."""
-        spare = self.folder.with_name("state.old")
-        if spare.exists() and not self.folder.exists():  # killed between the two renames
-            spare.rename(self.folder)
-        if not self.folder.exists():
-            return 0
-        step: int = json.loads((self.folder / "progress.json").read_text())["step"]
-        tensors = load_file(self.folder / "state.safetensors")
-        names = {key.partition("/")[2] for key in tensors if key.startswith("weight/")}
-        if names != set(self.trainable):
-            other = sorted(names ^ set(self.trainable))[:3]
-            raise ArtifactError(
-                f"the saved state in {self.folder} is of another model: {other} differ. "
-                "Resume with the settings of the first run, or give another --out."
-            )
-        with torch.no_grad():
-            for name, parameter in self.trainable.items():
-                parameter.copy_(tensors[f"weight/{name}"])
-                self.optimizer.state[parameter] = {
-                    "step": torch.tensor(float(step)),
-                    "exp_avg": tensors[f"mean/{name}"].to(parameter.device),
-                    "exp_avg_sq": tensors[f"square/{name}"].to(parameter.device),
-                }
-                if self.ema:
-                    self.ema[name].copy_(tensors[f"average/{name}"])
-        return step
-
-    def save(self, step: int) -> None:
-        """Write the state beside the old one, then swap them, so that one is always whole."""
-        fresh, spare = self.folder.with_name("state.new"), self.folder.with_name("state.old")
-        tensors: dict[str, Tensor] = {}
-        for name, parameter in self.trainable.items():
-            moments = self.optimizer.state[parameter]
-            tensors[f"weight/{name}"] = parameter.detach().cpu().contiguous()
-            tensors[f"mean/{name}"] = moments["exp_avg"].cpu().contiguous()
-            tensors[f"square/{name}"] = moments["exp_avg_sq"].cpu().contiguous()
-            if self.ema:
-                tensors[f"average/{name}"] = self.ema[name].cpu().contiguous()
-        try:
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-            save_file(tensors, fresh / "state.safetensors")
-            write_json(fresh / "progress.json", {"step": step})
-        except Exception as error:  # safetensors has an error type of its own for a full disk
-            shutil.rmtree(fresh, ignore_errors=True)
-            size = sum(t.numel() * t.element_size() for t in tensors.values()) / 2**20
-            raise ArtifactError(
-                f"the state after step {step} could not be written to {self.folder} ({error}); it "
-                f"needs {size:.0f} MiB. The state saved before it is untouched: free disk space "
-                "and run the same command with --resume."
-            ) from error
-        shutil.rmtree(spare, ignore_errors=True)
-        if self.folder.exists():
-            self.folder.rename(spare)
-        fresh.rename(self.folder)
-        shutil.rmtree(spare, ignore_errors=True)
-
-    def average(self, decay: float, step: int) -> None:
-        """Move the running average towards the weights; faster in the first steps."""
-        if self.ema:
-            weight = 1 - min(decay, (1 + step) / (10 + step))
-            averages = list(self.ema.values())
-            torch._foreach_lerp_(averages, [p.detach() for p in self.trainable.values()], weight)
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Put the averaged weights in place for a block."""
-        if not self.ema:
-            yield
-            return
-        current = {n: p.detach().clone() for n, p in self.trainable.items()}
-        self.keep_average()
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for name, parameter in self.trainable.items():
-                    parameter.copy_(current[name])
-
-    @torch.no_grad()
-    def keep_average(self) -> None:
-        """Replace the weights by their average, where one is kept."""
-        for name, average in self.ema.items():
-            self.trainable[name].copy_(average)
-
-
-def _keep_lines(log: Path, step: int) -> None:
-    """Drop the lines of steps that will be taken again."""
-    if log.exists():
-        lines = log.read_text().splitlines(keepends=True)[:step]
-        log.write_text("".join(lines))
+@contextmanager
+def _log(folder: Path, step: int) -> Iterator[TextIO]:
+    """Open the log of steps, without the lines of steps that will be taken again."""
+    if own_share().index:
+        with Path(os.devnull).open("w") as nowhere:
+            yield nowhere
+        return
+    path = folder / "steps.jsonl"
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)[:step]
+        path.write_text("".join(lines))
+    with path.open("a") as log:
+        yield log
 
 
 @contextmanager
@@ -375,7 +309,8 @@ def _bar(steps: range, label: str, total: int) -> Iterator[int]:
 
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("left"))
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    shown = console.is_terminal and own_share().index == 0
+    with Progress(*columns, console=console, disable=not shown) as bar:
         task = bar.add_task(label, total=total, completed=steps.start)
         for step in steps:
             yield step

@@ -1,8 +1,9 @@
 """Contrastive and regression losses, as functions; always computed in float32.
 
 Rows are flattened and normalised here, so that tokens can be given as they are. Negatives are the
-other rows of the batch: with several processes, gather both sides (and the mix, with
-`mindeye2.training.mixing.concatenate_mixes`) first, and give every process the whole batch.
+other rows of the batch: with several processes, gather the predictions of all
+(`mindeye2.core.processes.gather_rows`) and give every process the targets and the mix of the whole
+batch.
 """
 
 import math

@@ -1,6 +1,7 @@
 """One step of shared-subject training, and of the prior."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from mindeye2.core.processes import WHOLE, Share, gather_rows
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.models.decoder import MindEye
@@ -51,7 +53,7 @@ class BrainStep(nn.Module):
     Parameters
     ----------
     model
-        The model; its prior is not used here.
+        The model; its prior is not used here. Heads that no loss reaches are frozen.
     settings
         Weights of the losses.
     """
@@ -60,6 +62,12 @@ class BrainStep(nn.Module):
         super().__init__()
         self.model = model
         self.settings = settings
+        if not settings.contrastive:
+            model.projector.requires_grad_(requires_grad=False)
+        if model.lowlevel is not None:
+            unused = model.lowlevel.maps if settings.lowlevel else model.lowlevel
+            if unused is not None:
+                unused.requires_grad_(requires_grad=False)
 
     def forward(
         self,
@@ -68,19 +76,23 @@ class BrainStep(nn.Module):
         latents: Float[Tensor, "batch channels height width"],
         *,
         mix: Mix | None,
+        share: Share = WHOLE,
     ) -> dict[str, Tensor]:
         """Compute the losses.
 
         Parameters
         ----------
         betas
-            Betas by subject; mixed already where `mix` is given.
+            Betas by subject, of the share of this process; mixed already where `mix` is given.
         tokens
             True tokens of all trials, subject after subject, not mixed.
         latents
             True low-level latents of all trials, not mixed.
         mix
-            How the betas were mixed.
+            How the betas of all trials were mixed.
+        share
+            Which trials of each subject are this process's. Tokens, latents and mix are of all,
+            because predictions of all are compared with all tokens.
 
         Returns
         -------
@@ -88,18 +100,22 @@ class BrainStep(nn.Module):
             ``loss`` and its terms.
         """
         weights = self.settings
+        sizes = [share.count * len(b) for b in betas.values()]
         if self.training and weights.beta_noise:
-            betas = {s: b + weights.beta_noise * torch.randn_like(b) for s, b in betas.items()}
+            betas = {s: b + weights.beta_noise * _noise_like(b, share) for s, b in betas.items()}
         shared = torch.cat([self.model.ridge(b, subject=s) for s, b in betas.items()])
-        out = self.model.heads(shared)
+        with _dropout_of_the_whole(self.model, share, sizes):
+            out = self.model.heads(shared)
         # A mixed response is regressed onto the equally mixed target; the released code regresses
         # it onto the target of the first partner alone.
         mixed = (tokens, latents) if mix is None else (mix.apply(tokens), mix.apply(latents))
+        mixed = (share.of(mixed[0], sizes), share.of(mixed[1], sizes))
         terms = {"tokens": F.mse_loss(out.backbone_tokens, mixed[0])}
         if weights.lowlevel and out.lowlevel_latents is not None:
             terms["lowlevel"] = F.l1_loss(out.lowlevel_latents, mixed[1])
         if weights.contrastive:
-            predicted, true = out.retrieval_tokens.flatten(1), tokens.flatten(1)
+            own, true = out.retrieval_tokens.flatten(1), tokens.flatten(1)
+            predicted = gather_rows(own, share=share, sizes=sizes)
             if mix is None:
                 contrast = soft_clip_loss(predicted, true, temperature=weights.temperature)
             else:
@@ -107,6 +123,31 @@ class BrainStep(nn.Module):
             terms["contrastive"] = contrast
         loss = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
+
+
+def _noise_like(own: Tensor, share: Share) -> Tensor:
+    shape = (share.count * len(own), *own.shape[1:])
+    return share.of(torch.randn(shape, dtype=own.dtype, device=own.device))
+
+
+@contextmanager
+def _dropout_of_the_whole(module: nn.Module, share: Share, sizes: Sequence[int]) -> Iterator[None]:
+    """Let dropouts draw for the whole batch, as one process would, and keep this one's rows."""
+
+    def widen(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        (own,) = inputs
+        rows = share.of(torch.arange(sum(sizes), device=own.device), sizes)
+        return own.new_zeros((sum(sizes), *own.shape[1:])).index_copy(0, rows, own)
+
+    def narrow(_: nn.Module, __: tuple[Tensor], whole: Tensor) -> Tensor:
+        return share.of(whole, sizes)
+
+    with ExitStack() as hooks:
+        for part in module.modules():
+            if share.count > 1 and isinstance(part, nn.Dropout):
+                hooks.enter_context(part.register_forward_pre_hook(widen))
+                hooks.enter_context(part.register_forward_hook(narrow))
+        yield
 
 
 class PriorStep(nn.Module):
@@ -128,6 +169,7 @@ class PriorStep(nn.Module):
         condition: Float[Tensor, "batch tokens features"],
         *,
         generator: torch.Generator,
+        share: Share = WHOLE,
     ) -> dict[str, Tensor]:
         """Compute the loss.
 
@@ -139,13 +181,15 @@ class PriorStep(nn.Module):
             Tokens predicted from the brain.
         generator
             Source of noise, noise levels and condition dropout.
+        share
+            Which rows of the batch these are.
 
         Returns
         -------
         dict
             ``loss``.
         """
-        return {"loss": self.prior.loss(tokens, condition, generator=generator)}
+        return {"loss": self.prior.loss(tokens, condition, generator=generator, share=share)}
 
 
 def draw_batch(
@@ -158,6 +202,7 @@ def draw_batch(
     mixing: bool,
     seed: int,
     device: torch.device,
+    share: Share = WHOLE,
 ) -> dict[str, object]:
     """Draw the batch of one step: equally many trials of every subject.
 
@@ -179,11 +224,18 @@ def draw_batch(
         Seed of the run.
     device
         Where the batch goes.
+    share
+        Which of each subject's trials are this process's; the whole is the same for any share.
 
     Returns
     -------
     dict
         Keyword arguments of `BrainStep.forward`.
+
+    Raises
+    ------
+    ValueError
+        If a subject's trials cannot be divided equally among the processes.
     """
     betas, images, mixes = {}, [], []
     for subject, own in trials.items():
@@ -194,7 +246,7 @@ def draw_batch(
             mix = draw_mix(size, generator=generator(seed, "mixco", step, subject))
             chosen = mix.apply(chosen)
             mixes.append(mix)
-        betas[subject] = chosen.to(device)
+        betas[subject] = share.of(chosen).to(device)
         images.append(own.images[rows])
     shown = torch.cat(images)
     return {
@@ -202,4 +254,5 @@ def draw_batch(
         "tokens": tokens[shown].to(device),
         "latents": latents[shown].to(device),
         "mix": concatenate_mixes(mixes) if mixing else None,
+        "share": share,
     }

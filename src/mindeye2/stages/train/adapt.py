@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.processes import exchange, own_share
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
@@ -61,7 +62,7 @@ class AdaptTraining(Settings):
     """Weights of the losses."""
 
     batch_size: Annotated[int, Field(ge=2)] = 48
-    """Trials a step."""
+    """Trials a step, of all processes together."""
 
     held_back: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the person's images that chooses the rung."""
@@ -140,6 +141,9 @@ def train_adapt(
     held = image_folds(own.images, n_folds=n_folds, generator=generator(settings.seed, "held"))[0]
     kept = torch.ones(len(own), dtype=torch.bool)
     kept[held] = False
+    for trials in (own, own.rows(kept)):
+        size = min(settings.batch_size, len(trials))
+        own_share().check(size, rows=f"trials of {subject}")
     fitted, judged = own.rows(kept), {subject: own.rows(held).averaged()}
 
     climb = _Climb(settings, prepared=prepared, latents=latents, tokens=tokens, device=device)
@@ -150,7 +154,9 @@ def train_adapt(
         for name in settings.rungs:
             climb.to(name, trial_model, fitted, folder=out / "choice" / name)
             scores[name] = identification(trial_model, judged, tokens=tokens, device=device)
-        rung = _choose(scores, margin=settings.margin)
+        # Machines may differ in the last digits, and all must climb as high.
+        chosen = RUNGS.index(_choose(scores, margin=settings.margin))
+        rung = RUNGS[int(exchange(chosen)[0][0])]
     for name in RUNGS[: RUNGS.index(rung) + 1]:
         if name in settings.rungs or name == "closed_form":
             climb.to(name, model, own, folder=out if name == rung else out / name)
@@ -214,6 +220,7 @@ class _Climb:
                 mixing=step < settings.losses.mixing_share * chosen.steps,
                 seed=settings.seed,
                 device=self.device,
+                share=own_share(),
             )
 
         fit(

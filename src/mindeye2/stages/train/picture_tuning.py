@@ -17,6 +17,14 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from mindeye2.core.processes import (
+    WHOLE,
+    Share,
+    batch_std,
+    batch_variance,
+    on_main,
+    own_share,
+)
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
@@ -43,7 +51,7 @@ class PictureTuning(Settings):
     """Whose tokens to draw from."""
 
     batch_size: Annotated[int, Field(ge=2)] = 12
-    """Pictures a step."""
+    """Pictures a step, of all processes together."""
 
     feature_size: Annotated[int, Field(ge=32)] = 192
     """Side in pixels at which crops of the pictures are compared."""
@@ -74,25 +82,32 @@ class _TuningStep(nn.Module):
     def forward(
         self,
         images: Float[Tensor, "batch rgb height width"],
-        latents: Float[Tensor, "batch channels latent_height latent_width"],
+        latents: Float[Tensor, "batch channels height16 width16"],
         tokens: Float[Tensor, "batch tokens features"],
         *,
         generator: torch.Generator,
+        share: Share = WHOLE,
     ) -> dict[str, Tensor]:
-        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        shape = (share.count * len(latents), *latents.shape[1:])
+        noise = share.of(torch.randn(shape, generator=generator)).to(latents)
         last = torch.full((len(images),), self.unclip.n_levels - 1, device=tokens.device)
-        predicted = self.unclip.predict(noise, last, self.unclip.noisy(tokens, generator))
+        noisy = self.unclip.noisy(tokens, generator, share=share)
+        predicted = self.unclip.predict(noise, last, noisy)
         drawn = self.unclip.autoencoder.decode(predicted, clamped=False)
         rows, columns = self._crop(images.shape[-1], generator)
         with torch.no_grad():
             true = self.features(images[..., rows, columns], _BLOCKS)
         seen = self.features(drawn[..., rows, columns].clamp(-0.2, 1.2), _BLOCKS)
-        gaps = [F.l1_loss(seen.maps[b], true.maps[b]) / true.maps[b].std() for b in _BLOCKS]
+        spreads = [batch_std(true.maps[b], share) for b in _BLOCKS]
+        gaps = [
+            F.l1_loss(seen.maps[b], true.maps[b]) / s
+            for b, s in zip(_BLOCKS, spreads, strict=True)
+        ]
         parts = {
             "latents": F.mse_loss(predicted, latents),
             "l1": F.l1_loss(drawn, images),
             "maps": torch.stack(gaps).mean(),
-            "pooled": F.mse_loss(seen.pooled, true.pooled) / true.pooled.var(),
+            "pooled": F.mse_loss(seen.pooled, true.pooled) / batch_variance(true.pooled, share),
         }
         weights = {"maps": self.settings.map_weight, "pooled": self.settings.pooled_weight}
         loss = torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
@@ -129,6 +144,8 @@ def tune_pictures(
     dict
         Facts for the manifest.
     """
+    share = own_share()
+    share.check(settings.batch_size, rows="pictures")
     unclip = load_unclip_decoder(init).to(device)
     pictures = pictures_of(prepared, unclip.autoencoder.size)
     latents = latents_of(pictures, unclip.autoencoder, device=device)
@@ -141,11 +158,13 @@ def tune_pictures(
         rows = epoch_rows(
             len(pictures), settings.batch_size, step, seed=settings.seed, stream="pictures"
         )
+        rows = share.of(rows)
         return {
             "images": pictures[rows].to(device).float() / 255,
             "latents": latents[rows].to(device),
             "tokens": torch.from_numpy(tokens[rows.numpy()]).float().to(device),
             "generator": generator(settings.seed, "picture_tuning", step),
+            "share": share,
         }
 
     fit(
@@ -157,5 +176,5 @@ def tune_pictures(
         device=device,
         label="pictures",
     )
-    save_decoder(out, unclip, sampling_steps=1, autoencoder=init)
+    on_main(lambda: save_decoder(out, unclip, sampling_steps=1, autoencoder=init))
     return {"parameters": sum(p.numel() for p in unclip.parameters() if p.requires_grad)}

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mindeye2.core.artifacts import write_text
+from mindeye2.core.processes import WHOLE, Share, batch_std, on_main, own_share
 from mindeye2.core.runtime import generator, process_rng, progress
 from mindeye2.core.settings import Settings, plain
 from mindeye2.data.prepared import Prepared
@@ -44,7 +45,7 @@ class AutoencoderTraining(Settings):
     """Sizes."""
 
     batch_size: Annotated[int, Field(ge=1)] = 16
-    """Pictures a step."""
+    """Pictures a step, of all processes together."""
 
     perceptual_weight: Annotated[float, Field(ge=0)] = 0.5
     """Weight of the difference between EfficientNet-Lite0 features beside the L1 loss."""
@@ -68,7 +69,7 @@ class UnclipTraining(Settings):
     """Sizes and schedule."""
 
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Pictures a step."""
+    """Pictures a step, of all processes together."""
 
     optimizer: OptimizerSettings = OptimizerSettings(
         steps=1800, max_lr=8e-4, weight_decay=1e-2, ema_decay=0.997
@@ -84,9 +85,13 @@ class _AutoencoderStep(nn.Module):
         self.weight = weight
 
     def forward(
-        self, images: Float[Tensor, "batch rgb height width"], *, generator: torch.Generator
+        self,
+        images: Float[Tensor, "batch rgb height width"],
+        *,
+        generator: torch.Generator,
+        share: Share = WHOLE,
     ) -> dict[str, Tensor]:
-        drawn = self.autoencoder(images, generator=generator)
+        drawn = self.autoencoder(images, generator=generator, share=share)
         pixels = F.l1_loss(drawn, images)
         if self.judge is None:
             return {"loss": pixels, "l1": pixels.detach()}
@@ -95,7 +100,7 @@ class _AutoencoderStep(nn.Module):
             true = self.judge.blocks_at(images, blocks)
         seen = self.judge.blocks_at(drawn.clamp(-0.2, 1.2), blocks)
         # Relative to each map's own spread: blocks differ tenfold in scale.
-        gap = [F.l1_loss(s, t) / t.std() for s, t in zip(seen, true, strict=True)]
+        gap = [F.l1_loss(s, t) / batch_std(t, share) for s, t in zip(seen, true, strict=True)]
         perceptual = torch.stack(gap).mean()
         loss = pixels + self.weight * 0.1 * perceptual
         return {"loss": loss, "l1": pixels.detach(), "perceptual": perceptual.detach()}
@@ -175,6 +180,8 @@ def train_autoencoder(
     dict
         Facts for the manifest.
     """
+    share = own_share()
+    share.check(settings.batch_size, rows="pictures")
     pictures = pictures_of(prepared, settings.model.size)
     with process_rng(settings.seed, "autoencoder"):
         autoencoder = build_autoencoder(settings.model)
@@ -189,11 +196,11 @@ def train_autoencoder(
             len(pictures), settings.batch_size, step, seed=settings.seed, stream="pictures"
         )
         draws = generator(settings.seed, "autoencoder", step)
-        images = pictures[rows].float() / 255
-        flip = torch.rand(len(images), generator=draws) < 0.5
+        images = pictures[share.of(rows)].float() / 255
+        flip = share.of(torch.rand(len(rows), generator=draws)) < 0.5
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
         images = images.to(device, memory_format=torch.channels_last)
-        return {"images": images, "generator": draws}
+        return {"images": images, "generator": draws, "share": share}
 
     fit(
         step_module,
@@ -206,10 +213,14 @@ def train_autoencoder(
     )
     sample = pictures[:: max(1, len(pictures) // 1024)].float() / 255
     autoencoder.standardise(list(sample.to(device).split(64)))
+    on_main(lambda: _save_autoencoder(out, autoencoder, settings.model))
+    return {"parameters": sum(p.numel() for p in autoencoder.parameters())}
+
+
+def _save_autoencoder(out: Path, autoencoder: Autoencoder, settings: AutoencoderSettings) -> None:
     weights = {k: v.half().contiguous() for k, v in autoencoder.state_dict().items()}
     save_file(weights, out / "autoencoder.safetensors")
-    write_text(out / "autoencoder.yaml", yaml.safe_dump(plain(settings.model)))
-    return {"parameters": sum(p.numel() for p in autoencoder.parameters())}
+    write_text(out / "autoencoder.yaml", yaml.safe_dump(plain(settings)))
 
 
 def train_unclip(
@@ -240,6 +251,8 @@ def train_unclip(
     dict
         Facts for the manifest.
     """
+    share = own_share()
+    share.check(settings.batch_size, rows="pictures")
     autoencoder = load_autoencoder(init).to(device)
     pictures = pictures_of(prepared, autoencoder.size)
     latents = latents_of(pictures, autoencoder, device=device)
@@ -251,10 +264,12 @@ def train_unclip(
         rows = epoch_rows(
             len(latents), settings.batch_size, step, seed=settings.seed, stream="pictures"
         )
+        rows = share.of(rows)
         return {
             "latents": latents[rows].to(device),
             "tokens": torch.from_numpy(tokens[rows.numpy()]).float().to(device),
             "generator": generator(settings.seed, "unclip", step),
+            "share": share,
         }
 
     fit(
@@ -266,7 +281,7 @@ def train_unclip(
         device=device,
         label="unclip",
     )
-    save_decoder(out, unclip, autoencoder=init)
+    on_main(lambda: save_decoder(out, unclip, autoencoder=init))
     return {"parameters": sum(p.numel() for p in unclip.parameters() if p.requires_grad)}
 
 

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mindeye2.core.artifacts import claim_folder, keep_settings, write_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.runtime import choose_device, peak_memory_gib
+from mindeye2.core.processes import join_processes, on_main, own_share
+from mindeye2.core.runtime import peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.models.checkpoint import load_run, save_run
@@ -64,7 +66,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
 ) -> Path:
-    """Train what `settings` describe.
+    """Train what `settings` describe, in all processes that torchrun started.
 
     Parameters
     ----------
@@ -82,7 +84,7 @@ def train(
     resume
         Go on with a run that was stopped.
     device
-        Where to train.
+        Where to train; of several GPUs each process takes its own.
 
     Returns
     -------
@@ -93,6 +95,8 @@ def train(
     ------
     ArtifactError
         If the source is unfit, the folder is not empty, or the run to start from is missing.
+    ValueError
+        If the device is not there, or a batch cannot be divided among the processes.
     """
     # Pictures alone are enough to train what draws from tokens.
     prepared = None if isinstance(settings, SdxlUnclipTraining) else open_prepared(source)
@@ -101,14 +105,24 @@ def train(
         raise ArtifactError(
             f"the task {task!r} starts from {_STARTS_FROM[task]}: give its folder with --init."
         )
-    out = claim_folder(out, resume=resume)
+    place = join_processes(device)
+    if isinstance(settings, SdxlUnclipTraining) and own_share().count > 1:
+        raise ValueError(
+            f"the task {task!r} runs in one process, got {own_share().count}. Start it without "
+            "torchrun."
+        )
     start = {"task": task, "recipe": recipe, "init": str(init) if init else None}
     config: dict[str, object] = {**start, **plain(settings)}
-    keep_settings(out, config)
-    place = choose_device(device)
+    out = Path(out)
+
+    def begin() -> None:
+        keep_settings(claim_folder(out, resume=resume), config)
+
+    on_main(begin)
     facts = _train(settings, source=source, prepared=prepared, init=init, out=out, device=place)
     facts["peak_memory_gib"] = round(peak_memory_gib(), 2)
-    return write_manifest(out, stage="train", config=config, **facts)
+    seal = on_main(lambda: write_manifest(out, stage="train", config=config, **facts))
+    return seal or out / "manifest.json"
 
 
 def _train(
@@ -154,7 +168,7 @@ def _train_brain(
         assert init is not None
         start, expectation = load_run(init), load_expectation(init)
         if expectation is not None:
-            expectation.save(out)
+            on_main(lambda: expectation.save(out))
         sizes = start.settings
         model, facts = train_adapt(
             settings,
@@ -165,7 +179,25 @@ def _train_brain(
             out=out,
             device=device,
         )
-    save_run(out, model=model, settings=sizes, encoder=settings.encoder)
+    facts["images"] = prepared.images_hash
+
+    def save() -> None:
+        save_run(out, model=model, settings=sizes, encoder=settings.encoder)
+        _save_memories(settings, model, prepared, tokens=tokens, out=out, device=device)
+
+    on_main(save)
+    return facts
+
+
+def _save_memories(
+    settings: SharedTraining | AdaptTraining,
+    model: MindEye,
+    prepared: Prepared,
+    *,
+    tokens: Tensor,
+    out: Path,
+    device: torch.device,
+) -> None:
     known, splits = model.subjects, settings.train_on
     if isinstance(settings, AdaptTraining):
         known = [settings.subject]
@@ -183,5 +215,3 @@ def _train_brain(
             captions=captions and [captions[i] for i in trials.images.tolist()],
         )
         save_memory(out, subject, memory)
-    facts["images"] = prepared.images_hash
-    return facts

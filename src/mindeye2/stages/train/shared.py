@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
+from mindeye2.core.processes import on_main, own_share
 from mindeye2.core.runtime import generator, process_rng, progress
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
@@ -35,7 +36,7 @@ class PriorTraining(Settings):
     """Training of the diffusion prior on held-back predictions."""
 
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Trials a step."""
+    """Trials a step, of all processes together."""
 
     n_folds: Annotated[int, Field(ge=2)] = 3
     """Folds over images. A ridge fitted to one fold predicts the others, so that the prior learns
@@ -76,7 +77,7 @@ class SharedTraining(Settings):
     """Start ridges and output layer from their closed-form solutions, instead of at random."""
 
     per_subject: Annotated[int, Field(ge=1)] = 16
-    """Trials of each subject in a step."""
+    """Trials of each subject in a step, of all processes together."""
 
     train_body: bool = True
     """Train at all; off, the closed-form solution is the result (the ridge baseline)."""
@@ -133,6 +134,7 @@ def train_shared(
         )
 
     trials = {s: load(s, settings.train_on, settings.n_trials) for s in subjects}
+    _check_shares(settings, trials)
     judging = "validation" not in settings.train_on
     held = {s: load(s, ["validation"], None).averaged() for s in subjects} if judging else {}
     with process_rng(settings.seed, "model"):
@@ -156,6 +158,7 @@ def train_shared(
             mixing=mixing,
             seed=settings.seed,
             device=device,
+            share=own_share(),
         )
 
     def judge() -> dict[str, float]:
@@ -197,6 +200,14 @@ def train_shared(
             device=device,
         )
     return model, facts
+
+
+def _check_shares(settings: SharedTraining, trials: Mapping[str, SubjectTrials]) -> None:
+    share = own_share()
+    for subject, own in trials.items():
+        size = min(settings.per_subject, len(own))
+        share.check(size, rows=f"trials of {subject}", setting="per_subject")
+    share.check(settings.prior.batch_size, rows="trials", setting="prior.batch_size")
 
 
 @torch.no_grad()
@@ -382,7 +393,7 @@ def _fit_expectation(
         penalties=(0.03, 0.1, 0.3, 1.0),
     )
     if best is not None:
-        best.save(out)
+        on_main(lambda: best.save(out))
     return scores
 
 
@@ -396,18 +407,20 @@ def _fit_prior(
     out: Path,
     device: torch.device,
 ) -> None:
-    chosen = settings.prior
+    chosen, share = settings.prior, own_share()
     model.requires_grad_(requires_grad=False)
     model.prior.requires_grad_(requires_grad=True)
 
     def batch_of(step: int) -> dict[str, object]:
         rows = epoch_rows(len(shown), chosen.batch_size, step, seed=settings.seed, stream="prior")
+        rows = share.of(rows)
         with torch.no_grad():
             condition = model.heads(predicted[rows].to(device)).backbone_tokens
         return {
             "tokens": tokens[shown[rows]].to(device),
             "condition": condition,
             "generator": generator(settings.seed, "prior", step),
+            "share": share,
         }
 
     (out / "prior").mkdir(exist_ok=True)
