@@ -202,7 +202,7 @@ def check_table(study: Study) -> list[Finding]:
     """
     if study.trials is None:
         return []
-    table, findings = study.trials, []
+    table, findings = study.trials.reset_index(drop=True), []
     try:
         n_images = len(study.images) if study.images is not None else int(table["image"].max()) + 1
         check_trials(table, n_images=n_images)
@@ -215,7 +215,8 @@ def check_table(study: Study) -> list[Finding]:
         text = f"{len(twice)} trials are listed twice (first: {first})"
         findings.append(_finding(study, "error", text, where="trials.parquet"))
     ordered = table.sort_values(keys, kind="stable")
-    wrong = table["repeat"] != ordered.groupby(["subject", "image"]).cumcount()
+    earlier = ordered.groupby(["subject", "image"]).cumcount().reindex(table.index)
+    wrong = table["repeat"] != earlier
     if wrong.any():
         row = table[wrong].iloc[0]
         text = (
