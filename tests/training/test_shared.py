@@ -177,3 +177,11 @@ def test_the_prior_s_step_is_its_loss(full, rng):
     expected = full.prior.loss(tokens, condition, generator=seeded())
     step = PriorStep(full.prior)
     torch.testing.assert_close(step(tokens, condition, generator=seeded())["loss"], expected)
+
+
+def test_heads_that_no_loss_reaches_are_frozen(full):
+    """Or processes would wait for their gradients, and their moments could not be saved."""
+    step = BrainStep(full, LossSettings(contrastive=0, lowlevel=0))
+    assert not any(p.requires_grad for p in full.projector.parameters())
+    assert not any(p.requires_grad for p in full.lowlevel.parameters())
+    assert all(p.requires_grad for p in step.model.backbone.parameters())
