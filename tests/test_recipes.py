@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 
 from mindeye2 import recipes
@@ -13,7 +15,8 @@ def test_a_recipe_is_complete_and_valid(recipe):
     """`model_copy` checks nothing, so what it made is checked here."""
     settings = recipe()
     assert build_settings(type(settings), plain(settings)) == settings
-    assert (recipe.__doc__ or "Return settings").startswith("Return ")
+    if inspect.isfunction(recipe):  # those of adapters are made from the table of adapters
+        assert (recipe.__doc__ or "Return settings").startswith("Return ")
 
 
 def test_the_demo_is_made_of_the_recipes():
