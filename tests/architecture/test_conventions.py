@@ -12,7 +12,6 @@ WITHOUT_MIRROR: dict[str, str] = {
     "data/released/settings.py": "fields only; data/released/test_read.py",
     "stages/prepare/settings.py": "fields only; stages/prepare/test_run.py",
     "stages/reconstruct/parts.py": "stages/reconstruct/test_run.py, released/test_folder.py",
-    "stages/reconstruct/passes.py": "stages/reconstruct/test_run.py, released/test_folder.py",
     "stages/reconstruct/settings.py": "fields only; stages/reconstruct/test_run.py",
 }
 """Modules without a test file of the same name, each with where it is tested instead."""

@@ -195,6 +195,9 @@ def sample_prior(
 ) -> Float[Tensor, "images tokens features"]:
     """Sample image tokens, each image from its own seed.
 
+    A mean of samples is shorter than they are, and would be drawn pale: it is stretched to the
+    root mean square of their lengths.
+
     Parameters
     ----------
     model
@@ -215,13 +218,22 @@ def sample_prior(
     parts = []
     for rows in progress(torch.arange(len(backbone)).split(settings.batch_size), label="prior"):
         draws = [generator(seeds[r], "prior") for r in rows.tolist()]
-        total = torch.zeros_like(backbone[rows])
-        for _ in range(settings.prior_samples):
-            total += model.prior.sample(
-                backbone[rows].to(device), steps=settings.prior_steps, generator=draws
-            ).cpu()
-        parts.append(total / settings.prior_samples)
+        condition = backbone[rows].to(device)
+        samples = [
+            model.prior.sample(condition, steps=settings.prior_steps, generator=draws).cpu()
+            for _ in range(settings.prior_samples)
+        ]
+        parts.append(_mean_at_full_length(samples))
     return torch.cat(parts)
+
+
+def _mean_at_full_length(samples: Sequence[Tensor]) -> Tensor:
+    if len(samples) == 1:
+        return samples[0]
+    stacked = torch.stack(list(samples))
+    mean, squares = stacked.mean(dim=0), stacked.square().mean(dim=0)
+    length = squares.flatten(1).sum(dim=1) / mean.square().flatten(1).sum(dim=1)
+    return mean * length.sqrt()[:, None, None]
 
 
 @torch.no_grad()

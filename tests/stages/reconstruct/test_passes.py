@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from mindeye2.core.runtime import generator
+from mindeye2.models.checkpoint import load_run
+from mindeye2.stages.reconstruct.passes import sample_prior
+from mindeye2.stages.reconstruct.settings import ReconstructSettings
+
+SEEDS = (3, 4, 5)
+
+
+@pytest.fixture
+def model(adapted):
+    return load_run(adapted).model
+
+
+@pytest.fixture
+def condition():
+    return torch.linspace(-1, 1, len(SEEDS) * 49 * 128).reshape(len(SEEDS), 49, 128)
+
+
+@pytest.fixture
+def drawn(model, condition):
+    """Return what the prior itself draws, two samples in a row."""
+    draws = [generator(seed, "prior") for seed in SEEDS]
+    with torch.no_grad():
+        return [model.prior.sample(condition, steps=3, generator=draws) for _ in range(2)]
+
+
+def settings(**changes):
+    return ReconstructSettings(prior_steps=3, **changes)
+
+
+def test_an_image_s_sample_does_not_depend_on_the_batch(model, condition):
+    together, alone = (
+        sample_prior(
+            model, condition, seeds=SEEDS, settings=settings(prior_samples=2, batch_size=n)
+        )
+        for n in (50, 1)
+    )
+    torch.testing.assert_close(together, alone)
+
+
+def test_one_sample_is_left_as_the_prior_drew_it(model, condition, drawn):
+    got = sample_prior(model, condition, seeds=SEEDS, settings=settings(prior_samples=1))
+    torch.testing.assert_close(got, drawn[0])
+
+
+def test_averaged_samples_point_to_their_mean_and_are_as_long_as_one(model, condition, drawn):
+    got = sample_prior(model, condition, seeds=SEEDS, settings=settings(prior_samples=2))
+    for mean, first, second in zip(got.flatten(1), *(d.flatten(1) for d in drawn), strict=True):
+        cosine = torch.cosine_similarity(mean, first + second, dim=0)
+        assert cosine.item() == pytest.approx(1, abs=1e-5)
+        assert mean.square().sum().item() == pytest.approx(
+            (first.square().sum() + second.square().sum()).item() / 2, rel=1e-4
+        )
