@@ -140,6 +140,18 @@ def test_a_finished_subject_is_not_read_again_unless_its_trials_changed(subject,
     assert len(again.betas.read) == SESSIONS
 
 
+@pytest.mark.parametrize(
+    "made", ["betas/subj01.npy", "scaler/subj01.npz", "voxels/subj01.parquet"]
+)
+def test_what_was_removed_from_a_finished_subject_is_made_again(subject, tmp_path, made):
+    stream_subject(tmp_path, subject)
+    before = (tmp_path / "betas" / "subj01.npy").read_bytes()
+    (tmp_path / made).unlink()
+    stream_subject(tmp_path, subject)
+    assert (tmp_path / made).exists()
+    assert (tmp_path / "betas" / "subj01.npy").read_bytes() == before
+
+
 def test_released_scaling_is_fitted_on_all_trials_of_a_session(subject, betas, tmp_path):
     stream_subject(tmp_path, changed(subject, scaling="released"))
     by_session = betas.reshape(SESSIONS, TRIALS, VOXELS).astype(np.float64)

@@ -63,6 +63,14 @@ def test_an_imported_brain_model_is_the_published_one(tmp_path, brain):
     assert "NSD" in manifest["licence"]
 
 
+def test_people_of_another_study_may_be_named_when_the_import_is_loaded(tmp_path, brain):
+    """Their numbers of voxels are nobody's of NSD."""
+    torch.save({"model_state_dict": brain}, tmp_path / "last.pth")
+    import_checkpoint(tmp_path / "last.pth", out=tmp_path / "out")
+    model = load_mindeye(tmp_path / "out", subjects=["anna", "ben"])
+    assert sorted(model.ridge.maps) == ["anna", "ben"]
+
+
 def test_optimizer_state_is_left_out_and_half_precision_halves_the_file(tmp_path, checkpoint):
     sizes = {}
     for precision in ("stored", "float16"):

@@ -164,12 +164,15 @@ def stream_subject(folder: Path, subject: Subject, *, show: bool = True) -> str:
     record = state / "source.json"
     facts = _facts(subject)
     before = json.loads(record.read_text()) if record.exists() else {}
-    if {k: before.get(k) for k in facts} != facts:
+    kept = {k: before.get(k) for k in facts} == facts
+    if kept and before.get("done"):
+        if all((folder / made).exists() for made in _made(subject.name)):
+            return subject.name
+        kept = False  # somebody removed what was damaged, to have it made again
+    if not kept:
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
         write_json(record, facts)
-    elif before.get("done"):
-        return subject.name
     numbers = subject.trials["session"].to_numpy()
     sessions = [int(s) for s in np.unique(numbers)]
     places = {s: np.flatnonzero(numbers == s) for s in sessions}
@@ -182,6 +185,10 @@ def stream_subject(folder: Path, subject: Subject, *, show: bool = True) -> str:
         (state / f"{session}.npy").unlink(missing_ok=True)
         (state / f"{session}.npz").unlink(missing_ok=True)
     return subject.name
+
+
+def _made(name: str) -> tuple[str, ...]:
+    return (f"betas/{name}.npy", f"scaler/{name}.npz", f"voxels/{name}.parquet")
 
 
 def _facts(subject: Subject) -> dict[str, Any]:

@@ -207,8 +207,14 @@ def _check_fits(kind: str, state: Mapping[str, Tensor | Pieces], settings: Impor
         _LOADERS[kind](described)
 
 
+def _check_brain_model(described: dict[str, Tensor]) -> None:
+    # Whose ridges they are does not matter here, and need not be known: not all are NSD's.
+    n_ridges = sum(n.startswith("ridge.linears.") and n.endswith(".weight") for n in described)
+    load_mindeye(described, subjects=[f"ridge{i}" for i in range(n_ridges)])
+
+
 _LOADERS: dict[str, Callable[[dict[str, Tensor]], object]] = {
-    "mindeye": load_mindeye,
+    "mindeye": _check_brain_model,
     "convnext_teacher": load_convnext_teacher,
     "clip_converter": load_clip_converter,
     "lowlevel_vae": load_lowlevel_vae,
