@@ -19,7 +19,7 @@ from mindeye2.encoders.bank import to_float
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.generation.retrieval import fit_calibration, similarity
 from mindeye2.recipes import DemoSettings, released
-from mindeye2.released.folder import ReleasedParts
+from mindeye2.released.folder import ReleasedParts, locate
 from mindeye2.stages.evaluate import evaluate
 from mindeye2.stages.prepare import prepare
 from mindeye2.stages.reconstruct import Parts, ReconstructSettings, RunParts, reconstruct
@@ -115,7 +115,7 @@ class Decoder:
     @classmethod
     def from_released(
         cls,
-        folder: str | Path,
+        name_or_folder: str | Path,
         *,
         settings: ReconstructSettings | None = None,
         device: str = "auto",
@@ -124,9 +124,10 @@ class Decoder:
 
         Parameters
         ----------
-        folder
-            Folder of the imported brain model, or one that holds the folders of all imported
-            files: brain model, unCLIP, low-level autoencoder, CLIP converter.
+        name_or_folder
+            Folder of the imported brain model, beside which unCLIP, low-level autoencoder and
+            CLIP converter may lie; or one that holds the folders of all of them; or the published
+            name of a brain model that was imported into ``weights/<name>``.
         settings
             How to decode; `mindeye2.recipes.released` by default.
         device
@@ -140,11 +141,12 @@ class Decoder:
         Raises
         ------
         ArtifactError
-            If there is no such folder, or it holds no brain model.
+            If there is no such folder, or it holds no brain model; for a published name with the
+            command that gets it.
         """
         settings = released() if settings is None else settings
         place = choose_device(device)
-        parts = ReleasedParts(Path(folder), settings=settings, device=place)
+        parts = ReleasedParts(locate(name_or_folder), settings=settings, device=place)
         return cls(parts, settings=settings)
 
     @property

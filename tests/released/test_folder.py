@@ -1,6 +1,8 @@
 """The published pipeline from end to end: every network of its real class, at golden sizes."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -62,6 +64,12 @@ def weights(files):
         settings = ImportSettings(head_channels=8)
         import_checkpoint(files / file, out=files / "imported" / name, settings=settings)
     return files / "imported"
+
+
+@pytest.fixture
+def alone(weights, tmp_path):
+    """Return an imported brain model with nothing beside it."""
+    return Path(shutil.copytree(weights / "brain", tmp_path / "alone" / "brain"))
 
 
 @pytest.fixture(scope="module")
@@ -176,15 +184,15 @@ def test_an_import_and_a_folder_of_imports_are_told_from_other_folders(weights, 
         ("captioner", r"'clip_converter' is needed here.*--set captions=false"),
     ],
 )
-def test_a_missing_part_is_named_with_the_setting_that_skips_it(weights, settings, part, message):
-    parts = ReleasedParts(weights / "brain", settings=settings, device=CPU)
+def test_a_missing_part_is_named_with_the_setting_that_skips_it(alone, settings, part, message):
+    parts = ReleasedParts(alone, settings=settings, device=CPU)
     with pytest.raises(ArtifactError, match=message):
         getattr(parts, part)
 
 
-def test_what_is_not_asked_for_is_not_loaded(weights, settings):
+def test_what_is_not_asked_for_is_not_loaded(alone, settings):
     less = settings.model_copy(update={"captions": False, "refine": None})
-    parts = ReleasedParts(weights / "brain", settings=less, device=CPU)
+    parts = ReleasedParts(alone, settings=less, device=CPU)
     assert parts.captioner is None
     assert parts.refiner is None
 
@@ -198,6 +206,30 @@ def test_the_drawing_weights_may_lie_elsewhere(weights, settings):
     apart = settings.model_copy(update={"decoder": weights / "drawing"})
     parts = ReleasedParts(weights / "brain", settings=apart, device=CPU)
     assert parts.pictures.sampling.steps == 2
+
+
+def test_a_published_name_is_found_in_weights_with_what_lies_beside(
+    weights, settings, tmp_path, monkeypatch
+):
+    name = "final_subj01_pretrained_40sess_24bs"
+    shutil.copytree(weights, tmp_path / "weights")
+    (tmp_path / "weights" / "brain").rename(tmp_path / "weights" / name)
+    shutil.copytree(tmp_path / "weights" / name, tmp_path / "weights" / "another_brain")
+    monkeypatch.chdir(tmp_path)
+    decoder = Decoder.from_released(name, settings=settings, device="cpu")
+    assert decoder.subjects == ["subj01"]
+    assert decoder._parts.pictures.sampling.steps == 2
+
+
+def test_a_published_name_that_is_not_there_is_answered_with_the_command_that_gets_it(
+    settings, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    name = "final_subj01_pretrained_40sess_24bs"
+    with pytest.raises(ArtifactError, match=rf"'mindeye2 import --released {name} --out weights"):
+        Decoder.from_released(name, settings=settings, device="cpu")
+    with pytest.raises(ArtifactError, match=r"neither a folder .* nor a published name"):
+        Decoder.from_released("final_subj9", settings=settings, device="cpu")
 
 
 def test_a_folder_without_a_brain_model_is_refused(weights, settings):

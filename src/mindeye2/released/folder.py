@@ -1,5 +1,6 @@
 """Published weights that were imported, as the parts that reconstruction is made of."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -16,12 +17,16 @@ from mindeye2.generation.refine import Refiner, load_refiner
 from mindeye2.generation.sdxl import Sdxl
 from mindeye2.generation.sdxl_files import load_sdxl
 from mindeye2.models.decoder import MindEye
+from mindeye2.released.files import PUBLISHED
 from mindeye2.released.mindeye import load_mindeye
 from mindeye2.released.networks import load_clip_converter, load_lowlevel_vae
 from mindeye2.released.unclip import load_unclip
 from mindeye2.stages.reconstruct import Parts, ReconstructSettings
 
-__all__ = ["ReleasedParts", "find_imported", "is_released"]
+__all__ = ["WEIGHTS", "ReleasedParts", "find_imported", "is_released", "locate"]
+
+WEIGHTS = Path("weights")
+"""Where imported weights are looked for by name, in the working directory."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -44,10 +49,51 @@ def find_imported(folder: Path) -> dict[str, Path]:
     ArtifactError
         If an import did not finish, or a kind is there twice.
     """
-    found: dict[str, Path] = {}
     folder = Path(folder)
-    inner = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    for place in (folder, *inner):
+    return _in_places([folder, *_inner(folder)])
+
+
+def locate(name_or_folder: str | Path) -> Path:
+    """Return the folder that a published brain model was imported into.
+
+    Parameters
+    ----------
+    name_or_folder
+        A folder, or the name of a published file, which is looked for in ``weights/``.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none; for a published name with the command that gets it.
+    """
+    folder, imported = Path(name_or_folder), WEIGHTS / str(name_or_folder)
+    if folder.is_dir():
+        return folder
+    if imported.is_dir():
+        return imported
+    if str(name_or_folder) in PUBLISHED:
+        raise ArtifactError(
+            f"{imported} is not there yet. 'mindeye2 import --released {name_or_folder} --out "
+            f"{imported}' says what it is and gets it; or give the folder it was imported into."
+        )
+    raise ArtifactError(
+        f"{folder} is neither a folder that 'mindeye2 import' filled nor a published name. "
+        f"Names: {sorted(PUBLISHED)}."
+    )
+
+
+def _inner(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+
+
+def _in_places(places: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for place in places:
         files = list(place.glob("*.safetensors")) if _is_import(place) else []
         for file in sorted(files):
             if file.stem in found:
@@ -89,7 +135,8 @@ class ReleasedParts(Parts):
     Parameters
     ----------
     folder
-        Folder of the imported brain model, or one that holds the folders of all imported files.
+        Folder of the imported brain model, beside which the others may lie, or one that holds the
+        folders of all imported files.
     settings
         Which parts are used, and how.
     device
@@ -118,8 +165,15 @@ class ReleasedParts(Parts):
             self._files |= {
                 k: v for k, v in find_imported(settings.decoder).items() if k != "mindeye"
             }
+        elif (self._folder / "mindeye.safetensors").exists():
+            self._files = {**self._beside(), **self._files}
         self.origin = f"the published checkpoint in {folder}"
         self._need("mindeye", "Import a published brain model, or give its folder.")
+
+    def _beside(self) -> dict[str, Path]:
+        """Find what was imported beside the brain model's folder, but for other brain models."""
+        folders = _inner(self._folder.resolve().parent)
+        return _in_places([p for p in folders if not (p / "mindeye.safetensors").exists()])
 
     def _need(self, kind: str, instead: str) -> Path:
         if kind not in self._files:
