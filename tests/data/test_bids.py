@@ -131,7 +131,7 @@ def test_a_mask_and_regions_of_one_s_own_may_be_given(tree):
     ],
 )
 def test_a_missing_file_is_named_before_anything_is_fitted(tree, pattern, message):
-    next((tree / "derivatives").rglob(pattern)).unlink()
+    min((tree / "derivatives").rglob(pattern)).unlink()
     with pytest.raises(ArtifactError, match=message):
         read_bids(tree, settings=settings(confounds=["trans_x"]))
 
