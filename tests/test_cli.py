@@ -3,6 +3,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+import mindeye2
 from mindeye2.cli import app
 from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError
@@ -10,6 +11,11 @@ from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraErro
 
 def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_the_version_is_said_for_reports_of_bugs():
+    done = run("--version")
+    assert (done.exit_code, done.stdout) == (0, f"mindeye2 {mindeye2.__version__}\n")
 
 
 def test_help_names_every_stage_and_what_it_does():

@@ -274,8 +274,14 @@ class Decoder:
         Raises
         ------
         ValueError
-            If `k` is out of range.
+            If `k` is out of range, or the gallery holds no RGB pictures of 8 bits.
         """
+        shape, dtype = np.shape(gallery), getattr(gallery, "dtype", None)
+        if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8:
+            raise ValueError(
+                "gallery must be (images, height, width, 3) uint8, RGB from 0 to 255, "
+                f"got shape {shape} of {dtype}."
+            )
         if not 1 <= k <= len(gallery):
             raise ValueError(f"k must be between 1 and the gallery's {len(gallery)}, got {k}.")
         parts = [
@@ -392,7 +398,7 @@ def demo(
         chosen = s.reconstruct.model_copy(update={"pictures": name == "adapted"})
         score(name, decode(chosen, name, run))
     page = ReportSettings(
-        title="What eight people saw, and what was decoded",
+        title="What one of eight people saw, and what was decoded",
         compare={"scratch": out / "scratch-scores", "ridge": out / "ridge-scores"},
         curves={
             "pretraining": pretrained,
@@ -404,6 +410,10 @@ def demo(
     scores = out / "adapted-scores"
     costs.run(out / "report", lambda o: report(page, source=scores, out=o, resume=resume))
     return out / "report" / "index.html"
+
+
+_N_STAGES = 12
+"""Stages of the demo: data, four trainings, two for each of three arms, the page."""
 
 
 class _Costs:
@@ -420,7 +430,7 @@ class _Costs:
         if (out / "manifest.json").exists():
             return out
         began = time.monotonic()
-        print(f"{out.name} ...", flush=True)
+        print(f"{len(self.stages) + 1} of {_N_STAGES}: {out.name} ...", flush=True)
         stage(out)
         cost = {
             "stage": out.name,

@@ -59,6 +59,26 @@ def _stage(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _say_version(asked: bool) -> bool:  # noqa: FBT001 - as typer calls it
+    if asked:
+        from mindeye2.core import __version__
+
+        print(f"mindeye2 {__version__}")
+        raise typer.Exit
+    return asked
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version."),
+]
+
+
+@app.callback()
+def _options(*, version: Version = False) -> None:
+    """Reconstruct, retrieve and describe what a person saw, from fMRI."""
+
+
 @app.command()
 @_stage
 def demo(

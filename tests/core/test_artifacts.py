@@ -137,8 +137,22 @@ def test_claim_folder_refuses_a_file(sealed):
 
 def test_a_folder_begun_with_other_settings_is_refused(tmp_path):
     keep_settings(tmp_path, {"seed": 0, "sizes": [1, 2]})
+    (tmp_path / "images.npy").touch()
     keep_settings(tmp_path, {"seed": 0, "sizes": [1, 2]})
     with pytest.raises(
         ArtifactError, match=r"begun with other settings: \['seed'\] differ.*--out"
     ):
         keep_settings(tmp_path, {"seed": 1, "sizes": [1, 2]})
+
+
+def test_settings_of_a_command_that_made_nothing_give_way(tmp_path):
+    """As after a mistyped source: the next command may differ, with or without --resume."""
+    for seed, resume in ((0, False), (1, False), (2, True)):
+        keep_settings(claim_folder(tmp_path, resume=resume), {"seed": seed})
+    assert "seed: 2" in (tmp_path / "config.yaml").read_text()
+
+
+def test_a_folder_that_no_stage_made_is_not_to_be_resumed(tmp_path):
+    (tmp_path / "trials.csv").write_text("image\n")
+    with pytest.raises(ArtifactError, match=r"was not made by 'mindeye2 prepare'.* --out NEW"):
+        read_manifest(tmp_path, stage="prepare")

@@ -15,19 +15,24 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
 
 
 def blocks_of(heading):
-    """Return the last block of each language in a section."""
+    """Return the code of a section by language, its blocks one after the other."""
     section = DOCUMENT.read_text().partition(f"### {heading}")[2].partition("\n##")[0]
-    return dict(re.findall(r"```(python|bash)\n(.*?)```", section, re.DOTALL))
+    blocks = {"python": "", "bash": ""}
+    for language, code in re.findall(r"```(python|bash)\n(.*?)```", section, re.DOTALL):
+        blocks[language] += code
+    return blocks
 
 
 def test_the_example_of_plain_arrays_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = blocks_of("Plain arrays")
-    code, (program, *arguments) = blocks["python"], shlex.split(blocks["bash"])
-    exec(compile(code, "docs/data.md", "exec"), {})
-    assert program == "mindeye2"
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
+    exec(compile(blocks["python"], "docs/data.md", "exec"), {})
+    for line in blocks["bash"].splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "mindeye2"
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    assert "<html" in (tmp_path / "runs/mine/report/index.html").read_text()
     data = open_prepared(tmp_path / "runs/mine/data")
     assert (data.subjects, data.n_voxels) == (["subj01"], {"subj01": 300})
     assert data.images.shape == (20, 224, 224, 3)

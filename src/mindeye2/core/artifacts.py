@@ -171,6 +171,13 @@ def read_manifest(folder: Path, *, stage: str) -> dict[str, Any]:
             f"{folder} is not a folder. Give one that 'mindeye2 {stage}' finished."
         )
     path = folder / MANIFEST
+    if not path.exists() and not (folder / "config.yaml").exists() and any(folder.iterdir()):
+        kind = " KIND --source SOURCE" if stage == "prepare" else ""
+        raise ArtifactError(
+            f"{folder} was not made by 'mindeye2 {stage}': it has neither {MANIFEST} nor "
+            f"config.yaml. Make a new folder with 'mindeye2 {stage}{kind} --out NEW' and give "
+            "that."
+        )
     if not path.exists():
         raise ArtifactError(
             f"{folder} has no {MANIFEST}: the stage {stage!r} did not finish there. "
@@ -235,7 +242,7 @@ def claim_folder(out: Path, *, resume: bool) -> Path:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"--out {out} is a file. Give a folder.")
-    if out.is_dir() and any(out.iterdir()) and not resume:
+    if out.is_dir() and not resume and _names(out) - {"config.yaml"}:
         raise ArtifactError(
             f"--out {out} is not empty. Add --resume to go on with what is there, "
             "or give another folder."
@@ -244,8 +251,15 @@ def claim_folder(out: Path, *, resume: bool) -> Path:
     return out
 
 
+def _names(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
 def keep_settings(folder: Path, config: Mapping[str, Any]) -> None:
     """Write ``config.yaml``, or refuse a folder that was begun with other settings.
+
+    A folder that holds nothing but settings is of a command that failed before it made anything,
+    by a mistyped source perhaps: they give way.
 
     Parameters
     ----------
@@ -260,7 +274,9 @@ def keep_settings(folder: Path, config: Mapping[str, Any]) -> None:
         If the folder's ``config.yaml`` differs.
     """
     path = folder / "config.yaml"
-    if path.exists() and yaml.safe_load(path.read_text()) != json.loads(json.dumps(dict(config))):
+    wanted = json.loads(json.dumps(dict(config)))
+    begun = path.exists() and bool(_names(folder) - {path.name})
+    if begun and yaml.safe_load(path.read_text()) != wanted:
         before = yaml.safe_load(path.read_text())
         names = sorted(k for k in {*before, *config} if before.get(k) != config.get(k))
         raise ArtifactError(

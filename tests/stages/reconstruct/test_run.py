@@ -100,7 +100,10 @@ def test_without_pictures_none_are_written(run, tmp_path):
 @pytest.mark.parametrize(
     ("subject", "message"),
     [
-        ("subj08", r"knows \['subj01', 'subj02', 'subj03'\], not 'subj08'\. Adapt it first"),
+        (
+            "subj08",
+            r"knows \['subj01', 'subj02', 'subj03'\], not 'subj08'\. Choose one .*--recipe adapt",
+        ),
         ("subj01", r"was trained on \['subj03'\], not on 'subj01'"),
     ],
     ids=["unknown", "not adapted to"],

@@ -179,7 +179,7 @@ class RunParts(Parts):
             A sentence with the command.
         """
         recipe = f"mindeye2 train --recipe adapt --init {self._folder} --set subject={subject}"
-        return f"Adapt it first: {recipe}"
+        return f"Choose one that it knows with --set subject=..., or adapt it: {recipe}"
 
     @cached_property
     def pictures(self) -> Unclip:
