@@ -57,6 +57,7 @@ def test_its_prior_still_samples(run, rng):
 
 def test_an_unfinished_run_is_refused(model, tmp_path):
     save_run(tmp_path, model=model, settings=SIZES, encoder="lite0")
+    (tmp_path / "config.yaml").touch()
     with pytest.raises(ArtifactError, match=r"'train' did not finish there"):
         load_run(tmp_path)
 

@@ -120,8 +120,6 @@ def test_an_interrupted_import_goes_on(tmp_path, checkpoint, monkeypatch):
             import_checkpoint(checkpoint, out=tmp_path / "out")
     with pytest.raises(ArtifactError, match="did not finish"):
         load_clip_converter(tmp_path / "out/")
-    with pytest.raises(ArtifactError, match="is not empty"):
-        import_checkpoint(checkpoint, out=tmp_path / "out")
     import_checkpoint(checkpoint, out=tmp_path / "out", resume=True)
     assert load_clip_converter(tmp_path / "out").linear1.weight.shape == (17, 16)
 
