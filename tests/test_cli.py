@@ -110,14 +110,14 @@ def test_options_reach_the_stage_as_settings(tmp_path, monkeypatch):
 def test_the_doctor_s_exit_code_says_whether_anything_is_wrong(
     levels, code, option, tmp_path, monkeypatch
 ):
-    from mindeye2.stages.doctor import Diagnosis, Finding
+    from mindeye2.doctor import Diagnosis, Finding
 
     def look(path, *, hashes):
         assert (path, hashes) == (tmp_path, not option)
         found = [Finding(level=level, check="a", where="b", found="c") for level in levels]
         return Diagnosis(findings=found, seconds=1.0, peak_memory_gib=1.0)
 
-    monkeypatch.setattr("mindeye2.stages.doctor.doctor", look)
+    monkeypatch.setattr("mindeye2.doctor.doctor", look)
     done = run("doctor", tmp_path, *option)
     assert done.exit_code == code, done.output
     if option:

@@ -243,8 +243,8 @@ def doctor(
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Look for what silently ruins a study; exit code 1 where something is wrong."""
-    from mindeye2.stages.doctor import doctor as run
-    from mindeye2.stages.doctor import print_findings
+    from mindeye2.doctor import doctor as run
+    from mindeye2.doctor import print_findings
 
     diagnosis = run(path, hashes=not quick)
     if as_json:

@@ -7,6 +7,7 @@ import pytest
 
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError
+from mindeye2.doctor import doctor
 from mindeye2.stages.report import ReportSettings, report
 
 
@@ -75,3 +76,15 @@ def test_scores_whose_pictures_are_gone_are_refused(scores, tmp_path):
     write_manifest(other, stage="evaluate", config=config, subject="subj03", label="")
     with pytest.raises(ArtifactError, match=r"nowhere is not a folder.*'mindeye2 reconstruct'"):
         report(ReportSettings(), source=other, out=tmp_path / "page")
+
+
+def test_the_doctor_raises_no_alarm_on_the_folders_of_the_stages(
+    home, data, pretrained, adapted, decoded, page
+):
+    """Scores apart: those of five training steps are not above chance."""
+    findings = [
+        f
+        for folder in (data, pretrained, adapted, decoded, page, home)
+        for f in doctor(folder).findings
+    ]
+    assert [f for f in findings if f.is_wrong and f.check not in {"environment", "scores"}] == []

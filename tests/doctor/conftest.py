@@ -1,0 +1,119 @@
+"""A small study that is sound, for defects to be planted in."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SPLITS = np.array(["train"] * 60 + ["validation"] * 8 + ["test"] * 12)
+
+
+def _pictures(rng):
+    """Return noise with the spectrum of photographs: amplitude falls with frequency."""
+    across = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)[None])
+    spectrum = np.fft.rfft2(rng.normal(size=(80, 3, 32, 32))) / np.maximum(across, 1 / 32)
+    pictures = np.fft.irfft2(spectrum).transpose(0, 2, 3, 1)
+    return (128 + 40 * pictures / pictures.std()).clip(0, 255).astype(np.uint8)
+
+
+def _session(rng):
+    """Return which images one session shows: 48 that are not test, and the 12 test images."""
+    shown = np.concatenate([rng.choice(68, 48, replace=False), np.arange(68, 80)])
+    return rng.permutation(shown)
+
+
+def _table(subject, rng):
+    images = np.concatenate([_session(rng) for _ in range(3)])
+    table = pd.DataFrame(
+        {
+            "subject": subject,
+            "session": np.repeat([1, 2, 3], 60),
+            "run": np.tile(np.repeat([1, 2], 30), 3),
+            "trial": np.tile(np.arange(1, 31), 6),
+            "image": images,
+            "source_image": images + 1000,
+            "split": SPLITS[images],
+        }
+    )
+    return table.assign(repeat=table.groupby("image").cumcount())
+
+
+@pytest.fixture(scope="session")
+def sound():
+    """Return images, trials and raw betas of two people whose voxels see colours."""
+    rng = np.random.default_rng(0)
+    images = _pictures(rng)
+    tables = {s: _table(s, rng) for s in ("subj01", "subj02")}
+    seen = images.reshape(80, 4, 8, 4, 8, 3).mean(axis=(2, 4)).reshape(80, -1)
+    seen = (seen - seen.mean(axis=0)) / seen.std(axis=0)
+    betas = {}
+    for subject, n_voxels in (("subj01", 30), ("subj02", 40)):
+        signal = seen[tables[subject]["image"]] @ rng.normal(size=(48, n_voxels)) / 7
+        noise = rng.normal(size=signal.shape)
+        betas[subject] = (2 + signal + noise).astype(np.float32)
+    return {
+        "images": images,
+        "trials": pd.concat(tables.values(), ignore_index=True),
+        "betas": betas,
+    }
+
+
+@pytest.fixture
+def parts(sound):
+    """Return a copy of the sound study, to be changed."""
+    return copy.deepcopy(sound)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return what z-scores and writes a study, and gives its folder."""
+    from mindeye2.data.betas import zscore_by_session
+    from mindeye2.data.prepared import write_prepared
+
+    def written(parts, *, spoil=None, scaled=None, config=None, **facts):
+        """Write; `spoil` changes the z-scored betas of subj01, `scaled` gives them whole."""
+        folder = tmp_path / "data"
+        folder.mkdir()
+        np.save(folder / "images.npy", parts["images"])
+        betas, scalers, voxels = {}, {}, {}
+        for subject, raw in parts["betas"].items():
+            own = parts["trials"][parts["trials"]["subject"] == subject]
+            betas[subject], scalers[subject] = zscore_by_session(raw, own, subject=subject)
+            voxels[subject] = pd.DataFrame({"i": range(raw.shape[1])})
+        if spoil:
+            spoil(betas["subj01"])
+        write_prepared(
+            folder,
+            trials=parts["trials"],
+            captions=None,
+            betas={**betas, **(scaled or {})},
+            voxels=voxels,
+            scalers={**scalers, **facts.pop("scalers", {})},
+            config={"kind": "table", "source": "lab", **(config or {})},
+            **facts,
+        )
+        return folder
+
+    return written
+
+
+@pytest.fixture
+def study(write):
+    """Return what writes a study and opens it again, with a scan of subj01."""
+    from mindeye2.doctor.files import read_loosely
+    from mindeye2.doctor.study import open_study, scan_subject
+
+    def opened(parts, **given):
+        folder = write(parts, **given)
+        found, findings = open_study(folder, read_loosely(folder))
+        assert findings == []
+        return found, scan_subject(found, "subj01")
+
+    return opened
+
+
+@pytest.fixture
+def wrong():
+    """Return what gives the level, check and place of each finding that is an error or warning."""
+    return lambda findings: [(f.level, f.check, f.where) for f in findings if f.is_wrong]

@@ -1,0 +1,98 @@
+import json
+
+import numpy as np
+import pytest
+
+from mindeye2.core.artifacts import write_manifest
+from mindeye2.core.errors import ArtifactError
+from mindeye2.doctor.diagnose import Diagnosis, doctor
+from mindeye2.doctor.finding import Finding
+
+
+@pytest.fixture
+def look(wrong):
+    """Return what examines a folder and gives all that is wrong but the machine itself."""
+    return lambda folder, **given: wrong(
+        f for f in doctor(folder, **given).findings if f.check != "environment"
+    )
+
+
+def test_a_sound_study_raises_no_alarm(parts, write, look):
+    folder = write(parts)
+    assert look(folder) == []
+    checks = {f.check for f in doctor(folder).findings if f.level == "ok"}
+    assert checks >= {
+        *("files", "counts", "pictures", "voxels", "fitted on"),
+        *("duplicates", "repeats", "trial order"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda b: b.__setitem__((4, 3), np.nan), {"voxels"}),
+        (lambda b: b.__setitem__(slice(120, 180), b[:60].copy()), {"duplicates"}),
+        (lambda b: b.__setitem__(slice(None), np.roll(b, 1, axis=0)), {"trial order"}),
+    ],
+    ids=["NaN", "duplicated", "off by one"],
+)
+def test_a_planted_defect_is_found_and_only_with_the_subject_that_has_it(
+    parts, write, look, spoil, expected
+):
+    found = look(write(parts, spoil=spoil))
+    assert expected <= {check for _, check, _ in found}
+    assert {where for _, _, where in found} == {"subj01"}
+
+
+def test_damaged_files_do_not_stop_the_examination_of_the_others(parts, write, look):
+    folder = write(parts)
+    path = folder / "betas" / "subj01.npy"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert {where for _, _, where in look(folder)} == {"betas/subj01.npy"}
+    (note,) = [f for f in doctor(folder).findings if f.where == "subj01"]
+    assert "betas were not examined" in note.found
+    assert any(f.check == "trial order" for f in doctor(folder).findings)
+
+
+@pytest.mark.parametrize("name", ["images.npy", "trials.parquet"])
+def test_a_study_without_its_pictures_or_table_is_examined_as_far_as_it_goes(
+    parts, write, look, name
+):
+    folder = write(parts)
+    (folder / name).unlink()
+    assert ("error", "files", name) in look(folder)
+
+
+def test_damaged_results_are_named_and_not_a_traceback(tmp_path, look):
+    (tmp_path / "scores.parquet").write_bytes(b"x")
+    write_manifest(tmp_path, stage="evaluate", config={})
+    (tmp_path / "scores.parquet").write_bytes(b"xx")
+    assert look(tmp_path) == [("error", "files", "scores.parquet")]
+
+
+def test_a_folder_of_folders_is_examined_one_by_one(parts, write, tmp_path, look):
+    write(parts)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.yaml").write_text("a: 1")
+    (tmp_path / "else").mkdir()
+    assert look(tmp_path) == [("error", "files", str(tmp_path / "begun"))]
+
+
+def test_an_empty_folder_is_no_study(tmp_path, look):
+    assert look(tmp_path) == [("error", "files", str(tmp_path))]
+
+
+def test_no_folder_is_refused_and_none_is_the_environment(tmp_path):
+    with pytest.raises(ArtifactError, match=r"nowhere is not a folder\. Give one"):
+        doctor(tmp_path / "nowhere")
+    assert {f.check for f in doctor().findings} == {"environment"}
+
+
+def test_the_json_has_every_finding_and_whether_anything_is_wrong():
+    finding = Finding(level="warning", check="files", where="a", found="b", mend="c")
+    diagnosis = Diagnosis(findings=[finding], seconds=1.0, peak_memory_gib=0.5)
+    read = json.loads(diagnosis.as_json())
+    assert (read["wrong"], read["counts"]["warning"], read["counts"]["error"]) == (True, 1, 0)
+    assert read["findings"] == [
+        {"level": "warning", "check": "files", "where": "a", "found": "b", "mend": "c"}
+    ]

@@ -1,0 +1,83 @@
+import pytest
+
+from mindeye2.doctor.files import check_files, check_manifest, read_loosely
+
+BETAS = "betas/subj01.npy"
+
+
+@pytest.fixture
+def folder(parts, write):
+    return write(parts)
+
+
+def damage(folder, name, change):
+    path = folder / name
+    path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda b: b[:-10], r"is truncated: \d+ bytes, but \d+ were written"),
+        (lambda b: b + b"x", r"is longer than written"),
+        (lambda b: b[:-1] + bytes([b[-1] ^ 1]), r"its SHA-256 differs"),
+    ],
+    ids=["truncated", "longer", "one bit"],
+)
+def test_a_damaged_file_is_named_with_the_command_that_makes_it_again(folder, change, message):
+    import re
+
+    damage(folder, BETAS, change)
+    (finding,) = check_files(folder, read_loosely(folder), hashes=True)
+    assert (finding.level, finding.where) == ("error", BETAS)
+    assert re.search(message, finding.found)
+    assert "mindeye2 prepare table --source lab" in finding.mend
+
+
+def test_a_missing_file_is_named(folder):
+    (folder / "trials.parquet").unlink()
+    (finding,) = check_files(folder, read_loosely(folder), hashes=True)
+    assert (finding.level, finding.where, finding.found) == (
+        "error",
+        "trials.parquet",
+        "is missing",
+    )
+
+
+def test_without_hashes_only_sizes_are_compared(folder):
+    damage(folder, BETAS, lambda b: b[:-1] + bytes([b[-1] ^ 1]))
+    (finding,) = check_files(folder, read_loosely(folder), hashes=False)
+    assert (finding.level, finding.found.endswith("sizes as written")) == ("ok", True)
+
+
+def test_files_that_nobody_sealed_are_noted_but_not_state_or_hidden_ones(folder, wrong):
+    (folder / "notes.txt").touch()
+    (folder / ".hidden").touch()
+    (folder / "state").mkdir()
+    (folder / "state" / "step").touch()
+    findings = check_files(folder, read_loosely(folder), hashes=False)
+    assert wrong(findings) == []
+    assert findings[0].found == "files that the manifest does not list: notes.txt"
+
+
+def test_another_format_is_an_error(folder, wrong):
+    manifest = {**read_loosely(folder), "schema": 99}
+    findings = check_files(folder, manifest, hashes=False)
+    assert wrong(findings) == [("error", "files", str(folder))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("manifest.json", "{", "is damaged"),
+        ("config.yaml", "a: 1", "was interrupted"),
+        ("notes.txt", "", "no manifest.json here"),
+    ],
+)
+def test_a_folder_without_a_manifest_says_why(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    assert read_loosely(tmp_path) is None
+    (finding,) = check_manifest(tmp_path)
+    assert finding.level == "error"
+    assert message in finding.found
+    assert finding.mend
