@@ -28,7 +28,7 @@ from mindeye2.core.errors import require
 from mindeye2.core.runtime import available_cores, generator, peak_memory_gib
 from mindeye2.core.settings import build_settings
 from mindeye2.data.bids import BidsSettings, read_responses
-from mindeye2.data.single_trial import GlmSettings
+from mindeye2.data.bids.single_trial_glm import GlmSettings
 from mindeye2.models.closed_form import fit_ridge
 
 TR_SECONDS = 2.5

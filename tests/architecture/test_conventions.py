@@ -6,10 +6,10 @@ from pathlib import Path
 
 WITHOUT_MIRROR: dict[str, str] = {
     "core/axes.py": "architecture/test_vocabulary.py",
-    "data/kriegeskorte92_files.py": "data/test_kriegeskorte92.py",
-    "data/recording.py": "fields only; the tests of each adapter fill them",
-    "data/nsd/settings.py": "fields only; data/nsd/test_read.py",
-    "data/released/settings.py": "fields only; data/released/test_read.py",
+    "data/kriegeskorte92/kriegeskorte92_files.py": "same folder, test_kriegeskorte92_reader.py",
+    "data/source_dataset.py": "fields only; the tests of each adapter fill them",
+    "data/nsd/nsd_settings.py": "fields only; test_nsd_reader.py",
+    "data/mindeye2_release/release_settings.py": "fields only; test_release_reader.py",
     "stages/prepare/settings.py": "fields only; stages/prepare/test_run.py",
     "stages/reconstruct/parts.py": "stages/reconstruct/test_run.py, released/test_folder.py",
     "stages/reconstruct/settings.py": "fields only; stages/reconstruct/test_run.py",
@@ -38,8 +38,8 @@ def test_no_pickle_is_written_and_none_is_trusted(trees, calls):
         for alias in node.names
     }
     picklers = {n for n in imported if n[1] in {"pickle", "joblib", "dill", "cloudpickle"}}
-    assert picklers == {("data/foreign_pickle.py", "pickle")}  # a reader that runs nothing
-    used = re.findall(r"pickle\.(\w+)", ast.unparse(trees[Path("data/foreign_pickle.py")]))
+    assert picklers == {("data/glmsingle/pickled_npy.py", "pickle")}  # a reader that runs nothing
+    used = re.findall(r"pickle\.(\w+)", ast.unparse(trees[Path("data/glmsingle/pickled_npy.py")]))
     assert set(used) == {"Unpickler", "UnpicklingError"}
     writers = {"torch.save", "to_pickle", "save_state"}
     assert [(str(p), n) for p, n, _ in calls if {n, n.rpartition(".")[2]} & writers] == []

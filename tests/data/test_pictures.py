@@ -4,7 +4,7 @@ from PIL import Image
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.pictures import PictureFiles, PictureSettings, find_pictures, read_picture
-from mindeye2.data.recording import Rows
+from mindeye2.data.source_dataset import Rows
 
 SETTINGS = PictureSettings(size=32)
 

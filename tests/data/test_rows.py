@@ -1,7 +1,7 @@
 import numpy as np
 
-from mindeye2.data.recording import Rows
 from mindeye2.data.rows import JoinedRows
+from mindeye2.data.source_dataset import Rows
 
 
 class Untouchable:

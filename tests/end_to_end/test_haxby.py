@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mindeye2.data.single_trial import GlmSettings
+from mindeye2.data.bids.single_trial_glm import GlmSettings
 
 ROOT = Path(__file__).parents[2]
 

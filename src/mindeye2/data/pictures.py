@@ -122,7 +122,7 @@ def read_picture(path: Path, settings: PictureSettings) -> UInt8[np.ndarray, "he
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """Pictures that are read when they are asked for: `mindeye2.data.recording.Rows` of files."""
+    """Pictures that are read when they are asked for: `source_dataset.Rows` of files."""
 
     paths: Sequence[Path]
     """One file per picture."""

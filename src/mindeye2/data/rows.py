@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int
 
-from mindeye2.data.recording import Rows
+from mindeye2.data.source_dataset import Rows
 
 __all__ = ["JoinedRows"]
 

@@ -23,8 +23,8 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import progress
 from mindeye2.data.betas import Scaler, check_betas, zscore_session
 from mindeye2.data.prepared import write_subject
-from mindeye2.data.recording import Rows
 from mindeye2.data.reliability import ncsnr_by_columns, noise_ceiling
+from mindeye2.data.source_dataset import Rows
 
 __all__ = ["Scaling", "Subject", "fill_rows", "stream_images", "stream_subject"]
 

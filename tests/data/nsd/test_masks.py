@@ -3,7 +3,7 @@ import pytest
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.nsd.masks import read_labels, read_mask, read_voxels
-from mindeye2.data.nsd.settings import NsdSettings
+from mindeye2.data.nsd.nsd_settings import NsdSettings
 from mindeye2.data.nsd.tree import Tree
 
 ROI = "nsddata/ppdata/subj01/func1pt8mm/roi"

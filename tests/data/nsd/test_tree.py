@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.nsd.settings import NsdSettings
+from mindeye2.data.nsd.nsd_settings import NsdSettings
 from mindeye2.data.nsd.tree import Tree, find_subjects
 
 

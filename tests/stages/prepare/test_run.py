@@ -7,7 +7,7 @@ import pytest
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import open_prepared
-from mindeye2.data.recording import Recording
+from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.stages.prepare import KINDS, PrepareSettings, prepare
 
 
@@ -28,7 +28,7 @@ def recording():
             "split": ["test" if i > 5 else "train" for i in shown],
         }
     )
-    return Recording(
+    return SourceDataset(
         images=rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8),
         captions=None,
         categories=None,

@@ -6,7 +6,7 @@ at 1 in ``73KID``, ``10KID``, ``masterordering``, ``subjectim``, ``sharedix``, t
 ``imgBrick``. Here it is ``nsdId`` everywhere.
 """
 
-from mindeye2.data.nsd.read import read_nsd
-from mindeye2.data.nsd.settings import NsdSettings
+from mindeye2.data.nsd.nsd_reader import read_nsd
+from mindeye2.data.nsd.nsd_settings import NsdSettings
 
 __all__ = ["NsdSettings", "read_nsd"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mindeye2.core.errors import ArtifactError, check_choice
 from mindeye2.data.nsd.facts import SESSIONS, TERMS
-from mindeye2.data.nsd.settings import NsdSettings
+from mindeye2.data.nsd.nsd_settings import NsdSettings
 
 __all__ = ["Tree", "find_subjects"]
 

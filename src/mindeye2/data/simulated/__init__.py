@@ -5,8 +5,8 @@ that a brain can be read.
 
 The signal s of a voxel v for an image, standardised (mean 0, variance 1) over the training and
 validation images, where E_m are Gabor energies, C_c luminance and two opponent colours, G_v the
-voxel's receptive field (`mindeye2.data.simulated.fields`), z_a the image's scores on the principal
-axes of its semantic features, and std standardises::
+voxel's receptive field (`mindeye2.data.simulated.receptive_fields`), z_a the image's scores on the
+principal axes of its semantic features, and std standardises::
 
     V1..V4   s = sqrt(1 - q) std((sum_m w_vm <G_v, E_m>)^n) + sqrt(q) std(sum_c u_vc <G_v, C_c>)
     higher   s = bend(sqrt(1 - p) std(sum_a W_va h_a) + sqrt(p) std(sum_b U_vb y_b))
@@ -42,8 +42,8 @@ intelligence", Nature Neuroscience 25:116-126, doi:10.1038/s41593-021-00962-x. K
 "Compressive spatial summation in human visual cortex", J Neurophysiol 110:481-494.
 """
 
-from mindeye2.data.simulated.settings import SimulationSettings
-from mindeye2.data.simulated.study import SimulatedStudy, simulate
-from mindeye2.data.simulated.subject import SubjectTruth
+from mindeye2.data.simulated.simulated_subject import SubjectTruth
+from mindeye2.data.simulated.simulation import SimulatedStudy, simulate
+from mindeye2.data.simulated.simulation_settings import SimulationSettings
 
 __all__ = ["SimulatedStudy", "SimulationSettings", "SubjectTruth", "simulate"]

@@ -1,6 +1,6 @@
 """Adapters by the name that the command line knows them under.
 
-An adapter is one function from a source to a `Recording`. To add one, give `PrepareSettings` a
+An adapter is one function from a source to a `SourceDataset`. To add one, give `PrepareSettings` a
 field of its settings, and `KINDS` a line: ``"name": _reads("name", read_name, "what it reads")``.
 """
 
@@ -12,20 +12,20 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.data.bids import read_bids
 from mindeye2.data.glmsingle import read_glmsingle
 from mindeye2.data.kriegeskorte92 import read_kriegeskorte92
+from mindeye2.data.mindeye2_release import read_released
 from mindeye2.data.nsd import read_nsd
-from mindeye2.data.recording import Recording
-from mindeye2.data.released import read_released
+from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.data.table import read_study
 from mindeye2.stages.prepare.settings import PrepareSettings
 from mindeye2.stages.prepare.simulated import scenes_only, simulated_people
 
 __all__ = ["KINDS", "Adapter"]
 
-Adapter = Callable[[PrepareSettings, Path | None], Recording]
+Adapter = Callable[[PrepareSettings, Path | None], SourceDataset]
 """From all settings and the ``--source`` to what was recorded."""
 
 
-def _reads(name: str, read: Callable[..., Recording], source: str) -> Adapter:
+def _reads(name: str, read: Callable[..., SourceDataset], source: str) -> Adapter:
     """Hand an adapter the source and the settings of its own field.
 
     Parameters
@@ -43,7 +43,7 @@ def _reads(name: str, read: Callable[..., Recording], source: str) -> Adapter:
         For `KINDS`.
     """
 
-    def adapter(settings: PrepareSettings, path: Path | None) -> Recording:
+    def adapter(settings: PrepareSettings, path: Path | None) -> SourceDataset:
         if path is None:
             raise ArtifactError(f"the kind {name!r} reads files: give --source {source}.")
         own: Any = getattr(settings, name)

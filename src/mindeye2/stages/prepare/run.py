@@ -12,7 +12,7 @@ from mindeye2.core.runtime import choose_device, progress
 from mindeye2.core.settings import plain
 from mindeye2.data.checks import check_parts
 from mindeye2.data.prepared import seal_prepared
-from mindeye2.data.recording import Recording
+from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.data.streaming import Subject, stream_images, stream_subject
 from mindeye2.stages.prepare.adapters import KINDS
 from mindeye2.stages.prepare.settings import PrepareSettings
@@ -99,7 +99,7 @@ def prepare(
     )
 
 
-def _subjects(recording: Recording, settings: PrepareSettings) -> list[Subject]:
+def _subjects(recording: SourceDataset, settings: PrepareSettings) -> list[Subject]:
     return [
         Subject(
             name=name,

@@ -10,8 +10,8 @@ from mindeye2.core.settings import Settings
 from mindeye2.data.bids import BidsSettings
 from mindeye2.data.glmsingle import GlmsingleSettings
 from mindeye2.data.kriegeskorte92 import Kriegeskorte92Settings
+from mindeye2.data.mindeye2_release import ReleasedSettings
 from mindeye2.data.nsd import NsdSettings
-from mindeye2.data.released import ReleasedSettings
 from mindeye2.data.simulated import SimulationSettings
 from mindeye2.data.table import TableSettings
 

@@ -7,9 +7,9 @@ from jaxtyping import Float32, UInt8
 
 from mindeye2.core.runtime import progress
 from mindeye2.data.compositor import Scene
-from mindeye2.data.recording import Recording
 from mindeye2.data.scenes import make_scenes
 from mindeye2.data.simulated import simulate
+from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.data.stimuli import StimulusLibrary, load_library
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
@@ -18,7 +18,7 @@ from mindeye2.stages.prepare.settings import PrepareSettings
 __all__ = ["scenes_only", "simulated_people"]
 
 
-def simulated_people(settings: PrepareSettings) -> Recording:
+def simulated_people(settings: PrepareSettings) -> SourceDataset:
     """Simulate people who look at composed scenes.
 
     Parameters
@@ -28,13 +28,13 @@ def simulated_people(settings: PrepareSettings) -> Recording:
 
     Returns
     -------
-    Recording
+    SourceDataset
         Labelled simulated.
     """
     images, captions, categories, split = _scenes(settings)
     semantic = _semantic(images, size=settings.brain_size)
     study = simulate(images, semantic, split, settings=settings.simulation, seed=settings.seed)
-    return Recording(
+    return SourceDataset(
         images=images,
         captions=captions,
         categories=categories,
@@ -45,7 +45,7 @@ def simulated_people(settings: PrepareSettings) -> Recording:
     )
 
 
-def scenes_only(settings: PrepareSettings) -> Recording:
+def scenes_only(settings: PrepareSettings) -> SourceDataset:
     """Compose scenes that nobody looks at.
 
     Parameters
@@ -55,11 +55,11 @@ def scenes_only(settings: PrepareSettings) -> Recording:
 
     Returns
     -------
-    Recording
+    SourceDataset
         Without subjects.
     """
     images, captions, categories, _split = _scenes(settings)
-    return Recording(
+    return SourceDataset(
         images=images,
         captions=captions,
         categories=categories,

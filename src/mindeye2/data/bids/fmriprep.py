@@ -1,0 +1,193 @@
+"""Files of fMRIPrep: the volumes of a run, their confounds, and the responses in them."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32, Int, Int64
+
+from mindeye2.core.errors import ArtifactError, require
+from mindeye2.data.bids.bids_events import Run
+from mindeye2.data.bids.single_trial_glm import GlmSettings, single_trial_betas
+from mindeye2.data.trial_table import read_table
+
+__all__ = ["RunBetas", "find_derivative", "open_run", "read_confounds"]
+
+
+@dataclass(frozen=True)
+class RunBetas:
+    """Responses of one run, estimated when they are asked for."""
+
+    bold: Path
+    """The volumes."""
+
+    confounds: Path | None
+    """The table of confounds."""
+
+    events: pd.DataFrame
+    """Every trial that is modelled: ``onset``, ``duration`` and ``image``."""
+
+    voxels: Int64[np.ndarray, " voxels"]
+    """Places in a volume whose last index runs fastest."""
+
+    columns: tuple[str, ...]
+    """Confounds that go into the model."""
+
+    glm: GlmSettings
+    """The model."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(trials, voxels)."""
+        return (len(self), len(self.voxels))
+
+    def __len__(self) -> int:
+        """Return the number of trials that show a picture."""
+        return int(self.events["image"].notna().sum())
+
+    def __getitem__(
+        self, rows: slice | Int[np.ndarray, " trials"]
+    ) -> Float32[np.ndarray, "trials voxels"]:
+        """Estimate the responses and return some."""
+        image = open_run(self.bold)
+        volumes = np.asarray(image.dataobj, dtype=np.float32)
+        bold = volumes.reshape(-1, volumes.shape[3])[self.voxels].T
+        del volumes
+        shown = self.events["image"].notna().to_numpy()
+        betas = single_trial_betas(
+            bold,
+            self.events,
+            tr_seconds=_tr_seconds(self.bold, image),
+            confounds=read_confounds(self.confounds, self.columns) if self.confounds else None,
+            settings=self.glm,
+            name=self.bold.name,
+        )
+        return betas[shown][rows]
+
+
+def find_derivative(derivatives: Path, run: Run, *, ending: str, space: str | None = None) -> Path:
+    """Find the derivative of a run, which shares every part of its name.
+
+    Parameters
+    ----------
+    derivatives
+        fMRIPrep's output.
+    run
+        The run.
+    ending
+        What the name ends in, e.g. ``desc-preproc_bold.nii.gz``.
+    space
+        The space of the volumes; needed where there are several.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none, or more than one.
+    """
+    folder = derivatives / run.events.parent.relative_to(_root_of(run))
+    stem = run.events.name.removesuffix("_events.tsv")
+    in_space = ending.endswith(".nii.gz")
+    middle = f"_space-{space}*" if in_space and space else "*"
+    found = sorted(folder.glob(f"{stem}{middle}_{ending}"))
+    if not found:
+        there = sorted(p.name for p in folder.glob("*_desc-preproc_bold.nii.gz"))
+        raise ArtifactError(
+            f"{folder} has no {stem}{middle}_{ending}, which belongs to {run.events.name}"
+            f"{f'; its runs are {there[:5]}' if there else ''}. fMRIPrep writes it: run it for "
+            "this run, take its events away, or choose the space with the setting bids.space."
+        )
+    if len(found) > 1:
+        raise ArtifactError(
+            f"{run.events.name} has {len(found)} derivatives: {[p.name for p in found]}. Choose "
+            "one with the setting bids.space, e.g. --set bids.space=T1w."
+        )
+    return found[0]
+
+
+def _root_of(run: Run) -> Path:
+    """Return the BIDS folder: above sub-01, and above ses-01 where there is one."""
+    return next(p.parent for p in run.events.parents if p.name == run.subject)
+
+
+def open_run(path: Path) -> Any:  # noqa: ANN401 - nibabel's image
+    """Open the volumes of a run without reading them.
+
+    Parameters
+    ----------
+    path
+        A NIfTI file.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        With four axes.
+
+    Raises
+    ------
+    ArtifactError
+        If it is damaged or of another shape.
+    """
+    nibabel = require("nibabel", extra="data", purpose=f"Reading {path}")
+    try:
+        image = nibabel.load(path)
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+        raise ArtifactError(f"{path} is damaged or no NIfTI file ({error}).") from error
+    if len(image.shape) != 4:
+        raise ArtifactError(f"{path} has the shape {image.shape}; a run has four axes.")
+    return image
+
+
+def _tr_seconds(path: Path, image: Any) -> float:  # noqa: ANN401 - nibabel's image
+    """Return the repetition time: fMRIPrep writes it beside the volumes, and into their header."""
+    beside = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+    if beside.is_file():
+        stated = json.loads(beside.read_text()).get("RepetitionTime")
+        if stated:
+            return float(stated)
+    tr = float(image.header.get_zooms()[3])
+    if not 0.1 <= tr <= 20:
+        raise ArtifactError(
+            f"{path} says that its volumes are {tr:g} s apart. Write the repetition time in "
+            f"seconds into {beside.name} as {{'RepetitionTime': ...}}."
+        )
+    return tr
+
+
+def read_confounds(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read confounds.
+
+    Parameters
+    ----------
+    path
+        fMRIPrep's table of time series.
+    columns
+        Which of them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per volume; 0 where the table has no value, as at the first volume of derivatives.
+
+    Raises
+    ------
+    ArtifactError
+        If a column is missing.
+    """
+    table = read_table(path, purpose="the confounds")
+    missing = [c for c in columns if c not in table]
+    if missing:
+        near = difflib.get_close_matches(missing[0], map(str, table.columns), n=3)
+        raise ArtifactError(
+            f"{path} has no confounds {missing}{f'; near them are {near}' if near else ''}. The "
+            "setting bids.confounds takes its column names."
+        )
+    return table[list(columns)].fillna(0.0)

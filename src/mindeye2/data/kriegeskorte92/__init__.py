@@ -1,0 +1,10 @@
+"""Responses of four subjects to 92 images (Kriegeskorte et al. 2008)."""
+
+from mindeye2.data.kriegeskorte92.kriegeskorte92_reader import (
+    Kriegeskorte92Settings,
+    coordinates,
+    read_kriegeskorte92,
+    split_images,
+)
+
+__all__ = ["Kriegeskorte92Settings", "coordinates", "read_kriegeskorte92", "split_images"]
