@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from mindeye2.core.artifacts import (
     hash_file,
     keep_settings,
     read_manifest,
+    record_path,
+    resolve_path,
     write_json,
     write_manifest,
     write_text,
@@ -156,3 +159,54 @@ def test_a_folder_that_no_stage_made_is_not_to_be_resumed(tmp_path):
     (tmp_path / "trials.csv").write_text("image\n")
     with pytest.raises(ArtifactError, match=r"was not made by 'mindeye2 prepare'.* --out NEW"):
         read_manifest(tmp_path, stage="prepare")
+
+
+def test_a_recorded_path_is_found_from_any_working_directory(tmp_path, monkeypatch):
+    for name in ("runs/data", "runs/scores", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "runs")
+    recorded = record_path("data", folder=Path("scores"))
+    assert recorded == "../data"
+    assert resolve_path(recorded, folder=Path("scores")) == Path("data")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert resolve_path(recorded, folder=Path("../runs/scores")) == tmp_path / "runs" / "data"
+
+
+def test_a_recorded_path_is_found_after_both_folders_moved(tmp_path):
+    for name in ("runs/data", "runs/scores"):
+        (tmp_path / name).mkdir(parents=True)
+    recorded = record_path(tmp_path / "runs/data", folder=tmp_path / "runs/scores")
+    (tmp_path / "runs").rename(tmp_path / "archive")
+    found = resolve_path(recorded, folder=tmp_path / "archive/scores")
+    assert found == tmp_path / "archive" / "data"
+
+
+def test_a_path_is_recorded_and_found_through_a_symbolic_link(tmp_path):
+    for name in ("runs/data", "disk/far/scores"):
+        (tmp_path / name).mkdir(parents=True)
+    link = tmp_path / "runs" / "scores"
+    link.symlink_to(tmp_path / "disk/far/scores")
+    recorded = record_path(tmp_path / "runs/data", folder=link)
+    assert resolve_path(recorded, folder=link) == tmp_path / "runs" / "data"
+
+
+def test_a_path_recorded_by_an_earlier_version_is_found_in_the_working_directory(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "runs" / "data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert resolve_path("runs/data", folder=tmp_path / "runs/scores") == Path("runs/data")
+
+
+def test_a_recorded_path_that_is_missing_names_the_manifest_that_records_it(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "other" / "data").mkdir(parents=True)
+    (tmp_path / "other" / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "other" / "here")  # where ../data is another data set
+    with pytest.raises(ArtifactError, match=r"data does not exist; \S*scores/manifest\.json rec"):
+        resolve_path("../data", folder=tmp_path / "scores")
+
+
+def test_a_name_that_is_no_path_is_recorded_as_it_is(tmp_path):
+    assert record_path("final_subj01", folder=tmp_path) == "final_subj01"

@@ -1,5 +1,8 @@
+import json
+
 import pytest
 
+from mindeye2.core.artifacts import record_path
 from mindeye2.doctor.files import check_files, check_manifest, read_loosely
 
 BETAS = "betas/subj01.npy"
@@ -81,3 +84,13 @@ def test_a_folder_without_a_manifest_says_why(tmp_path, name, text, message):
     assert finding.level == "error"
     assert message in finding.found
     assert finding.mend
+
+
+def test_recorded_paths_are_those_of_the_working_directory(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"]["source"] = record_path("lab", folder=folder)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert manifest["config"]["source"] == "../lab"
+    assert read_loosely(folder)["config"]["source"] == "lab"

@@ -22,6 +22,8 @@ __all__ = [
     "hash_file",
     "keep_settings",
     "read_manifest",
+    "record_path",
+    "resolve_path",
     "write_json",
     "write_manifest",
     "write_text",
@@ -217,6 +219,51 @@ def _parse_manifest(path: Path, stage: str) -> dict[str, Any]:
             f"Make the folder again with 'mindeye2 {stage}'."
         )
     return manifest
+
+
+def record_path(path: Path | str, *, folder: Path) -> str:
+    """Return a path as the manifest of `folder` records it: relative to `folder`.
+
+    A name that is no path, e.g. of published weights, stays as it is.
+    """
+    if not Path(path).exists():
+        return str(path)
+    # Resolved, because ".." behind a symbolic link does not lead back through it.
+    return os.path.relpath(Path(path).resolve(), Path(folder).resolve())
+
+
+def resolve_path(recorded: str, *, folder: Path) -> Path:
+    """Return the path that the manifest of `folder` records.
+
+    Parameters
+    ----------
+    recorded
+        Relative to `folder` (see `record_path`), or to the working directory, as folders of
+        earlier versions recorded it.
+    folder
+        The folder whose manifest records the path.
+
+    Returns
+    -------
+    Path
+        An existing path; relative to the working directory where it lies inside.
+
+    Raises
+    ------
+    ArtifactError
+        If the path does not exist.
+    """
+    inside = Path(folder).resolve() / recorded
+    # What leads out of its folder is of this version: elsewhere it would name other data.
+    if not inside.exists() and not recorded.startswith("..") and Path(recorded).exists():
+        return Path(recorded)
+    if not inside.exists():
+        raise ArtifactError(
+            f"{os.path.normpath(inside)} does not exist; {Path(folder) / MANIFEST} records it as "
+            f"{recorded!r}, relative to its folder. Move it there again, or make {folder} again."
+        )
+    found, here = inside.resolve(), Path.cwd()
+    return found.relative_to(here) if found.is_relative_to(here) else found
 
 
 def claim_folder(out: Path, *, resume: bool) -> Path:

@@ -1,10 +1,12 @@
 """Files: missing, truncated, corrupt or strange ones, by the manifest's sizes and hashes."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-from mindeye2.core.artifacts import SCHEMA, hash_file
+from mindeye2.core.artifacts import SCHEMA, hash_file, resolve_path
+from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import progress
 from mindeye2.doctor.finding import Finding, first_few, remake, repair
 
@@ -32,6 +34,10 @@ def read_loosely(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         return None
+    for name in {"source", "init"} & manifest.get("config", {}).keys():
+        with contextlib.suppress(ArtifactError, TypeError):  # None, or no longer there
+            found = resolve_path(manifest["config"][name], folder=folder)
+            manifest["config"][name] = str(found)
     return manifest
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from mindeye2.core.artifacts import claim_folder, keep_settings
+from mindeye2.core.artifacts import claim_folder, keep_settings, record_path
 from mindeye2.core.errors import check_choice
 from mindeye2.core.runtime import choose_device, progress
 from mindeye2.core.settings import plain
@@ -60,7 +60,8 @@ def prepare(
     for name in settings.encoders:
         check_choice("encoders", name, ENCODERS)
     out = claim_folder(out, resume=resume)
-    config = {**plain(settings), "source": str(source) if source else None}
+    recorded = record_path(source, folder=out) if source else None
+    config = {**plain(settings), "source": recorded}
     # These change no file and may change when a run goes on; targets record what encoded them.
     for name in ("processes", "encoder_weights"):
         del config[name]

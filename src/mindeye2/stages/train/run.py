@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mindeye2.core.artifacts import claim_folder, keep_settings, write_manifest
+from mindeye2.core.artifacts import claim_folder, keep_settings, record_path, write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.processes import join_processes, on_main, own_share
 from mindeye2.core.runtime import peak_memory_gib
@@ -111,7 +111,8 @@ def train(
             f"the task {task!r} runs in one process, got {own_share().count}. Start it without "
             "torchrun."
         )
-    start = {"task": task, "recipe": recipe, "init": str(init) if init else None}
+    recorded = record_path(init, folder=out) if init else None
+    start = {"task": task, "recipe": recipe, "init": recorded}
     config: dict[str, object] = {**start, **plain(settings)}
     out = Path(out)
 
