@@ -198,9 +198,7 @@ def test_a_path_recorded_by_an_earlier_version_is_found_in_the_working_directory
     assert resolve_path("runs/data", folder=tmp_path / "runs/scores") == Path("runs/data")
 
 
-def test_a_recorded_path_that_is_missing_names_the_manifest_that_records_it(
-    tmp_path, monkeypatch
-):
+def test_a_recorded_path_that_is_missing_names_the_manifest_that_records_it(tmp_path, monkeypatch):
     (tmp_path / "other" / "data").mkdir(parents=True)
     (tmp_path / "other" / "here").mkdir()
     monkeypatch.chdir(tmp_path / "other" / "here")  # where ../data is another data set
