@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from mindeye2.core.runtime import generator
 from mindeye2.data.prepared import open_prepared
-from mindeye2.generation.retrieval import fit_calibration, similarity
+from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.models.closed_form import fit_ridge, image_folds, principal_axes
 from mindeye2.models.expectation import fit_expectation
 from mindeye2.training.trials import SubjectTrials, all_images, load_targets, load_trials

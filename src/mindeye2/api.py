@@ -17,7 +17,7 @@ from mindeye2.core.runtime import choose_device, peak_memory_gib
 from mindeye2.core.settings import load_settings
 from mindeye2.encoders.bank import to_float
 from mindeye2.generation.captions import nearest_captions
-from mindeye2.generation.retrieval import fit_calibration, similarity
+from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.recipes import DemoSettings, released
 from mindeye2.released.folder import ReleasedParts, locate
 from mindeye2.stages.evaluate import evaluate

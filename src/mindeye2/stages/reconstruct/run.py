@@ -13,7 +13,7 @@ from mindeye2.core.runtime import choose_device, peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared import open_prepared
 from mindeye2.generation.captions import nearest_captions
-from mindeye2.generation.retrieval import fit_calibration, similarity
+from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.models.memory import Memory
 from mindeye2.stages.reconstruct.parts import Parts, RunParts, check_fit
 from mindeye2.stages.reconstruct.passes import (
