@@ -21,7 +21,6 @@ from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.encoders.sentences import load_sentences
-from mindeye2.metrics.retrieval import check_gallery, fit_calibration, similarity
 from mindeye2.metrics import (
     bootstrap_interval,
     content_word_overlap,
@@ -32,6 +31,7 @@ from mindeye2.metrics import (
     top_k_hits,
     two_way_identification,
 )
+from mindeye2.metrics.retrieval import check_gallery, fit_calibration, similarity
 
 __all__ = ["METRICS", "EvaluateSettings", "evaluate"]
 
