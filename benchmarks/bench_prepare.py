@@ -36,11 +36,11 @@ import json, sys, time
 from pathlib import Path
 from mindeye2.core.runtime import peak_memory_gib
 from mindeye2.data.nsd import NsdSettings
-from mindeye2.stages.prepare import PrepareSettings, prepare
+from mindeye2.stages.prepare import NsdPreparation, prepare
 source, out = map(Path, sys.argv[1:3])
 before = peak_memory_gib()
 start = time.perf_counter()
-settings = PrepareSettings(kind="nsd", encoders=(), nsd=NsdSettings(image_size=64))
+settings = NsdPreparation(encoders=(), nsd=NsdSettings(image_size=64))
 prepare(settings, source=source, out=out, resume=True)
 seconds = time.perf_counter() - start
 print(json.dumps({"seconds": seconds, "peak": peak_memory_gib(), "imports": before}))

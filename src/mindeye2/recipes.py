@@ -4,13 +4,17 @@ A recipe returns complete settings; a variant calls another and changes what dif
 be overridden with ``--config`` and ``--set``, and every run records what it used.
 """
 
-import functools
 from collections.abc import Callable
 
 from mindeye2.core.settings import Settings
 from mindeye2.generation.refine import RefineSettings
 from mindeye2.stages.evaluate import EvaluateSettings
-from mindeye2.stages.prepare import KINDS, PrepareSettings
+from mindeye2.stages.prepare import (
+    SETTINGS,
+    PrepareSettings,
+    ScenePreparation,
+    SimulatedPreparation,
+)
 from mindeye2.stages.reconstruct import ReconstructSettings
 from mindeye2.stages.train import (
     AdaptTraining,
@@ -46,16 +50,14 @@ PEOPLE = tuple(f"subj{i:02d}" for i in range(1, 8))
 """The seven people that the demo pretrains on; the eighth is new."""
 
 
-def demo_data() -> PrepareSettings:
+def demo_data() -> SimulatedPreparation:
     """Return the demo's data set: eight simulated people and the scenes that they saw."""
-    return PrepareSettings()
+    return SimulatedPreparation()
 
 
-def decoder_scenes() -> PrepareSettings:
+def decoder_scenes() -> ScenePreparation:
     """Return the scenes that the shipped image decoder learned from: training photographs only."""
-    return PrepareSettings(
-        kind="scenes", seed=1, n_train=8000, n_validation=0, n_test=0, encoders=("lite0",)
-    )
+    return ScenePreparation(seed=1, n_train=8000, n_validation=0, n_test=0, encoders=("lite0",))
 
 
 def standard() -> SharedTraining:
@@ -167,7 +169,7 @@ def released() -> ReconstructSettings:
 class DemoSettings(Settings):
     """Everything that ``mindeye2 demo`` does, one field per step."""
 
-    data: PrepareSettings = demo_data()
+    data: SimulatedPreparation = demo_data()
     """The simulated people and what they see."""
 
     pretrain: SharedTraining = demo()
@@ -190,7 +192,7 @@ class DemoSettings(Settings):
 
 
 PREPARATION: dict[str, Callable[[], PrepareSettings]] = {
-    **{kind: functools.partial(PrepareSettings, kind=kind) for kind in KINDS},
+    **SETTINGS,
     "simulated": demo_data,
     "scenes": decoder_scenes,
 }

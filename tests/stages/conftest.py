@@ -13,9 +13,9 @@ def home(tmp_path_factory):
 def people():
     """Return settings of three people with few voxels and two short sessions."""
     from mindeye2.data.simulated import SimulationSettings
-    from mindeye2.stages.prepare import PrepareSettings
+    from mindeye2.stages.prepare import SimulatedPreparation
 
-    return PrepareSettings(
+    return SimulatedPreparation(
         n_train=60,
         n_validation=12,
         n_test=10,

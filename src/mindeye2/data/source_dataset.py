@@ -64,7 +64,10 @@ class SourceDataset:
     """The betas are already in the unit that models take: leave them as they are."""
 
     label: str = ""
-    """One line that every report shows, e.g. that the people are simulated."""
+    """One line that every report shows, e.g. that the subjects are simulated."""
+
+    simulated: bool = False
+    """The responses were computed, not measured; recorded in the manifest."""
 
     notes: Sequence[str] = ()
     """What the user should see while it is prepared, e.g. terms of use and what is not there."""

@@ -5,7 +5,7 @@ from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.mindeye2_release import ReleasedSettings, read_released
 from mindeye2.data.prepared import open_prepared
-from mindeye2.stages.prepare import PrepareSettings, prepare
+from mindeye2.stages.prepare import ReleasedPreparation, prepare
 
 
 def read(truth, **settings):
@@ -55,7 +55,7 @@ def test_few_sessions_are_trained_on_and_all_test_trials_stay(published):
 
 
 def test_published_betas_are_prepared_as_they_are(published, tmp_path):
-    settings = PrepareSettings(kind="released", encoders=())
+    settings = ReleasedPreparation(encoders=())
     prepare(settings, source=published.root, out=tmp_path / "out")
     prepared = open_prepared(tmp_path / "out")
     np.testing.assert_array_equal(

@@ -5,7 +5,7 @@ from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.nsd import NsdSettings, read_nsd
 from mindeye2.data.prepared import open_prepared
-from mindeye2.stages.prepare import PrepareSettings, prepare
+from mindeye2.stages.prepare import NsdPreparation, prepare
 
 
 def read(truth, **settings):
@@ -98,7 +98,7 @@ def test_captions_are_taken_where_they_are_given(tree, tmp_path):
 
 
 def test_a_download_becomes_a_prepared_data_set(original, tmp_path, capsys):
-    settings = PrepareSettings(kind="nsd", encoders=(), nsd=NsdSettings(image_size=32))
+    settings = NsdPreparation(encoders=(), nsd=NsdSettings(image_size=32))
     prepare(settings, source=original.root, out=tmp_path)
     assert "Terms-and-Conditions" in capsys.readouterr().err
     prepared = open_prepared(tmp_path)
@@ -119,9 +119,7 @@ def test_a_voxel_without_signal_in_a_session_is_named_before_it_is_nan(tree, tmp
     first = tuple(np.argwhere(tree.subjects["subj01"].label == 1)[0])
     betas[first] = 0
     tree.save_betas(f"{tree.betas_folder}/betas_session02.hdf5", betas)
-    settings = PrepareSettings(
-        kind="nsd", encoders=(), nsd=NsdSettings(image_size=32, subjects=("subj01",))
-    )
+    settings = NsdPreparation(encoders=(), nsd=NsdSettings(image_size=32, subjects=("subj01",)))
     with pytest.raises(ArtifactError, match=r"1 voxels of subj01 are constant in session 2 \(col"):
         prepare(settings, source=tree.root, out=tmp_path / "refused")
     settings = settings.model_copy(update={"constant_voxels": "zero"})

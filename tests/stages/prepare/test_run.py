@@ -8,7 +8,7 @@ from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import open_prepared
 from mindeye2.data.source_dataset import SourceDataset
-from mindeye2.stages.prepare import KINDS, PrepareSettings, prepare
+from mindeye2.stages.prepare import KINDS, SimulatedPreparation, TablePreparation, prepare
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def recording():
 @pytest.fixture
 def toy(recording, monkeypatch):
     """Return settings of an adapter that gives the recording."""
-    monkeypatch.setitem(KINDS, "toy", lambda _settings, _source: recording)
-    return PrepareSettings(kind="toy", encoders=())
+    monkeypatch.setitem(KINDS, "table", lambda _settings, _source: recording)
+    return TablePreparation(encoders=())
 
 
 def test_betas_are_z_scored_by_the_trials_that_are_not_test(prepared):
@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_no_half_file_of_pictures(toy, recording, tmp_path, m
 
     with monkeypatch.context() as patch:
         full = dataclasses.replace(recording, images=Full())
-        patch.setitem(KINDS, "toy", lambda _settings, _source: full)
+        patch.setitem(KINDS, "table", lambda _settings, _source: full)
         with pytest.raises(OSError, match="No space left"):
             prepare(toy, out=tmp_path)
     prepare(toy, out=tmp_path, resume=True)
@@ -124,7 +124,7 @@ def test_several_processes_write_the_same_files(toy, recording, tmp_path, monkey
         betas=recording.betas | {"subj02": recording.betas["subj01"] * 3 + 1},
         voxels=recording.voxels | {"subj02": recording.voxels["subj01"]},
     )
-    monkeypatch.setitem(KINDS, "toy", lambda _settings, _source: two)
+    monkeypatch.setitem(KINDS, "table", lambda _settings, _source: two)
     prepare(toy, out=tmp_path / "one")
     prepare(toy.model_copy(update={"processes": 2}), out=tmp_path / "two")
     one, both = (read_manifest(tmp_path / n, stage="prepare") for n in ("one", "two"))
@@ -135,7 +135,7 @@ def test_what_the_user_should_know_is_shown_and_kept(
     toy, recording, tmp_path, monkeypatch, capsys
 ):
     told = dataclasses.replace(recording, notes=["Terms of use: ask first."])
-    monkeypatch.setitem(KINDS, "toy", lambda _settings, _source: told)
+    monkeypatch.setitem(KINDS, "table", lambda _settings, _source: told)
     prepare(toy, out=tmp_path)
     assert capsys.readouterr().err == "Terms of use: ask first.\n"
     assert read_manifest(tmp_path, stage="prepare")["notes"] == ["Terms of use: ask first."]
@@ -143,7 +143,7 @@ def test_what_the_user_should_know_is_shown_and_kept(
 
 def test_an_unknown_encoder_meets_the_known_ones_before_any_work(tmp_path):
     with pytest.raises(ValueError, match=r"encoders must be one of .*'lite0'.*got 'lite1'"):
-        prepare(PrepareSettings(encoders=("lite1",)), out=tmp_path)
+        prepare(SimulatedPreparation(encoders=("lite1",)), out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,8 +1,33 @@
-"""Prepare: a source -> one folder with pictures, trials, z-scored betas and target tokens."""
+"""Prepare: a source -> one folder with stimuli, trials, z-scored betas and target tokens."""
 
 from mindeye2.stages.prepare.adapters import KINDS
+from mindeye2.stages.prepare.preparation import (
+    SETTINGS,
+    BidsPreparation,
+    GlmsinglePreparation,
+    Kriegeskorte92Preparation,
+    NsdPreparation,
+    PrepareSettings,
+    ReleasedPreparation,
+    ScenePreparation,
+    SimulatedPreparation,
+    TablePreparation,
+)
 from mindeye2.stages.prepare.run import prepare
-from mindeye2.stages.prepare.settings import PrepareSettings
 from mindeye2.stages.prepare.targets import ENCODERS
 
-__all__ = ["ENCODERS", "KINDS", "PrepareSettings", "prepare"]
+__all__ = [
+    "ENCODERS",
+    "KINDS",
+    "SETTINGS",
+    "BidsPreparation",
+    "GlmsinglePreparation",
+    "Kriegeskorte92Preparation",
+    "NsdPreparation",
+    "PrepareSettings",
+    "ReleasedPreparation",
+    "ScenePreparation",
+    "SimulatedPreparation",
+    "TablePreparation",
+    "prepare",
+]

@@ -1,7 +1,8 @@
-"""Adapters by the name that the command line knows them under.
+"""Adapters by the name that the command line has for them.
 
-An adapter is one function from a source to a `SourceDataset`. To add one, give `PrepareSettings` a
-field of its settings, and `KINDS` a line: ``"name": _reads("name", read_name, "what it reads")``.
+An adapter is one function from a source to a `SourceDataset`. To add one, write its settings as a
+class of the union `PrepareSettings`, and give `KINDS` a line:
+``"name": _reads("name", read_name, "what --source is")``.
 """
 
 from collections.abc import Callable
@@ -16,45 +17,28 @@ from mindeye2.data.mindeye2_release import read_released
 from mindeye2.data.nsd import read_nsd
 from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.data.table import read_study
-from mindeye2.stages.prepare.settings import PrepareSettings
-from mindeye2.stages.prepare.simulated import scenes_only, simulated_people
+from mindeye2.stages.prepare.simulation_adapters import compose_scenes, simulate_subjects
 
 __all__ = ["KINDS", "Adapter"]
 
-Adapter = Callable[[PrepareSettings, Path | None], SourceDataset]
-"""From all settings and the ``--source`` to what was recorded."""
+Adapter = Callable[[Any, Path | None], SourceDataset]
+"""Turns the settings of its kind and the ``--source`` into a source data set."""
 
 
 def _reads(name: str, read: Callable[..., SourceDataset], source: str) -> Adapter:
-    """Hand an adapter the source and the settings of its own field.
+    """Make an adapter of a reader that takes a source and the settings of the field `name`."""
 
-    Parameters
-    ----------
-    name
-        The field of `PrepareSettings`.
-    read
-        The adapter: ``read(source, settings=...)``.
-    source
-        What ``--source`` must be, for the message where it is not given.
-
-    Returns
-    -------
-    Adapter
-        For `KINDS`.
-    """
-
-    def adapter(settings: PrepareSettings, path: Path | None) -> SourceDataset:
+    def adapter(settings: Any, path: Path | None) -> SourceDataset:  # noqa: ANN401 - by kind
         if path is None:
             raise ArtifactError(f"the kind {name!r} reads files: give --source {source}.")
-        own: Any = getattr(settings, name)
-        return read(path, settings=own)
+        return read(path, settings=getattr(settings, name))
 
     return adapter
 
 
 KINDS: dict[str, Adapter] = {
-    "simulated": lambda settings, _: simulated_people(settings),
-    "scenes": lambda settings, _: scenes_only(settings),
+    "simulated": lambda settings, _: simulate_subjects(settings),
+    "scenes": lambda settings, _: compose_scenes(settings),
     "kriegeskorte92": _reads(
         "kriegeskorte92",
         read_kriegeskorte92,

@@ -15,7 +15,7 @@ from mindeye2.data.prepared import seal_prepared
 from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.data.streaming import Subject, stream_images, stream_subject
 from mindeye2.stages.prepare.adapters import KINDS
-from mindeye2.stages.prepare.settings import PrepareSettings
+from mindeye2.stages.prepare.preparation import PrepareSettings
 from mindeye2.stages.prepare.targets import ENCODERS, fill_targets
 
 __all__ = ["prepare"]
@@ -54,9 +54,8 @@ def prepare(
     ArtifactError
         If the folder is not empty, was begun with other settings, or the source is unfit.
     ValueError
-        If there is no such adapter or encoder.
+        If there is no such encoder.
     """
-    check_choice("kind", settings.kind, KINDS)
     for name in settings.encoders:
         check_choice("encoders", name, ENCODERS)
     out = claim_folder(out, resume=resume)
@@ -95,6 +94,7 @@ def prepare(
         subjects={name: int(shape[1]) for name, shape in shapes.items()},
         config=config,
         label=recording.label,
+        simulated=recording.simulated,
         **notes,
         **recording.facts,
     )

@@ -1,6 +1,6 @@
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.data.prepared import open_prepared
-from mindeye2.stages.prepare import PrepareSettings, prepare
+from mindeye2.stages.prepare import ScenePreparation, prepare
 
 
 def test_the_splits_have_the_images_asked_for(prepared):
@@ -19,14 +19,17 @@ def test_everybody_saw_every_test_image_as_often_as_asked(prepared):
         assert counts.to_dict() == dict.fromkeys(range(72, 82), 2)
 
 
-def test_simulated_people_are_called_simulated(data):
-    assert "no person was scanned" in read_manifest(data, stage="prepare")["label"]
+def test_simulated_responses_are_recorded_as_simulated(data):
+    manifest = read_manifest(data, stage="prepare")
+    assert manifest["simulated"] is True
+    assert "no person was scanned" in manifest["label"]
 
 
-def test_scenes_alone_are_prepared_without_people(tmp_path):
-    settings = PrepareSettings(
-        kind="scenes", n_train=3, n_validation=0, n_test=0, scene_size=64, encoders=("lite0",)
+def test_scenes_alone_are_prepared_without_subjects(tmp_path):
+    settings = ScenePreparation(
+        n_train=3, n_validation=0, n_test=0, scene_size=64, encoders=("lite0",)
     )
     prepare(settings, out=tmp_path)
     scenes = open_prepared(tmp_path)
     assert (scenes.subjects, scenes.images.shape) == ([], (3, 64, 64, 3))
+    assert scenes.manifest["simulated"] is False

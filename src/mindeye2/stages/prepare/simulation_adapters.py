@@ -1,4 +1,4 @@
-"""Adapters that need no source: simulated people, and the scenes that they see."""
+"""Adapters without a source: simulated subjects, and the composed scenes that they are shown."""
 
 import numpy as np
 import pandas as pd
@@ -13,24 +13,17 @@ from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.data.stimuli import StimulusLibrary, load_library
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
-from mindeye2.stages.prepare.settings import PrepareSettings
+from mindeye2.stages.prepare.preparation import (
+    SceneComposition,
+    ScenePreparation,
+    SimulatedPreparation,
+)
 
-__all__ = ["scenes_only", "simulated_people"]
+__all__ = ["compose_scenes", "simulate_subjects"]
 
 
-def simulated_people(settings: PrepareSettings) -> SourceDataset:
-    """Simulate people who look at composed scenes.
-
-    Parameters
-    ----------
-    settings
-        What to prepare.
-
-    Returns
-    -------
-    SourceDataset
-        Labelled simulated.
-    """
+def simulate_subjects(settings: SimulatedPreparation) -> SourceDataset:
+    """Simulate the responses of subjects to composed scenes."""
     images, captions, categories, split = _scenes(settings)
     semantic = _semantic(images, size=settings.brain_size)
     study = simulate(images, semantic, split, settings=settings.simulation, seed=settings.seed)
@@ -41,23 +34,13 @@ def simulated_people(settings: PrepareSettings) -> SourceDataset:
         trials=study.trials,
         betas=study.betas,
         voxels=study.voxels,
+        simulated=True,
         label="Simulated brains: no person was scanned. The pictures are composed of photographs.",
     )
 
 
-def scenes_only(settings: PrepareSettings) -> SourceDataset:
-    """Compose scenes that nobody looks at.
-
-    Parameters
-    ----------
-    settings
-        What to prepare.
-
-    Returns
-    -------
-    SourceDataset
-        Without subjects.
-    """
+def compose_scenes(settings: ScenePreparation) -> SourceDataset:
+    """Compose scenes without subjects."""
     images, captions, categories, _split = _scenes(settings)
     return SourceDataset(
         images=images,
@@ -71,7 +54,7 @@ def scenes_only(settings: PrepareSettings) -> SourceDataset:
 
 
 def _scenes(
-    settings: PrepareSettings,
+    settings: SceneComposition,
 ) -> tuple[UInt8[np.ndarray, "images height width rgb"], list[str], list[str], list[str]]:
     images, captions, categories, split = [], [], [], []
     # Validation scenes use the training photographs: they choose settings, and must not teach
