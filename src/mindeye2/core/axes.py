@@ -29,7 +29,6 @@ AXES: dict[str, str] = {
     "steps": "noise levels of a diffusion schedule, clean to noisy",
     "axes": "semantic axes that drive the higher visual voxels of simulated people",
     "maps": "Gabor energy maps of a simulated visual area",
-    "samples": "bootstrap resamples",
     "words": "word pieces of a caption",
     "seeds": "whole runs that differ in their seed only",
 }

@@ -1,4 +1,4 @@
-"""What every metric asks of its input."""
+"""Input checks shared by all metrics."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -8,25 +8,7 @@ __all__ = ["check_finite", "check_pair", "check_varying", "is_constant"]
 
 
 def check_finite(x: Float[Tensor, "images ..."], name: str) -> Float[Tensor, "images ..."]:
-    """Return `x` in single or double precision if it has no NaN and no infinity.
-
-    Parameters
-    ----------
-    x
-        One row per image.
-    name
-        What the caller calls it.
-
-    Returns
-    -------
-    Tensor
-        `x`; half precision is raised to single.
-
-    Raises
-    ------
-    ValueError
-        If a value is NaN or infinite. The message names the rows.
-    """
+    """Raise half precision to single, and refuse rows that hold NaN or infinity."""
     bad = ~torch.isfinite(x).flatten(1).all(dim=1)
     if bad.any():
         raise ValueError(f"rows {_rows(bad)} of {name} hold NaN or infinite values.")
@@ -34,50 +16,21 @@ def check_finite(x: Float[Tensor, "images ..."], name: str) -> Float[Tensor, "im
 
 
 def check_pair(
-    pred: Float[Tensor, "images ..."], target: Float[Tensor, "images ..."]
+    preds: Float[Tensor, "images ..."], targets: Float[Tensor, "images ..."]
 ) -> tuple[Float[Tensor, "images ..."], Float[Tensor, "images ..."]]:
-    """Check that two sets belong together row by row, and bring them to one precision.
-
-    Parameters
-    ----------
-    pred
-        One row per reconstruction.
-    target
-        One row per true image, in the same order.
-
-    Returns
-    -------
-    tuple of Tensor
-        Both, in the wider of the two precisions and at least single.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, or a value is NaN or infinite.
-    """
-    if pred.shape != target.shape:
+    """Refuse predictions and targets of different shapes, and promote both to one precision."""
+    if preds.shape != targets.shape:
         raise ValueError(
-            f"pred and target must have one shape, got {tuple(pred.shape)} and "
-            f"{tuple(target.shape)}. Row i of both belongs to image i."
+            f"preds and targets must have one shape, got {tuple(preds.shape)} and "
+            f"{tuple(targets.shape)}. Row i of both belongs to image i."
         )
-    pred, target = check_finite(pred, "pred"), check_finite(target, "target")
-    dtype = torch.promote_types(pred.dtype, target.dtype)
-    return pred.to(dtype), target.to(dtype)
+    preds, targets = check_finite(preds, "preds"), check_finite(targets, "targets")
+    dtype = torch.promote_types(preds.dtype, targets.dtype)
+    return preds.to(dtype), targets.to(dtype)
 
 
 def is_constant(x: Float[Tensor, "images features"]) -> Bool[Tensor, " images"]:
-    """Say which rows hold one value only, up to rounding.
-
-    Parameters
-    ----------
-    x
-        One row per image.
-
-    Returns
-    -------
-    Tensor
-        True where a row's spread is within the rounding of its values.
-    """
+    """Return which rows hold one value only, up to rounding."""
     # Not "centred == 0": the mean of equal floats is not always that float, and a grey image
     # that was resized has pixels that differ in the last digit.
     low, high = x.amin(dim=1), x.amax(dim=1)
@@ -85,20 +38,7 @@ def is_constant(x: Float[Tensor, "images features"]) -> Bool[Tensor, " images"]:
 
 
 def check_varying(x: Float[Tensor, "images features"], name: str) -> None:
-    """Refuse rows that are constant.
-
-    Parameters
-    ----------
-    x
-        One row per image.
-    name
-        What the caller calls it.
-
-    Raises
-    ------
-    ValueError
-        If a row is constant and so correlates with nothing. The message names the rows.
-    """
+    """Refuse constant rows, for which no correlation exists."""
     constant = is_constant(x)
     if constant.any():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Pearson correlation between rows, and what it means for a row that never varies."""
+"""Pearson correlation between rows of features or pixels."""
 
 import torch
 import torch.nn.functional as F
@@ -11,48 +11,31 @@ __all__ = ["correlation_distance", "row_correlation", "standardise_pair"]
 
 
 def standardise_pair(
-    pred: Float[Tensor, "images features"], target: Float[Tensor, "images features"]
+    preds: Float[Tensor, "images features"], targets: Float[Tensor, "images features"]
 ) -> tuple[Float[Tensor, "images features"], Float[Tensor, "images features"]]:
     """Centre rows and scale them to length 1, so that dot products are Pearson correlations.
 
-    A constant row of `pred` becomes zeros: it tells nothing apart, and zero is its correlation
-    with whatever is asked. It is a legitimate prediction, e.g. of a decoder that collapsed, and
-    has to be scored. A constant row of `target` is a flaw of the test set, and is refused.
-
-    Parameters
-    ----------
-    pred
-        One row per reconstruction.
-    target
-        One row per true image, in the same order.
-
-    Returns
-    -------
-    tuple of Tensor
-        Both, standardised.
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, a value is NaN or infinite, or a row of `target` is constant.
+    A constant row of `preds` becomes zeros, which correlate 0 with everything: a collapsed decoder
+    gives such predictions and has to be scored. A constant row of `targets` is a flaw of the test
+    set, and is refused.
     """
-    pred, target = check_pair(pred, target)
-    check_varying(target, "target")
+    preds, targets = check_pair(preds, targets)
+    check_varying(targets, "targets")
     # Without this, rounding errors of a constant row would be blown up to length 1.
-    constant = is_constant(pred)[:, None]
-    return _unit(pred).masked_fill(constant, 0.0), _unit(target)
+    constant = is_constant(preds)[:, None]
+    return _unit(preds).masked_fill(constant, 0.0), _unit(targets)
 
 
 def row_correlation(
-    pred: Float[Tensor, "images features"], target: Float[Tensor, "images features"]
+    preds: Float[Tensor, "images features"], targets: Float[Tensor, "images features"]
 ) -> Float[Tensor, " images"]:
-    """Pearson correlation of each row with its partner.
+    """Compute the Pearson correlation of each predicted row with its target row.
 
     Parameters
     ----------
-    pred
+    preds
         One row per reconstruction.
-    target
+    targets
         One row per true image, in the same order.
 
     Returns
@@ -63,26 +46,25 @@ def row_correlation(
     Raises
     ------
     ValueError
-        If shapes differ, a value is NaN or infinite, or a row of `target` is constant.
+        If shapes differ, a value is NaN or infinite, or a row of `targets` is constant.
     """
-    left, right = standardise_pair(pred, target)
+    left, right = standardise_pair(preds, targets)
     return (left * right).sum(dim=1)
 
 
 def correlation_distance(
-    pred: Float[Tensor, "images features"], target: Float[Tensor, "images features"]
+    preds: Float[Tensor, "images features"], targets: Float[Tensor, "images features"]
 ) -> Float[Tensor, " images"]:
-    """One minus the Pearson correlation of features; lower is better.
+    """Compute one minus the Pearson correlation of features; lower is better.
 
-    The published EfficientNet-B and SwAV scores. A prediction without relation to its image has
-    1 if features of unrelated images are uncorrelated, less in practice: see
-    `mindeye2.metrics.mismatched_level`.
+    The published EfficientNet-B and SwAV scores. Features of unrelated photographs correlate, so
+    that the distance of an unrelated reconstruction is below 1 in practice.
 
     Parameters
     ----------
-    pred
+    preds
         Features of the reconstructions.
-    target
+    targets
         Features of the true images, in the same order.
 
     Returns
@@ -93,7 +75,7 @@ def correlation_distance(
     Raises
     ------
     ValueError
-        If shapes differ, a value is NaN or infinite, or a row of `target` is constant.
+        If shapes differ, a value is NaN or infinite, or a row of `targets` is constant.
 
     Examples
     --------
@@ -102,7 +84,7 @@ def correlation_distance(
     >>> correlation_distance(-features, features)
     tensor([2., 2.])
     """
-    return 1 - row_correlation(pred, target)
+    return 1 - row_correlation(preds, targets)
 
 
 def _unit(x: Tensor) -> Tensor:

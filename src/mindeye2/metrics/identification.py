@@ -9,21 +9,20 @@ __all__ = ["two_way_identification"]
 
 
 def two_way_identification(
-    pred: Float[Tensor, "images features"], target: Float[Tensor, "images features"]
+    preds: Float[Tensor, "images features"], targets: Float[Tensor, "images features"]
 ) -> Float[Tensor, " images"]:
-    """Share of distractors that each reconstruction rejects.
+    """Compute the fraction of distractor images that each reconstruction rejects.
 
-    Row ``i`` of `pred` is correlated with every row of `target`; the score is the share of
+    Row ``i`` of `preds` is correlated with every row of `targets`; the score is the fraction of
     ``j != i`` that correlate less than row ``i`` does. Ties count half, so that a constant
-    prediction scores exactly chance, 0.5.
-
-    Differs from the released code in ties only, which it counts as losses.
+    prediction scores exactly chance, 0.5. The released code counts ties as losses; nothing else
+    differs.
 
     Parameters
     ----------
-    pred
+    preds
         Features of the reconstructions.
-    target
+    targets
         Features of the true images, in the same order.
 
     Returns
@@ -35,7 +34,7 @@ def two_way_identification(
     ------
     ValueError
         If fewer than two images are given, shapes differ, a value is NaN or infinite, or a row
-        of `target` is constant.
+        of `targets` is constant.
 
     Examples
     --------
@@ -43,10 +42,10 @@ def two_way_identification(
     >>> two_way_identification(torch.eye(3), torch.eye(3))
     tensor([1., 1., 1.])
     """
-    if len(pred) < 2:
-        raise ValueError(f"two-way identification needs at least 2 images, got {len(pred)}.")
-    left, right = standardise_pair(pred, target)
+    if len(preds) < 2:
+        raise ValueError(f"two-way identification needs at least 2 images, got {len(preds)}.")
+    left, right = standardise_pair(preds, targets)
     similarity = left @ right.T
     true = similarity.diagonal()[:, None]
     wins = (similarity < true).sum(dim=1) + 0.5 * ((similarity == true).sum(dim=1) - 1)
-    return wins.to(left.dtype) / (len(pred) - 1)
+    return wins.to(left.dtype) / (len(preds) - 1)

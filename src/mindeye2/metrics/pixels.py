@@ -1,6 +1,6 @@
-"""Pixel metrics: correlation and structural similarity, by the recipe of the published scores.
+"""Pixel metrics: correlation and structural similarity, as in the published evaluation.
 
-The published evaluation first brings everything to 256 x 256, then each metric to 425, always
+The published evaluation first resizes all images to 256 x 256, then each metric to 425, always
 bilinear and **without antialiasing**, which was its torchvision's default for tensors.
 """
 
@@ -24,21 +24,21 @@ _CHUNK = 16
 
 
 def pixcorr(
-    pred: Float[Tensor, "images rgb ..."],
-    target: Float[Tensor, "images rgb ..."],
+    preds: Float[Tensor, "images rgb ..."],
+    targets: Float[Tensor, "images rgb ..."],
     *,
     size: int | None = 425,
 ) -> Float[Tensor, " images"]:
-    """Pearson correlation of all pixel values of an image and its reconstruction.
+    """Compute the Pearson correlation of all pixel values of each reconstruction and its image.
 
-    Beware of its floor: photographs resemble their average, so that one blurred mean image for
-    all scores well above 0. Report that beside it.
+    Its floor is not 0: photographs resemble their average, so that one mean image for all scores
+    well above it. Report that floor beside the score.
 
     Parameters
     ----------
-    pred
-        Reconstructions, RGB. May have another resolution than `target`.
-    target
+    preds
+        Reconstructions, RGB. May have another resolution than `targets`.
+    targets
         True images, RGB, in the same order.
     size
         Shorter side in pixels to which both are resized first; None compares them as they are.
@@ -61,21 +61,21 @@ def pixcorr(
     >>> pixcorr(0.5 * image + 0.1, image, size=None).round(decimals=3)
     tensor([1.])
     """
-    _check_rgb(pred, target)
+    _check_rgb(preds, targets)
     scores = [
         row_correlation(resize_shorter(p, size).flatten(1), resize_shorter(t, size).flatten(1))
-        for p, t in zip(*_check_and_split(pred, target, size), strict=True)
+        for p, t in zip(*_check_and_split(preds, targets, size), strict=True)
     ]
     return torch.cat(scores)
 
 
 def ssim(
-    pred: Float[Tensor, "images rgb ..."],
-    target: Float[Tensor, "images rgb ..."],
+    preds: Float[Tensor, "images rgb ..."],
+    targets: Float[Tensor, "images rgb ..."],
     *,
     size: int | None = 425,
 ) -> Float[Tensor, " images"]:
-    """Structural similarity of the grey images, averaged over places.
+    """Compute the structural similarity of the grey images, averaged over pixels.
 
     Wang et al. 2004 with Gaussian windows of sigma 1.5, population covariance and a data range
     of 1, whatever range the images use. Equal to skimage's ``structural_similarity`` on
@@ -83,9 +83,9 @@ def ssim(
 
     Parameters
     ----------
-    pred
-        Reconstructions, RGB in [0, 1]. May have another resolution than `target`.
-    target
+    preds
+        Reconstructions, RGB in [0, 1]. May have another resolution than `targets`.
+    targets
         True images, RGB in [0, 1], in the same order.
     size
         Shorter side in pixels to which both are resized first; None compares them as they are.
@@ -108,12 +108,12 @@ def ssim(
     >>> ssim(image, image, size=None)
     tensor([1.])
     """
-    _check_rgb(pred, target)
-    for images, name in ((pred, "pred"), (target, "target")):
+    _check_rgb(preds, targets)
+    for images, name in ((preds, "preds"), (targets, "targets")):
         _check_range(check_finite(images, name), name)
     scores = [
         _ssim_of_grey(resize_shorter(_grey(p), size)[:, 0], resize_shorter(_grey(t), size)[:, 0])
-        for p, t in zip(*_check_and_split(pred, target, size), strict=True)
+        for p, t in zip(*_check_and_split(preds, targets, size), strict=True)
     ]
     return torch.cat(scores)
 
@@ -121,20 +121,7 @@ def ssim(
 def resize_shorter(
     images: Float[Tensor, "images rgb ..."], size: int | None
 ) -> Float[Tensor, "images rgb ..."]:
-    """Resize so that the shorter side has `size` pixels, bilinear, without antialiasing.
-
-    Parameters
-    ----------
-    images
-        (images, channels, rows, columns).
-    size
-        Pixels of the shorter side; None leaves the images alone.
-
-    Returns
-    -------
-    Tensor
-        Same aspect, the longer side rounded down.
-    """
+    """Resize images to a shorter side of `size` pixels, bilinear, without antialiasing."""
     rows, columns = images.shape[-2:]
     shorter = min(rows, columns)
     if size is None or shorter == size:
@@ -143,15 +130,15 @@ def resize_shorter(
     return F.interpolate(images, shape, mode="bilinear", antialias=False)
 
 
-def _check_rgb(pred: Tensor, target: Tensor) -> None:
-    for images, name in ((pred, "pred"), (target, "target")):
+def _check_rgb(preds: Tensor, targets: Tensor) -> None:
+    for images, name in ((preds, "preds"), (targets, "targets")):
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(
                 f"{name} must be (images, 3, height, width), got {tuple(images.shape)}."
             )
-    if len(pred) != len(target):
+    if len(preds) != len(targets):
         raise ValueError(
-            f"pred has {len(pred)} images and target {len(target)}. Row i of both belongs to "
+            f"preds has {len(preds)} images and targets {len(targets)}. Row i of both belongs to "
             "image i."
         )
 
@@ -166,18 +153,18 @@ def _check_range(images: Tensor, name: str) -> None:
 
 
 def _check_and_split(
-    pred: Tensor, target: Tensor, size: int | None
+    preds: Tensor, targets: Tensor, size: int | None
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    probes = (resize_shorter(images[:1, :1].float(), size) for images in (pred, target))
+    probes = (resize_shorter(images[:1, :1].float(), size) for images in (preds, targets))
     shapes = [tuple(probe.shape[-2:]) for probe in probes]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"pred and target must agree in height and width, got {shapes[0]} and {shapes[1]} "
+            f"preds and targets must agree in height and width, got {shapes[0]} and {shapes[1]} "
             f"after resizing the shorter side to {size}. Crop both to one aspect first."
         )
-    pred, target = check_finite(pred, "pred"), check_finite(target, "target")
-    dtype = torch.promote_types(pred.dtype, target.dtype)
-    return pred.to(dtype).split(_CHUNK), target.to(dtype).split(_CHUNK)
+    preds, targets = check_finite(preds, "preds"), check_finite(targets, "targets")
+    dtype = torch.promote_types(preds.dtype, targets.dtype)
+    return preds.to(dtype).split(_CHUNK), targets.to(dtype).split(_CHUNK)
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -205,8 +192,8 @@ def _ssim_of_grey(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _blur(maps: Tensor) -> Tensor:
-    place = torch.arange(-_RADIUS, _RADIUS + 1, dtype=maps.dtype, device=maps.device)
-    kernel = torch.exp(-0.5 * (place / _SIGMA) ** 2)
+    offset = torch.arange(-_RADIUS, _RADIUS + 1, dtype=maps.dtype, device=maps.device)
+    kernel = torch.exp(-0.5 * (offset / _SIGMA) ** 2)
     kernel = kernel / kernel.sum()
     # All maps as channels of one image: 14 times faster on a CPU than as images of one channel.
     stacked = maps.flatten(0, 1)[None].contiguous(memory_format=torch.channels_last)

@@ -1,8 +1,8 @@
-"""Ranking a gallery by cosine: similarity, hubs, ranks and top-k hits.
+"""Ranking of a gallery by cosine: similarity, hub scores, ranks and top-k hits.
 
 Direction matters, and the published names hide it: the paper's "Image" column ranks brain samples
-for each image and its "Brain" column ranks images for each brain sample. Here the query searches
-and the gallery is ranked; image given brain is ``top_k_accuracy(brain, images, k=1)``.
+for each image and its "Brain" column ranks images for each brain sample. Here each row of `preds`
+ranks the gallery; image given brain is ``top_k_accuracy(brain, images, k=1)``.
 """
 
 import numpy as np
@@ -25,16 +25,16 @@ __all__ = [
 
 
 def cosine_similarity(
-    query: Float[Tensor, "query features"], gallery: Float[Tensor, "gallery features"]
+    preds: Float[Tensor, "query features"], gallery: Float[Tensor, "gallery features"]
 ) -> Float[Tensor, "query gallery"]:
-    """Cosine of each query with each gallery item.
+    """Compute the cosine of each prediction with each gallery item.
 
     Parameters
     ----------
-    query
-        What searches.
+    preds
+        One row per query, e.g. predicted tokens, flattened.
     gallery
-        What is ranked.
+        One row per item that is ranked.
 
     Returns
     -------
@@ -46,14 +46,14 @@ def cosine_similarity(
     ValueError
         If widths differ, or a value is NaN or infinite.
     """
-    if query.shape[1:] != gallery.shape[1:]:
+    if preds.shape[1:] != gallery.shape[1:]:
         raise ValueError(
-            f"query and gallery must have the same width, got {query.shape[1]} and "
+            f"preds and gallery must have the same width, got {preds.shape[1]} and "
             f"{gallery.shape[1]}. Take both from one encoder."
         )
-    query, gallery = check_finite(query, "query"), check_finite(gallery, "gallery")
-    dtype = torch.promote_types(query.dtype, gallery.dtype)
-    return F.normalize(query.to(dtype), dim=1) @ F.normalize(gallery.to(dtype), dim=1).T
+    preds, gallery = check_finite(preds, "preds"), check_finite(gallery, "gallery")
+    dtype = torch.promote_types(preds.dtype, gallery.dtype)
+    return F.normalize(preds.to(dtype), dim=1) @ F.normalize(gallery.to(dtype), dim=1).T
 
 
 def hubness(
@@ -62,19 +62,20 @@ def hubness(
     *,
     neighbours: int = 10,
 ) -> Float[Tensor, " gallery"]:
-    """Mean cosine of each item with its nearest neighbours in a bank of the other kind.
+    """Compute hub scores: the mean cosine of each item with its nearest neighbours in a bank.
 
-    A hub is near to everything, and is retrieved whatever is asked. Conneau et al. 2018,
-    arXiv 1710.04087, where the bank is the pool being searched; here it should be training data.
+    A hub is near to everything, and is retrieved for every query. Conneau et al. 2018,
+    arXiv 1710.04087, where the bank is the gallery being searched; here it should be training
+    data.
 
     Parameters
     ----------
     items
-        Gallery items, or queries.
+        Gallery items, or predictions.
     bank
-        For gallery items: predictions from training. For queries: their targets.
+        For gallery items: training predictions. For predictions: training targets.
     neighbours
-        How many of the nearest to average; all of the bank where it is smaller.
+        Number of nearest neighbours to average; all of the bank where it is smaller.
 
     Returns
     -------
@@ -98,42 +99,29 @@ def hubness(
 
 def csls(
     similarity: Float[Tensor, "query gallery"],
-    query_hubness: Float[Tensor, " query"],
+    preds_hubness: Float[Tensor, " query"],
     gallery_hubness: Float[Tensor, " gallery"],
 ) -> Float[Tensor, "query gallery"]:
-    """Cross-domain similarity local scaling: twice the cosine, less both hub scores.
+    """Apply cross-domain similarity local scaling: twice the cosine, less both hub scores.
 
-    The gallery's score decides which item a query prefers; the query's score is one constant
-    for its whole row, and matters only when the transposed matrix is ranked.
-
-    Parameters
-    ----------
-    similarity
-        Cosines.
-    query_hubness
-        `hubness` of the queries.
-    gallery_hubness
-        `hubness` of the gallery items.
-
-    Returns
-    -------
-    Tensor
-        Scores in [-4, 4]; comparable with each other, not with cosines.
+    The gallery's score decides which item a prediction prefers; the prediction's own score is
+    constant along its row, and matters only when the transposed matrix is ranked. Results lie in
+    [-4, 4] and are comparable with each other, not with cosines.
     """
-    return 2 * similarity - query_hubness[:, None] - gallery_hubness[None, :]
+    return 2 * similarity - preds_hubness[:, None] - gallery_hubness[None, :]
 
 
 def match_ranks(
     similarity: Float[Tensor, "query gallery"], *, match: Int[Tensor, " query"] | None = None
 ) -> Float[Tensor, " query"]:
-    """Rank of the true item for each query; 1 is best.
+    """Compute the rank of the true item for each prediction; 1 is best.
 
     Parameters
     ----------
     similarity
         Any scores, larger is nearer.
     match
-        Column of each query's true item; by default query ``i`` belongs to item ``i``.
+        Column of each prediction's true item; by default row ``i`` belongs to item ``i``.
 
     Returns
     -------
@@ -157,20 +145,20 @@ def top_k_hits(
     match: Int[Tensor, " query"] | None = None,
     pool: int | None = None,
 ) -> Float[Tensor, " query"]:
-    """Whether each query has its true item among its k best.
+    """Compute whether each prediction has its true item among its k best.
 
     Parameters
     ----------
     similarity
         Any scores, larger is nearer.
     k
-        How many of the best count.
+        Number of best items that count.
     match
-        Column of each query's true item; by default query ``i`` belongs to item ``i``.
+        Column of each prediction's true item; by default row ``i`` belongs to item ``i``.
     pool
-        State the score for smaller galleries: the true item and ``pool - 1`` others, drawn at
-        random. The exact expectation over all draws, which the published mean over 30 draws of
-        300 estimates. By default the whole gallery.
+        Score for smaller galleries: the true item and ``pool - 1`` others, sampled at random. The
+        exact expectation over all samples, which the published mean over 30 samples of 300
+        estimates. By default the whole gallery.
 
     Returns
     -------
@@ -189,13 +177,13 @@ def top_k_hits(
     if not 1 <= k <= size <= n_gallery:
         raise ValueError(
             f"k must be between 1 and the size of the gallery, got k={k} of {size} with "
-            f"{n_gallery} items at hand."
+            f"{n_gallery} items in all."
         )
     better, ties = _count_better(similarity, match)
     if size == n_gallery:
         # Broken at random, each number of tied items ahead is as likely as the next.
         return (k - better).clamp(min=0).minimum(ties + 1) / (ties + 1)
-    # Of all `n_gallery - 1` distractors `size - 1` are drawn, and fewer than k may be better.
+    # Of all `n_gallery - 1` distractors `size - 1` are sampled; fewer than k may be better.
     at_rank = torch.from_numpy(
         hypergeom.cdf(k - 1, n_gallery - 1, np.arange(n_gallery), size - 1)
     ).to(similarity.device, torch.float32)
@@ -203,18 +191,18 @@ def top_k_hits(
 
 
 def top_k_accuracy(
-    query: Float[Tensor, "query features"], gallery: Float[Tensor, "gallery features"], *, k: int
+    preds: Float[Tensor, "query features"], gallery: Float[Tensor, "gallery features"], *, k: int
 ) -> Float[Tensor, " query"]:
-    """Whether each query's own item is among its k nearest in the gallery, by cosine.
+    """Compute whether each prediction's own item is among its k nearest of the gallery, by cosine.
 
     Parameters
     ----------
-    query
-        What searches, e.g. predicted tokens, flattened.
+    preds
+        E.g. predicted tokens, flattened.
     gallery
-        What is ranked; row ``i`` is the true item of query ``i``. More rows are distractors.
+        Ranked items; row ``i`` is the true item of prediction ``i``. More rows are distractors.
     k
-        How many of the nearest count.
+        Number of nearest items that count.
 
     Returns
     -------
@@ -232,7 +220,7 @@ def top_k_accuracy(
     >>> top_k_accuracy(torch.eye(3), torch.eye(3), k=1)
     tensor([1., 1., 1.])
     """
-    return top_k_hits(cosine_similarity(query, gallery), k=k)
+    return top_k_hits(cosine_similarity(preds, gallery), k=k)
 
 
 def _count_better(similarity: Tensor, match: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -241,8 +229,8 @@ def _count_better(similarity: Tensor, match: Tensor | None) -> tuple[Tensor, Ten
         match = torch.arange(n_query, device=similarity.device)
     if len(match) != n_query or (n_query and not 0 <= match.min() <= match.max() < n_gallery):
         raise ValueError(
-            f"every query needs its true item among the {n_gallery} items of the gallery, got "
-            f"{n_query} queries with matches up to {int(match.max())}."
+            f"every prediction needs its true item among the gallery's {n_gallery} items, got "
+            f"{n_query} predictions with matches up to {int(match.max())}."
         )
     if similarity.isnan().any():
         # NaN is neither larger nor smaller, and would pass for a perfect score.
