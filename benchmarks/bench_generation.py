@@ -21,15 +21,14 @@ from torch import Tensor, nn
 
 from mindeye2.core.errors import require
 from mindeye2.core.runtime import generator, peak_memory_gib
-from mindeye2.encoders.latents import SdLatents, build_sd_vae
-from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.core.torchvision_operators import declare_torchvision_operators
+from mindeye2.encoders.sd_vae import SdLatents, VaeSettings, build_vae
 from mindeye2.generation.blend import blend
 from mindeye2.generation.captions import caption_ids
 from mindeye2.generation.clip_converter import ClipConverter
-from mindeye2.generation.euler import SdxlSampling
-from mindeye2.generation.networks import UnetSettings, VaeSettings, build_unet, build_vae
-from mindeye2.generation.refine import Refiner, RefineSettings
-from mindeye2.generation.sdxl import Sdxl
+from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
+from mindeye2.generation.sd.refine import Refiner, RefineSettings
+from mindeye2.generation.sd.unet import UnetSettings, build_unet
 from mindeye2.models.decoder import build_mindeye
 from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
 
@@ -210,8 +209,7 @@ class Pipeline:
         self.write = captioner(sizes, device, self.dtype)
 
     def _lowlevel_vae(self) -> nn.Module:
-        s = self.sizes.vae
-        return build_sd_vae(widths=s.widths, n_layers=s.n_layers, latent_channels=4)
+        return build_vae(self.sizes.vae)
 
     def _sdxl(self, settings: UnetSettings) -> Sdxl:
         sampling = SdxlSampling(
@@ -270,7 +268,7 @@ def main() -> None:
     parser.add_argument("--two-passes", action="store_true", help="guidance not batched")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
-    load_torchvision(purpose="The benchmark", extra="sdxl")
+    declare_torchvision_operators()
     pipeline = Pipeline(options)
     device = pipeline.device
     results: dict[str, dict[str, dict[str, float]]] = {}

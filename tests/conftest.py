@@ -27,9 +27,9 @@ def tiny_base(tmp_path_factory):
     import json
 
     from mindeye2.core.runtime import process_rng
-    from mindeye2.encoders.torchvision import load_torchvision
+    from mindeye2.core.torchvision_operators import declare_torchvision_operators
 
-    load_torchvision()
+    declare_torchvision_operators()
     import diffusers
     import transformers
 

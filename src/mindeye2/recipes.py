@@ -7,7 +7,7 @@ be overridden with ``--config`` and ``--set``, and every run records what it use
 from collections.abc import Callable
 
 from mindeye2.core.settings import Settings
-from mindeye2.generation.refine import RefineSettings
+from mindeye2.generation.sd.refine import RefineSettings
 from mindeye2.stages.evaluate import EvaluateSettings
 from mindeye2.stages.prepare import (
     SETTINGS,

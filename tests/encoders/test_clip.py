@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.torchvision_operators import declare_torchvision_operators
 from mindeye2.encoders import ClipTokens
 from mindeye2.encoders.bank import ImageEncoder
 from mindeye2.encoders.clip import load_clip_tokens
-from mindeye2.encoders.torchvision import load_torchvision
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -40,7 +40,7 @@ def facts():
 @pytest.fixture(scope="module")
 def visual(facts):
     """Return a real, small tower of open_clip's own class."""
-    load_torchvision()  # which open_clip imports
+    declare_torchvision_operators()  # which open_clip imports
     pytest.importorskip("open_clip")
     from open_clip.transformer import VisionTransformer
 
@@ -106,7 +106,7 @@ def test_wrong_scaling_and_a_tower_without_tokens_are_refused(visual):
 
 
 def test_bigg_at_full_size_gives_256_tokens_of_1664_without_memory():
-    load_torchvision()
+    declare_torchvision_operators()
     open_clip = pytest.importorskip("open_clip")
     with torch.device("meta"):
         model = open_clip.create_model("ViT-bigG-14", pretrained=None, device="meta")
@@ -129,7 +129,7 @@ def test_a_tower_is_rebuilt_from_its_weights(visual, tmp_path, rng):
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):
-    load_torchvision()
+    declare_torchvision_operators()
     pytest.importorskip("open_clip")
     with pytest.raises(ArtifactError, match=r"nothing\.safetensors does not exist. Import"):
         load_clip_tokens(tmp_path / "nothing.safetensors")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mindeye2.core.torchvision_operators import declare_torchvision_operators
 from mindeye2.encoders.convnext import build_convnext_teacher
-from mindeye2.encoders.torchvision import load_torchvision
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def teacher():
 
 @torch.no_grad()
 def test_the_backbone_is_timms_convnext_without_layer_scale(teacher, rng):
-    load_torchvision()  # which timm imports
+    declare_torchvision_operators()  # which timm imports
     timm = pytest.importorskip("timm")
     theirs = timm.models.convnext.ConvNeXt(
         depths=(1, 1, 2, 1), dims=(8, 16, 24, 32), ls_init_value=None, num_classes=0

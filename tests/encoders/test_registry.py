@@ -13,7 +13,7 @@ def test_the_nearest_name_is_offered():
         load_encoder("bigG")
 
 
-@pytest.mark.parametrize("name", ["convnext", "convnext-altered", "sd-latents"])
+@pytest.mark.parametrize("name", ["convnext", "convnext-augmented", "sd-latents"])
 def test_an_encoder_without_its_weights_says_how_to_get_them(name):
     with pytest.raises(ArtifactError, match=f"{name}.*mindeye2 import --released"):
         load_encoder(name)

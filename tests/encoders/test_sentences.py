@@ -11,9 +11,9 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "cat", "on", 
 def folder(tmp_path_factory):
     """Return a tiny model of MiniLM's kind, as a folder of transformers' files."""
     from mindeye2.core.runtime import process_rng
-    from mindeye2.encoders.torchvision import load_torchvision
+    from mindeye2.core.torchvision_operators import declare_torchvision_operators
 
-    load_torchvision()
+    declare_torchvision_operators()
     transformers = pytest.importorskip("transformers")
 
     path = tmp_path_factory.mktemp("minilm")

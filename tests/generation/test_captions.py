@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.core.torchvision_operators import declare_torchvision_operators
 from mindeye2.generation.captions import (
     GitCaptioner,
     caption_ids,
@@ -21,7 +21,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "##s", "temple"]
 
 def build_git(config, vision):
     """Return transformers' own class at the given sizes."""
-    load_torchvision()
+    declare_torchvision_operators()
     from transformers import GitConfig, GitForCausalLM
 
     return GitForCausalLM(GitConfig(**config, vision_config=vision)).eval()

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mindeye2 import metrics
-from mindeye2.encoders import JUDGES, metric_features
-from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.core.errors import require
+from mindeye2.encoders import FEATURE_EXTRACTORS, metric_features
 
 HERE = Path(__file__).parent
 NETWORKS = {
@@ -45,7 +45,7 @@ def images():
 
 def filled(model):
     """Build a network whose weights are functions of their names, as the golden run had them."""
-    build = getattr(load_torchvision().models, model)
+    build = getattr(require("torchvision", extra="demo", purpose="A test").models, model)
     options = {"init_weights": False, "transform_input": True, "aux_logits": True}
     network = build(**(options if model == "inception_v3" else {}))
     for key, parameter in network.state_dict().items():
@@ -84,5 +84,5 @@ def test_pixel_metrics(name, images, want):
 def test_metric_networks(name, images, want):
     network = filled(NETWORKS[name])
     preds, targets = (metric_features(name, x, network=network) for x in images)
-    scores = getattr(metrics, JUDGES[name].compared_by)(preds, targets)
+    scores = getattr(metrics, FEATURE_EXTRACTORS[name].compared_by)(preds, targets)
     assert float(scores.mean()) == pytest.approx(want[name], rel=1e-4)

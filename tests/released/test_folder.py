@@ -14,9 +14,9 @@ from mindeye2 import Decoder
 from mindeye2.cli import app
 from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.encoders.torchvision import load_torchvision
-from mindeye2.generation.euler import SdxlSampling
-from mindeye2.generation.refine import RefineSettings
+from mindeye2.core.torchvision_operators import declare_torchvision_operators
+from mindeye2.generation.sd.pipeline import SdxlSampling
+from mindeye2.generation.sd.refine import RefineSettings
 from mindeye2.recipes import released
 from mindeye2.released.folder import ReleasedParts, find_imported, is_released
 from mindeye2.released.importing import ImportSettings, import_checkpoint
@@ -28,7 +28,7 @@ N_VOXELS = 15_724  # by which a checkpoint of NSD's subject 1 is known
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, fill, golden_case):
     """Return the published files with weights that are functions of their names."""
-    load_torchvision()
+    declare_torchvision_operators()
     from diffusers import AutoencoderKL
 
     folder = tmp_path_factory.mktemp("published")
@@ -75,7 +75,7 @@ def alone(weights, tmp_path):
 @pytest.fixture(scope="module")
 def git(files, fill, golden_case):
     """Return the folder of a captioner that knows a hundred words."""
-    load_torchvision()
+    declare_torchvision_operators()
     from transformers import BertTokenizer, GitConfig, GitForCausalLM
 
     facts = golden_case("captioner")[0]

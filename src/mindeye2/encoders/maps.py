@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mindeye2.core.runtime import generator
-from mindeye2.encoders.alterations import alter
+from mindeye2.encoders.augmentations import augment
 from mindeye2.encoders.convnext import ConvNextTeacher, build_convnext_teacher
 from mindeye2.encoders.weights import WeightsFile
 
@@ -33,7 +33,7 @@ class TeacherMaps(nn.Module):
     Attributes
     ----------
     name
-        ``"convnext"`` or ``"convnext-altered"``.
+        ``"convnext"`` or ``"convnext-augmented"``.
     key
         Weights, size and seed.
     """
@@ -44,7 +44,7 @@ class TeacherMaps(nn.Module):
         super().__init__()
         self.teacher = teacher
         self.seed = seed
-        self.name = "convnext" if seed is None else "convnext-altered"
+        self.name = "convnext" if seed is None else "convnext-augmented"
         shown = "clean" if seed is None else f"altered-{seed}"
         self.key = f"convnext-{_SIDE}-{shown}-{weights_key}"
 
@@ -73,7 +73,7 @@ class TeacherMaps(nn.Module):
 
     def _altered(self, image: Tensor, seed: int) -> Tensor:
         seen = (image * 255).round().to("cpu", torch.uint8).numpy().tobytes()
-        return alter(image, generator=generator(seed, "altered", seen))
+        return augment(image, generator=generator(seed, "altered", seen))
 
 
 def load_teacher_maps(weights: Path, *, seed: int | None = None) -> TeacherMaps:

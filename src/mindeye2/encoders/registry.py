@@ -7,15 +7,15 @@ from pathlib import Path
 from mindeye2.core.errors import ArtifactError, check_choice
 from mindeye2.encoders.bank import ImageEncoder
 from mindeye2.encoders.clip import load_clip_tokens
-from mindeye2.encoders.latents import load_sd_latents
 from mindeye2.encoders.maps import load_teacher_maps
+from mindeye2.encoders.sd_vae import load_sd_latents
 from mindeye2.encoders.tokens import Lite0Tokens
 
 __all__ = ["ENCODERS", "load_encoder"]
 
 _FILES = {
     "convnext": "convnext_xlarge",
-    "convnext-altered": "convnext_xlarge",
+    "convnext-augmented": "convnext_xlarge",
     "sd-latents": "sd_image_var_autoenc",
 }
 """Encoders that need an imported file, each with the published file's name."""
@@ -46,7 +46,7 @@ ENCODERS: dict[str, Callable[[Path | None], ImageEncoder]] = {
     "bigg": partial(load_clip_tokens, scaling="released"),
     "bigg-clean": partial(load_clip_tokens, scaling="clean"),
     "convnext": _imported("convnext", load_teacher_maps),
-    "convnext-altered": _imported("convnext-altered", partial(load_teacher_maps, seed=0)),
+    "convnext-augmented": _imported("convnext-augmented", partial(load_teacher_maps, seed=0)),
     "sd-latents": _imported("sd-latents", load_sd_latents),
 }
 """Name -> what makes the encoder from a folder of imported weights, or None."""

@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError, require
-from mindeye2.encoders.torchvision import load_torchvision
 
 __all__ = ["MINILM", "SentenceEncoder", "load_sentences"]
 
@@ -87,7 +86,6 @@ def load_sentences(name: str = MINILM) -> SentenceEncoder:
         If there is no such folder, and no hub to get it from.
     """
     purpose = "Comparing captions by their meaning"
-    load_torchvision(purpose=purpose, extra="sdxl")  # transformers imports it
     transformers = require("transformers", extra="sdxl", purpose=purpose)
     try:
         model = transformers.AutoModel.from_pretrained(name)

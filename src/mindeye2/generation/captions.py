@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mindeye2.core.errors import ArtifactError, require
-from mindeye2.encoders.torchvision import load_torchvision
 
 __all__ = ["GIT", "GitCaptioner", "caption_ids", "load_captioner", "nearest_captions"]
 
@@ -202,7 +201,6 @@ def load_captioner(converter: nn.Module, *, name: str = GIT) -> GitCaptioner:
     ArtifactError
         If it is neither a folder nor can be had from the hub.
     """
-    load_torchvision(purpose="Captions by GIT", extra="sdxl")
     transformers = require("transformers", extra="sdxl", purpose="Captions by GIT")
     try:
         git = transformers.GitForCausalLM.from_pretrained(name)

@@ -17,7 +17,6 @@ from mindeye2.core.errors import require
 from mindeye2.core.processes import WHOLE, Share
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
-from mindeye2.encoders.torchvision import load_torchvision
 from mindeye2.generation.autoencoder import Autoencoder
 
 __all__ = ["Unclip", "UnclipSettings", "build_unclip", "image_noise"]
@@ -303,7 +302,6 @@ def build_unclip(settings: UnclipSettings, autoencoder: Autoencoder) -> Unclip:
     Unclip
         Freshly initialised.
     """
-    load_torchvision(purpose="The unCLIP decoder")  # which diffusers' models import
     diffusers = require("diffusers", extra="demo", purpose="The unCLIP decoder")
     given = settings.n_features if settings.aligned else 0
     unet = diffusers.UNet2DConditionModel(

@@ -11,11 +11,11 @@ from torch import Tensor
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.encoders.clip import ClipTokens, load_clip_tokens
-from mindeye2.encoders.latents import SdLatents
+from mindeye2.encoders.sd_vae import SdLatents
 from mindeye2.generation.captions import GitCaptioner, load_captioner
-from mindeye2.generation.refine import Refiner, load_refiner
-from mindeye2.generation.sdxl import Sdxl
-from mindeye2.generation.sdxl_files import load_sdxl
+from mindeye2.generation.sd.files import load_sdxl
+from mindeye2.generation.sd.pipeline import Sdxl
+from mindeye2.generation.sd.refine import Refiner, load_refiner
 from mindeye2.models.decoder import MindEye
 from mindeye2.released.files import PUBLISHED
 from mindeye2.released.mindeye import load_mindeye

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mindeye2.encoders.convnext import ConvNextTeacher, build_convnext_teacher
 from mindeye2.encoders.gnet import GNet, build_gnet
-from mindeye2.encoders.latents import build_sd_vae, infer_sd_vae
+from mindeye2.encoders.sd_vae import SD_SCALE, build_vae, infer_vae
 from mindeye2.generation.clip_converter import ClipConverter
 from mindeye2.released.accounting import fill_network
 from mindeye2.released.kinds import published_state
@@ -113,7 +113,7 @@ def load_lowlevel_vae(source: Published, *, groups: int = 32) -> nn.Module:
         for name, value in published_state(source, kind="lowlevel_vae").items()
     }
     with torch.device("meta"):
-        vae = build_sd_vae(**infer_sd_vae(state), groups=groups)
+        vae = build_vae(infer_vae(state, groups=groups, scale=SD_SCALE))
     fill_network(vae, state, rename=_same, what="Stable Diffusion's autoencoder")
     return vae
 

@@ -6,17 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mindeye2.generation.euler import SdxlSampling
-from mindeye2.generation.ldm import (
+from mindeye2.encoders.sd_vae import build_vae, infer_vae
+from mindeye2.generation.sd.ldm_names import (
     UNET_PREFIX,
     VAE_PREFIX,
     infer_unet,
-    infer_vae,
     rename_unet,
     rename_vae,
 )
-from mindeye2.generation.networks import build_unet, build_vae
-from mindeye2.generation.sdxl import Sdxl
+from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
+from mindeye2.generation.sd.unet import build_unet
 from mindeye2.released.accounting import fill_network
 from mindeye2.released.kinds import published_state
 

@@ -1,12 +1,12 @@
-"""Networks that judge pictures: the published ones, and small ones that pip installs.
+"""Frozen networks whose features compare images: those of the paper, and small ones.
 
-The published scores compare features of a reconstruction with features of the true image, after
+The published scores compare features of a reconstruction with features of its stimulus, after
 resizing both, bilinear **without antialiasing** (its torchvision's default for tensors) and
 without cropping, and normalising with ImageNet's mean and standard deviation. Give 256 x 256
 images for exactly those scores.
 
-The small judges exist for machines without the published weights. Choose one that neither trained
-the decoder nor simulated the brains, or its scores will flatter.
+EfficientNet-Lite serves machines without the published weights. Choose a variant that neither
+trained the image decoder nor simulated responses, or its scores are too high.
 """
 
 import sys
@@ -22,13 +22,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mindeye2.core.errors import check_choice, require
+from mindeye2.encoders.clip import CLIP_MEAN, CLIP_STD
 from mindeye2.encoders.efficientnet import LiteFeatures
-from mindeye2.encoders.torchvision import load_torchvision
 
-__all__ = ["JUDGES", "Download", "Judge", "load_judge", "metric_features"]
+__all__ = [
+    "FEATURE_EXTRACTORS",
+    "Download",
+    "FeatureExtractor",
+    "load_feature_extractor",
+    "metric_features",
+]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 _TWO_WAY: Literal["two_way_identification"] = "two_way_identification"
 _DISTANCE: Literal["correlation_distance"] = "correlation_distance"
 _HUB = "https://download.pytorch.org/models"
@@ -41,7 +46,7 @@ _SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.
 
 @dataclass(frozen=True)
 class Download:
-    """Where a judge's weights come from, said before they are fetched."""
+    """Source of a feature extractor's weights, printed before they are fetched."""
 
     url: str
     """The publisher's file; open_clip may take the same weights from the hub."""
@@ -55,24 +60,24 @@ class Download:
 
     @property
     def is_here(self) -> bool:
-        """Whether PyTorch's cache has the file, or open_clip's may have it."""
+        """Whether PyTorch's cache has the file; open_clip may have it elsewhere."""
         return Path(torch.hub.get_dir(), "checkpoints", Path(self.url).name).exists()
 
 
 @dataclass(frozen=True)
-class Judge:
-    """How one network looks at pictures."""
+class FeatureExtractor:
+    """One network, the layer that is compared, and the preprocessing of images."""
 
     build: Callable[[], nn.Module]
-    """Makes the network with its trained weights; may download them."""
-    read: str
+    """Builds the network with its trained weights; may download them."""
+    layer: str
     """Name of the submodule whose output is compared; empty for the network's own output."""
     size: int | None
-    """Shorter side in pixels at which it looks; None if the network resizes by itself."""
+    """Pixels of the shorter side of its input; None if the network resizes by itself."""
     compared_by: Literal["two_way_identification", "correlation_distance"]
     """The metric that its published score uses."""
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = _IMAGENET
-    """Mean and standard deviation of RGB in [0, 1]; None if the network does it itself."""
+    """Mean and standard deviation of RGB in [0, 1]; None if the network normalises by itself."""
     download: Download | None = None
     """What `build` fetches once; None if the weights come with a package."""
 
@@ -84,19 +89,19 @@ def metric_features(
     network: nn.Module | None = None,
     batch: int = 32,
 ) -> Float[Tensor, "images features"]:
-    """Return the features by which one judge compares pictures.
+    """Extract the features by which one network compares images.
 
     Parameters
     ----------
     name
-        A key of `JUDGES`.
+        A key of `FEATURE_EXTRACTORS`.
     images
         RGB in [0, 1]; 256 x 256 for the published scores.
     network
-        The judge's network in evaluation mode, on the device of the images. By default it is
-        loaded with its trained weights by `load_judge`; pass it to load once and call often.
+        The network in evaluation mode, on the device of the images. By default
+        `load_feature_extractor` loads it; pass it to load once and call often.
     batch
-        Images at a time.
+        Images per forward pass.
 
     Returns
     -------
@@ -108,29 +113,32 @@ def metric_features(
     ValueError
         If the name is unknown, there are no images, or the network is in training mode.
     """
-    check_choice("the judge", name, JUDGES)
-    judge = JUDGES[name]
-    network = load_judge(name).to(images.device) if network is None else network
+    check_choice("the feature extractor", name, FEATURE_EXTRACTORS)
+    extractor = FEATURE_EXTRACTORS[name]
+    network = load_feature_extractor(name).to(images.device) if network is None else network
     if network.training:
         raise ValueError(f"the network of {name!r} is in training mode: call .eval() on it first.")
     if len(images) == 0:
         raise ValueError(f"{name!r} was given no images.")
     with torch.inference_mode():
-        parts = [_read(network, judge.read, _look(part, judge)) for part in images.split(batch)]
+        parts = [
+            _layer_output(network, extractor.layer, _preprocess(part, extractor))
+            for part in images.split(batch)
+        ]
     # A copy outside inference mode is an ordinary tensor again.
     return torch.cat(parts).clone()
 
 
-def load_judge(name: str) -> nn.Module:
-    """Load a judge with its trained weights.
+def load_feature_extractor(name: str) -> nn.Module:
+    """Load a feature extractor with its trained weights.
 
-    The Lite judges come with their packages. The others are downloaded once by torchvision or
-    open_clip; address, size, SHA-256 and licence are written to stderr before.
+    EfficientNet-Lite comes with its packages. The other networks are downloaded once by
+    torchvision or open_clip; address, size, SHA-256 and licence are written to stderr before.
 
     Parameters
     ----------
     name
-        A key of `JUDGES`.
+        A key of `FEATURE_EXTRACTORS`.
 
     Returns
     -------
@@ -142,49 +150,48 @@ def load_judge(name: str) -> nn.Module:
     ValueError
         If the name is unknown.
     """
-    check_choice("the judge", name, JUDGES)
-    wanted = JUDGES[name].download
+    check_choice("the feature extractor", name, FEATURE_EXTRACTORS)
+    wanted = FEATURE_EXTRACTORS[name].download
     if wanted is not None and not wanted.is_here:
         sys.stderr.write(
-            f"The judge {name!r} needs {wanted.url}: about {wanted.megabytes} MB, SHA-256 "
-            f"{wanted.sha256}, licence {wanted.licence}. It is downloaded once.\n"
+            f"The feature extractor {name!r} needs {wanted.url}: about {wanted.megabytes} MB, "
+            f"SHA-256 {wanted.sha256}, licence {wanted.licence}. It is downloaded once.\n"
         )
-    return JUDGES[name].build().eval().requires_grad_(requires_grad=False)
+    return FEATURE_EXTRACTORS[name].build().eval().requires_grad_(requires_grad=False)
 
 
-def _look(images: Tensor, judge: Judge) -> Tensor:
+def _preprocess(images: Tensor, extractor: FeatureExtractor) -> Tensor:
     rows, columns = images.shape[-2:]
     shorter = min(rows, columns)
-    if judge.size is not None and shorter != judge.size:
-        shape = [int(judge.size * rows / shorter), int(judge.size * columns / shorter)]
+    if extractor.size is not None and shorter != extractor.size:
+        shape = [int(extractor.size * rows / shorter), int(extractor.size * columns / shorter)]
         images = F.interpolate(images, shape, mode="bilinear", antialias=False)
-    if judge.normalisation is None:
+    if extractor.normalisation is None:
         return images
-    mean, std = (images.new_tensor(x)[:, None, None] for x in judge.normalisation)
+    mean, std = (images.new_tensor(x)[:, None, None] for x in extractor.normalisation)
     return (images - mean) / std
 
 
-def _read(network: nn.Module, place: str, x: Tensor) -> Tensor:
+def _layer_output(network: nn.Module, layer: str, x: Tensor) -> Tensor:
     if isinstance(network, LiteFeatures):
         return network.pooled(x)
-    if not place:
+    if not layer:
         output: Tensor = network(x)
         return output.flatten(1)
-    seen: list[Tensor] = []
-    handle = network.get_submodule(place).register_forward_hook(
-        # Cloned, because the layer behind may work in place.
-        lambda _module, _inputs, output: seen.append(output.clone())
+    outputs: list[Tensor] = []
+    handle = network.get_submodule(layer).register_forward_hook(
+        # Cloned, because the next layer may work in place.
+        lambda _module, _inputs, output: outputs.append(output.clone())
     )
     try:
         network(x)
     finally:
         handle.remove()
-    return seen[0].flatten(1)
+    return outputs[0].flatten(1)
 
 
 def _torchvision(model: str, *, weights: str | None = "DEFAULT") -> nn.Module:
-    load_torchvision(purpose=f"The judge {model}")
-    models: Any = require("torchvision.models", extra="demo", purpose=f"The judge {model}")
+    models: Any = require("torchvision.models", extra="demo", purpose=f"Features of {model}")
     network: nn.Module = models.get_model(model, weights=weights)
     return network
 
@@ -193,7 +200,7 @@ def _swav() -> nn.Module:
     network = _torchvision("resnet50", weights=None)
     state = torch.hub.load_state_dict_from_url(_SWAV_URL, map_location="cpu", weights_only=True)
     state = {key.removeprefix("module."): value for key, value in state.items()}
-    # The checkpoint has a projection and prototypes in the place of the classifier.
+    # The checkpoint has a projection and prototypes instead of the classifier.
     missing, _ = network.load_state_dict(state, strict=False)
     if set(missing) != {"fc.weight", "fc.bias"}:
         raise RuntimeError(f"the SwAV checkpoint lacks {sorted(missing)}: it is another file.")
@@ -205,8 +212,7 @@ class _ClipImages(nn.Module):
 
     def __init__(self, model: str, pretrained: str | None) -> None:
         super().__init__()
-        load_torchvision(purpose="The judge CLIP")  # open_clip imports it
-        open_clip: Any = require("open_clip", extra="sdxl", purpose="The judge CLIP")
+        open_clip: Any = require("open_clip", extra="sdxl", purpose="Features of CLIP")
         self.clip = open_clip.create_model(model, pretrained=pretrained)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -222,31 +228,35 @@ _EFFNET = Download(f"{_HUB}/efficientnet_b1-c27df63c.pth", 30, "c27df63c...", _B
 _CLIP_FILE = Download(_CLIP_URL, 933, Path(_CLIP_URL).parent.name, "MIT")
 _SWAV_FILE = Download(_SWAV_URL, 113, "not stated by its publisher", "CC BY-NC 4.0")
 
-JUDGES: dict[str, Judge] = {
-    "alexnet2": Judge(
+
+FEATURE_EXTRACTORS: dict[str, FeatureExtractor] = {
+    "alexnet2": FeatureExtractor(
         partial(_torchvision, "alexnet"), "features.4", 256, _TWO_WAY, download=_ALEXNET
     ),
-    "alexnet5": Judge(
+    "alexnet5": FeatureExtractor(
         partial(_torchvision, "alexnet"), "features.11", 256, _TWO_WAY, download=_ALEXNET
     ),
-    "inception": Judge(
+    "inception": FeatureExtractor(
         partial(_torchvision, "inception_v3"), "avgpool", 342, _TWO_WAY, download=_INCEPTION
     ),
-    "clip": Judge(
+    "clip": FeatureExtractor(
         partial(_ClipImages, "ViT-L-14-quickgelu", "openai"),
         "",
         224,
         _TWO_WAY,
-        _CLIP,
-        download=_CLIP_FILE,
+        (CLIP_MEAN, CLIP_STD),
+        _CLIP_FILE,
     ),
-    "effnet": Judge(
+    "effnet": FeatureExtractor(
         partial(_torchvision, "efficientnet_b1"), "avgpool", 255, _DISTANCE, download=_EFFNET
     ),
-    "swav": Judge(_swav, "avgpool", 224, _DISTANCE, download=_SWAV_FILE),
-    "lite0": Judge(partial(LiteFeatures, 0), "", None, _TWO_WAY, None),
-    "lite1": Judge(partial(LiteFeatures, 1), "", None, _TWO_WAY, None),
-    "lite2": Judge(partial(LiteFeatures, 2), "", None, _TWO_WAY, None),
+    "swav": FeatureExtractor(_swav, "avgpool", 224, _DISTANCE, download=_SWAV_FILE),
+    **{
+        f"lite{variant}": FeatureExtractor(
+            partial(LiteFeatures, variant), "", None, _TWO_WAY, None
+        )
+        for variant in (0, 1, 2)
+    },
 }
-"""Name -> how that judge looks. The first six are the published ones; a `LiteFeatures` of any
-size may be passed as the network of the last three."""
+"""Feature extractors by name. The first six are the published ones; a `LiteFeatures` of any size
+may be passed as the network of the last three."""

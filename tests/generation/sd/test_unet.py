@@ -1,6 +1,7 @@
 import torch
 
-from mindeye2.generation.networks import UnetSettings, VaeSettings, build_unet, build_vae
+from mindeye2.encoders.sd_vae import VaeSettings, build_vae
+from mindeye2.generation.sd.unet import UnetSettings, build_unet
 
 
 def count(network):

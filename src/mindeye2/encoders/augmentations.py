@@ -8,15 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mindeye2.core.errors import require
-from mindeye2.encoders.torchvision import load_torchvision
 
-__all__ = ["alter"]
+__all__ = ["augment"]
 
 _KEPT = 0.9
 """Share of the picture's area that the random crop keeps."""
 
 
-def alter(
+def augment(
     image: Float[Tensor, "rgb height width"], *, generator: torch.Generator
 ) -> Float[Tensor, "rgb height width"]:
     """Change colours and crop a little, as the published training does.
@@ -38,7 +37,6 @@ def alter(
         RGB in [0, 1], of the same size.
     """
     purpose = "The altered picture of the low-level teacher"
-    load_torchvision(purpose=purpose)
     change: Any = require("torchvision.transforms.functional", extra="sdxl", purpose=purpose)
 
     def draw(low: float = 0.0, high: float = 1.0) -> float:

@@ -5,25 +5,52 @@ With image tokens to attend to it is the published unCLIP; with text, the base m
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
-from mindeye2.generation.euler import (
+from mindeye2.core.settings import Settings
+from mindeye2.encoders.sd_vae import SDXL_SCALE
+from mindeye2.generation.sd.schedule import (
     LatentDenoiser,
-    SdxlSampling,
     guided,
     nearest_level,
     noise_levels,
     sample_euler,
     training_levels,
 )
-from mindeye2.generation.networks import LATENT_SCALE
 from mindeye2.generation.unclip import image_noise
 
-__all__ = ["Sdxl"]
+__all__ = ["Sdxl", "SdxlSampling"]
+
+
+class SdxlSampling(Settings):
+    """How unCLIP draws; the defaults are the released ones."""
+
+    steps: Annotated[int, Field(ge=1, le=1000)] = 38
+    """Evaluations of the U-Net."""
+
+    guidance_scale: float = 5.0
+    """How far the picture is pushed away from what random tokens give; 1 halves the work."""
+
+    offset_noise: Annotated[float, Field(ge=0)] = 0.04
+    """Standard deviation of the noise that is equal over a picture's latents."""
+
+    size: Annotated[int, Field(ge=8, multiple_of=8)] = 768
+    """Side in pixels that is drawn."""
+
+    brightness: tuple[float, float] = (0.8, 0.2)
+    """Scale and shift from the autoencoder's output in [-1, 1] to RGB in [0, 1]. The released
+    model draws too dark for (.5, .5), presumably because its encoder saw images in [.5, 1]."""
+
+    batched_guidance: bool = True
+    """Evaluate with and without condition together: faster on a GPU, twice the memory."""
+
+    decode_batch: Annotated[int, Field(ge=1)] = 2
+    """Pictures that the autoencoder decodes together."""
 
 
 class Sdxl(nn.Module):
@@ -128,18 +155,7 @@ class Sdxl(nn.Module):
         return torch.cat([angles.cos(), angles.sin()], dim=1).flatten()[None].to(self.device)
 
     def sigmas(self, steps: int) -> Float[Tensor, " steps"]:
-        """Return the noise levels of a sampler; see `mindeye2.generation.euler.noise_levels`.
-
-        Parameters
-        ----------
-        steps
-            Evaluations of the U-Net.
-
-        Returns
-        -------
-        Tensor
-            ``steps + 1`` levels, falling to 0.
-        """
+        """Return the ``steps + 1`` noise levels of a sampler, falling to 0."""
         return noise_levels(steps)
 
     def denoise(  # noqa: PLR0917 - four parts of one noisy picture
@@ -311,7 +327,7 @@ class Sdxl(nn.Module):
         vae: Any = self.vae
         with self._loaded(self.vae):
             parts = [
-                vae.decode(part.to(self.device).float() / LATENT_SCALE, return_dict=False)[0]
+                vae.decode(part.to(self.device).float() / SDXL_SCALE, return_dict=False)[0]
                 for part in latents.split(self.sampling.decode_batch)
             ]
         return torch.cat(parts)
@@ -347,7 +363,7 @@ class Sdxl(nn.Module):
         latents = torch.cat([part.mean for part in parts])
         if noise is not None:
             latents = latents + torch.cat([part.std for part in parts]) * noise.to(latents)
-        return latents * LATENT_SCALE
+        return latents * SDXL_SCALE
 
     @torch.no_grad()
     def decode(

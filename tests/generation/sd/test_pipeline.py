@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mindeye2.core.runtime import process_rng
-from mindeye2.generation.euler import SdxlSampling
-from mindeye2.generation.networks import UnetSettings, VaeSettings, build_unet, build_vae
-from mindeye2.generation.sdxl import Sdxl
+from mindeye2.encoders.sd_vae import VaeSettings, build_vae
+from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
+from mindeye2.generation.sd.unet import UnetSettings, build_unet
 
 UNET = UnetSettings(
     widths=(32, 64), n_layers=1, depths=(0, 1), head_channels=16, n_features=6, vector_width=32

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.generation.networks import UnetSettings, build_unet, take_vector
-from mindeye2.generation.refine import RefineSettings, load_refiner
+from mindeye2.generation.sd.refine import RefineSettings, load_refiner
+from mindeye2.generation.sd.unet import UnetSettings, build_unet, take_vector
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,8 @@ from safetensors.torch import save_file
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import process_rng
-from mindeye2.generation.sdxl import Sdxl
-from mindeye2.generation.sdxl_files import attend_to, load_base, load_sdxl, save_sdxl
+from mindeye2.generation.sd.files import attend_to, load_base, load_sdxl, save_sdxl
+from mindeye2.generation.sd.pipeline import Sdxl
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def golden_unclip():
 
     from mindeye2.released import load_unclip
 
-    golden = Path(__file__).parents[1] / "golden" / "unclip.json"
+    golden = Path(__file__).parents[2] / "golden" / "unclip.json"
     shapes = json.loads(golden.read_text())["state_dict"]
     draws = torch.Generator().manual_seed(0)
     state = {k: torch.randn(s, generator=draws) for k, s in shapes.items()}

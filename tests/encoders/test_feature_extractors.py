@@ -4,9 +4,14 @@ import pytest
 import torch
 from torch import nn
 
+from mindeye2.core.errors import require
 from mindeye2.encoders.efficientnet import LiteFeatures
-from mindeye2.encoders.judges import JUDGES, Judge, load_judge, metric_features
-from mindeye2.encoders.torchvision import load_torchvision
+from mindeye2.encoders.feature_extractors import (
+    FEATURE_EXTRACTORS,
+    FeatureExtractor,
+    load_feature_extractor,
+    metric_features,
+)
 from mindeye2.metrics import correlation_distance, two_way_identification
 
 
@@ -17,21 +22,21 @@ def images(rng):
 
 @pytest.fixture(scope="module")
 def alexnet():
-    return load_torchvision().models.alexnet().eval()
+    return require("torchvision", extra="demo", purpose="A test").models.alexnet().eval()
 
 
 @pytest.fixture
 def toy(monkeypatch):
-    """Register a judge that shows what it was shown."""
-    seen = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True)).eval()
-    judge = Judge(lambda: seen, "0", 16, "two_way_identification")
-    monkeypatch.setitem(JUDGES, "toy", judge)
-    return seen
+    """Register a network that returns its input."""
+    network = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True)).eval()
+    extractor = FeatureExtractor(lambda: network, "0", 16, "two_way_identification")
+    monkeypatch.setitem(FEATURE_EXTRACTORS, "toy", extractor)
+    return network
 
 
 @pytest.mark.parametrize("name", ["alexnet2", "alexnet5"])
 def test_nodes_are_those_of_torchvisions_extractor(name, alexnet, images):
-    torchvision = load_torchvision()
+    torchvision = require("torchvision", extra="demo", purpose="A test")
     from torchvision.models.feature_extraction import create_feature_extractor
 
     node = {"alexnet2": "features.4", "alexnet5": "features.11"}[name]
@@ -46,24 +51,13 @@ def test_nodes_are_those_of_torchvisions_extractor(name, alexnet, images):
     torch.testing.assert_close(metric_features(name, images, network=alexnet), reference)
 
 
-def test_the_published_judges_look_at_the_published_sizes():
-    assert {name: (j.size, j.read) for name, j in JUDGES.items() if j.size} == {
-        "alexnet2": (256, "features.4"),
-        "alexnet5": (256, "features.11"),
-        "inception": (342, "avgpool"),
-        "clip": (224, ""),
-        "effnet": (255, "avgpool"),
-        "swav": (224, "avgpool"),
-    }
-
-
-def test_every_judge_names_a_metric():
+def test_every_feature_extractor_names_a_metric():
     metrics = {two_way_identification.__name__, correlation_distance.__name__}
-    assert {judge.compared_by for judge in JUDGES.values()} == metrics
+    assert {extractor.compared_by for extractor in FEATURE_EXTRACTORS.values()} == metrics
 
 
 @pytest.mark.usefixtures("toy")
-def test_a_layer_that_works_in_place_does_not_change_what_was_read(images):
+def test_a_layer_that_works_in_place_does_not_change_the_features(images):
     features = metric_features("toy", images - 0.4)
     assert features.min() < 0
     assert features.shape == (3, 3 * 16 * 16)
@@ -86,15 +80,15 @@ def test_batches_and_hooks_leave_no_trace(toy, images):
     assert not toy[0]._forward_hooks
 
 
-def test_a_small_judge_may_be_any_lite_network(images):
+def test_any_lite_network_may_be_passed(images):
     network = LiteFeatures(1, 64)
     torch.testing.assert_close(
         metric_features("lite1", images, network=network), network.pooled(images)
     )
 
 
-def test_small_judges_load_frozen_with_their_weights():
-    network = load_judge("lite1")
+def test_lite_networks_load_frozen_with_their_weights():
+    network = load_feature_extractor("lite1")
     assert isinstance(network, LiteFeatures)
     assert not network.training
     assert network.size == 240
@@ -107,39 +101,50 @@ def test_features_can_be_trained_on(images):
     (features * torch.ones(1, requires_grad=True)).sum().backward()
 
 
-def test_what_does_not_fit_is_named(alexnet, images):
-    with pytest.raises(ValueError, match=r"the judge must be one of.*got 'alexnet3'.*'alexnet"):
+def test_bad_names_images_and_modes_are_refused(alexnet, images):
+    with pytest.raises(
+        ValueError, match=r"the feature extractor must be one of.*got 'alexnet3'.*'alexnet"
+    ):
         metric_features("alexnet3", images)
-    with pytest.raises(ValueError, match="the judge must be one of"):
-        load_judge("vgg")
+    with pytest.raises(ValueError, match="the feature extractor must be one of"):
+        load_feature_extractor("vgg")
     with pytest.raises(ValueError, match="'alexnet2' was given no images"):
         metric_features("alexnet2", images[:0], network=alexnet)
     with pytest.raises(ValueError, match=r"'swav' is in training mode: call \.eval\(\)"):
         metric_features("swav", images, network=nn.Sequential())
 
 
-def test_what_a_judge_downloads_is_said_before(monkeypatch, tmp_path, capsys):
+def test_a_download_is_announced(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setitem(JUDGES, "swav", replace(JUDGES["swav"], build=nn.Identity))
-    load_judge("swav")
-    said = capsys.readouterr().err
-    assert "swav_800ep_pretrain.pth.tar: about 113 MB, SHA-256 not stated" in said
-    assert "licence CC BY-NC 4.0" in said
+    monkeypatch.setitem(
+        FEATURE_EXTRACTORS, "swav", replace(FEATURE_EXTRACTORS["swav"], build=nn.Identity)
+    )
+    load_feature_extractor("swav")
+    message = capsys.readouterr().err
+    assert "swav_800ep_pretrain.pth.tar: about 113 MB, SHA-256 not stated" in message
+    assert "licence CC BY-NC 4.0" in message
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "swav_800ep_pretrain.pth.tar").touch()
-    load_judge("swav")
+    load_feature_extractor("swav")
     assert capsys.readouterr().err == ""
 
 
 def test_the_files_are_those_that_torchvision_downloads():
-    models = load_torchvision().models
+    models = require("torchvision", extra="demo", purpose="A test").models
     networks = {"alexnet2": "alexnet", "inception": "inception_v3", "effnet": "efficientnet_b1"}
     for name, network in networks.items():
-        weights, download = models.get_model_weights(network).DEFAULT, JUDGES[name].download
+        weights, download = (
+            models.get_model_weights(network).DEFAULT,
+            FEATURE_EXTRACTORS[name].download,
+        )
         assert download.url == weights.url
         assert download.sha256.removesuffix("...") in weights.url
         assert download.megabytes == pytest.approx(weights.meta["_file_size"], abs=1)
 
 
-def test_only_judges_that_come_with_a_package_download_nothing():
-    assert {n for n, j in JUDGES.items() if j.download is None} == {"lite0", "lite1", "lite2"}
+def test_only_networks_that_come_with_a_package_download_nothing():
+    assert {n for n, e in FEATURE_EXTRACTORS.items() if not e.download} == {
+        "lite0",
+        "lite1",
+        "lite2",
+    }

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from mindeye2.encoders.latents import SdLatents, build_sd_vae, infer_sd_vae
+from mindeye2.encoders.sd_vae import SdLatents, VaeSettings, build_vae, infer_vae
+
+SIZES = VaeSettings(widths=(4, 8, 8, 8), n_layers=1, groups=2)
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    vae = build_sd_vae(widths=(4, 8, 8, 8), n_layers=1, latent_channels=4, groups=2)
+    vae = build_vae(SIZES)
     return SdLatents(vae.eval(), weights_key="test")
 
 
@@ -30,7 +32,6 @@ def test_latents_are_the_scaled_mode_of_the_picture_in_minus_one_to_one(encoder,
 
 
 def test_sizes_are_read_from_the_shapes(encoder):
-    sizes = infer_sd_vae(encoder.vae.state_dict())
-    assert sizes == {"widths": (4, 8, 8, 8), "n_layers": 1, "latent_channels": 4}
+    assert infer_vae(encoder.vae.state_dict(), groups=2) == SIZES
     with pytest.raises(ValueError, match=r"post_quant_conv.weight.*missing"):
-        infer_sd_vae({})
+        infer_vae({})

@@ -6,20 +6,15 @@ is that of Stable Diffusion's training ("legacy DDPM"): 1000 levels from .03 to 
 
 import itertools
 from collections.abc import Callable
-from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
 from torch import Tensor
-
-from mindeye2.core.settings import Settings
 
 __all__ = [
     "N_LEVELS",
     "LatentDenoiser",
-    "SdxlSampling",
     "guided",
     "nearest_level",
     "noise_levels",
@@ -29,32 +24,6 @@ __all__ = [
 
 N_LEVELS = 1000
 """Noise levels that Stable Diffusion is trained on."""
-
-
-class SdxlSampling(Settings):
-    """How unCLIP draws; the defaults are the released ones."""
-
-    steps: Annotated[int, Field(ge=1, le=1000)] = 38
-    """Evaluations of the U-Net."""
-
-    guidance_scale: float = 5.0
-    """How far the picture is pushed away from what random tokens give; 1 halves the work."""
-
-    offset_noise: Annotated[float, Field(ge=0)] = 0.04
-    """Standard deviation of the noise that is equal over a picture's latents."""
-
-    size: Annotated[int, Field(ge=8, multiple_of=8)] = 768
-    """Side in pixels that is drawn."""
-
-    brightness: tuple[float, float] = (0.8, 0.2)
-    """Scale and shift from the autoencoder's output in [-1, 1] to RGB in [0, 1]. The released
-    model draws too dark for (.5, .5), presumably because its encoder saw images in [.5, 1]."""
-
-    batched_guidance: bool = True
-    """Evaluate with and without condition together: faster on a GPU, twice the memory."""
-
-    decode_batch: Annotated[int, Field(ge=1)] = 2
-    """Pictures that the autoencoder decodes together."""
 
 
 LatentDenoiser = Callable[

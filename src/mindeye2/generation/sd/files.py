@@ -11,18 +11,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mindeye2.core.errors import ArtifactError, require
-from mindeye2.encoders.torchvision import load_torchvision
-from mindeye2.generation.euler import SdxlSampling
-from mindeye2.generation.ldm import (
+from mindeye2.encoders.sd_vae import build_vae, infer_vae
+from mindeye2.generation.sd.ldm_names import (
     UNET_PREFIX,
     VAE_PREFIX,
     infer_unet,
-    infer_vae,
     rename_unet,
     rename_vae,
 )
-from mindeye2.generation.networks import build_unet, build_vae, take_vector
-from mindeye2.generation.sdxl import Sdxl
+from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
+from mindeye2.generation.sd.unet import build_unet, take_vector
 
 __all__ = ["attend_to", "load_base", "load_sdxl", "save_sdxl"]
 
@@ -45,7 +43,6 @@ def load_base(name: str) -> tuple[nn.Module, nn.Module]:
     ArtifactError
         If it is neither here nor can be had from the hub, or is something else.
     """
-    load_torchvision(purpose="SDXL", extra="sdxl")
     diffusers = require("diffusers", extra="sdxl", purpose="SDXL")
     try:
         if Path(name).is_file():

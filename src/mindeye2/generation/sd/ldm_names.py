@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mindeye2.generation.networks import UnetSettings, VaeSettings
+from mindeye2.encoders.sd_vae import VaeSettings
+from mindeye2.generation.sd.unet import UnetSettings
 
 __all__ = [
     "UNET_PREFIX",
     "VAE_PREFIX",
     "infer_unet",
-    "infer_vae",
     "rename_unet",
     "rename_vae",
 ]
@@ -190,35 +190,6 @@ def infer_unet(state: Mapping[str, Tensor], *, head_channels: int) -> UnetSettin
         n_features=state[tokens].shape[1],
         vector_width=state["label_emb.0.0.weight"].shape[1],
         latent_channels=state["input_blocks.0.0.weight"].shape[1],
-    )
-
-
-def infer_vae(state: Mapping[str, Tensor]) -> VaeSettings:
-    """Read an autoencoder's sizes from the shapes of its parameters.
-
-    Parameters
-    ----------
-    state
-        Parameters under the names of Stable Diffusion, without `VAE_PREFIX`.
-
-    Returns
-    -------
-    VaeSettings
-        The sizes.
-
-    Raises
-    ------
-    ValueError
-        If parameters that tell the sizes are missing.
-    """
-    levels = _count(state, r"encoder\.down\.\d+\.block\.0\.conv1\.weight")
-    outs = [f"encoder.down.{i}.block.0.conv1.weight" for i in range(levels)]
-    _need(state, *(outs or ["encoder.down.0.block.0.conv1.weight"]), what="an autoencoder")
-    _need(state, "post_quant_conv.weight", what="an autoencoder")
-    return VaeSettings(
-        widths=tuple(state[n].shape[0] for n in outs),
-        n_layers=_count(state, r"encoder\.down\.0\.block\.\d+\.conv1\.weight"),
-        latent_channels=state["post_quant_conv.weight"].shape[0],
     )
 
 

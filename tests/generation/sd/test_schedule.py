@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mindeye2.generation.euler import (
+from mindeye2.generation.sd.schedule import (
     guided,
     nearest_level,
     noise_levels,

@@ -2,7 +2,7 @@
 
 import torch
 
-from mindeye2.encoders.alterations import alter
+from mindeye2.encoders.augmentations import augment
 
 
 def seeded(seed):
@@ -11,9 +11,9 @@ def seeded(seed):
 
 def test_the_generator_decides_and_the_range_stays(rng):
     image = torch.rand(3, 32, 32, generator=rng)
-    first, again = (alter(image, generator=seeded(1)) for _ in range(2))
+    first, again = (augment(image, generator=seeded(1)) for _ in range(2))
     torch.testing.assert_close(first, again, rtol=0, atol=0)
-    others = torch.stack([alter(image, generator=seeded(s)) for s in range(20)])
+    others = torch.stack([augment(image, generator=seeded(s)) for s in range(20)])
     assert others.min() >= 0
     assert others.max() <= 1
     assert len({float(o.sum()) for o in others}) == 20
@@ -21,13 +21,13 @@ def test_the_generator_decides_and_the_range_stays(rng):
 
 def test_one_picture_in_ten_turns_grey(rng):
     image = torch.rand(3, 8, 8, generator=rng)
-    altered = torch.stack([alter(image, generator=seeded(s)) for s in range(150)])
+    altered = torch.stack([augment(image, generator=seeded(s)) for s in range(150)])
     grey = (altered.amax(dim=1) - altered.amin(dim=1)).amax(dim=(1, 2)) < 1e-5
     assert 4 < int(grey.sum()) < 32
 
 
 def test_a_constant_picture_keeps_its_places():
     flat = torch.full((3, 24, 24), 0.4)
-    altered = alter(flat, generator=seeded(3))
+    altered = augment(flat, generator=seeded(3))
     assert altered.shape == flat.shape
     assert altered.flatten(1).std(dim=1).max() < 1e-6

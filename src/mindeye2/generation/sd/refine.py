@@ -13,10 +13,8 @@ from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError, require
 from mindeye2.core.settings import Settings
-from mindeye2.encoders.torchvision import load_torchvision
-from mindeye2.generation.euler import SdxlSampling
-from mindeye2.generation.networks import take_vector
-from mindeye2.generation.sdxl import Sdxl
+from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
+from mindeye2.generation.sd.unet import take_vector
 from mindeye2.generation.unclip import image_noise
 
 __all__ = ["BASE", "RefineSettings", "Refiner", "load_refiner"]
@@ -175,7 +173,6 @@ def load_refiner(
     ArtifactError
         If the model is neither here nor can be had from the hub, or is not an SDXL base model.
     """
-    load_torchvision(purpose="Refinement", extra="sdxl")
     diffusers = require("diffusers", extra="sdxl", purpose="Refinement")
     kind = diffusers.StableDiffusionXLPipeline
     load = kind.from_single_file if Path(settings.model).is_file() else kind.from_pretrained

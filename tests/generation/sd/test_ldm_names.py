@@ -6,24 +6,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from mindeye2.encoders.torchvision import load_torchvision
-from mindeye2.generation.ldm import (
+from mindeye2.core.torchvision_operators import declare_torchvision_operators
+from mindeye2.encoders.sd_vae import VaeSettings, build_vae, infer_vae
+from mindeye2.generation.sd.ldm_names import (
     UNET_PREFIX,
     VAE_PREFIX,
     infer_unet,
-    infer_vae,
     rename_unet,
     rename_vae,
 )
-from mindeye2.generation.networks import UnetSettings, VaeSettings, build_unet, build_vae
+from mindeye2.generation.sd.unet import UnetSettings, build_unet
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _mended():
     """Diffusers' converters import what imports torchvision."""
-    load_torchvision()
+    declare_torchvision_operators()
 
 
 @pytest.fixture(scope="module")
@@ -90,5 +90,5 @@ def test_what_tells_the_sizes_is_named_where_it_is_missing():
     flat = {k: torch.zeros(1, 1) for k in ("input_blocks.0.0.weight", "label_emb.0.0.weight")}
     with pytest.raises(ValueError, match=r"no block halves the resolution"):
         infer_unet(flat, head_channels=64)
-    with pytest.raises(ValueError, match=r"not an autoencoder.*encoder.down.0.block.0.conv1"):
+    with pytest.raises(ValueError, match=r"not a VAE.*encoder.down.0.block.0.conv1"):
         infer_vae({})

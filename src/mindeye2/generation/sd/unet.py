@@ -6,12 +6,8 @@ from torch import nn
 
 from mindeye2.core.errors import require
 from mindeye2.core.settings import Settings
-from mindeye2.encoders.torchvision import load_torchvision
 
-__all__ = ["LATENT_SCALE", "UnetSettings", "VaeSettings", "build_unet", "build_vae", "take_vector"]
-
-LATENT_SCALE = 0.13025
-"""SDXL's latents times this have about unit variance; the U-Net works on those."""
+__all__ = ["UnetSettings", "build_unet", "take_vector"]
 
 
 class UnetSettings(Settings):
@@ -39,19 +35,6 @@ class UnetSettings(Settings):
     """Channels of the latents."""
 
 
-class VaeSettings(Settings):
-    """Sizes of Stable Diffusion's autoencoder; the defaults are SDXL's."""
-
-    widths: tuple[int, ...] = (128, 256, 512, 512)
-    """Channels of each resolution, fine to coarse."""
-
-    n_layers: int = 2
-    """Residual blocks at each resolution of the encoder; the decoder has one more."""
-
-    latent_channels: int = 4
-    """Channels of the latents."""
-
-
 def build_unet(settings: UnetSettings) -> nn.Module:
     """Build SDXL's U-Net from diffusers' class.
 
@@ -68,7 +51,6 @@ def build_unet(settings: UnetSettings) -> nn.Module:
     Module
         ``UNet2DConditionModel``, freshly initialised, on the default device.
     """
-    load_torchvision(purpose="SDXL", extra="sdxl")  # which diffusers' models import
     diffusers = require("diffusers", extra="sdxl", purpose="SDXL")
     plain = [depth == 0 for depth in settings.depths]
     unet: nn.Module = diffusers.UNet2DConditionModel(
@@ -87,33 +69,6 @@ def build_unet(settings: UnetSettings) -> nn.Module:
         projection_class_embeddings_input_dim=settings.vector_width,
     )
     return unet
-
-
-def build_vae(settings: VaeSettings) -> nn.Module:
-    """Build Stable Diffusion's autoencoder from diffusers' class.
-
-    Parameters
-    ----------
-    settings
-        The sizes.
-
-    Returns
-    -------
-    Module
-        ``AutoencoderKL``, freshly initialised, on the default device.
-    """
-    load_torchvision(purpose="SDXL", extra="sdxl")
-    diffusers = require("diffusers", extra="sdxl", purpose="SDXL")
-    levels = len(settings.widths)
-    vae: nn.Module = diffusers.AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * levels,
-        up_block_types=["UpDecoderBlock2D"] * levels,
-        block_out_channels=settings.widths,
-        layers_per_block=settings.n_layers,
-        latent_channels=settings.latent_channels,
-        scaling_factor=LATENT_SCALE,
-    )
-    return vae
 
 
 def take_vector(unet: nn.Module) -> nn.Module:

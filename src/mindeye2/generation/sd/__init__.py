@@ -1,0 +1,1 @@
+"""Stable Diffusion XL: noise schedule, networks, sampling, files and refinement."""
