@@ -79,7 +79,7 @@ def run_seed(out: Path, seed: int, args: argparse.Namespace) -> dict[str, pd.Dat
             train(settings, source=data, out=folder / "run", init=init, resume=True)
         decoded, scored = folder / "decoded", folder / "scores"
         if not (decoded / "manifest.json").exists():
-            chosen = ReconstructSettings(pictures=False, prior_steps=2, prior_samples=1)
+            chosen = ReconstructSettings(images=False, prior_steps=2, prior_samples=1)
             reconstruct(chosen, source=data, init=folder / "run", out=decoded, resume=True)
         if not (scored / "manifest.json").exists():
             evaluate(EvaluateSettings(), source=decoded, out=scored, resume=True)

@@ -1,18 +1,19 @@
-import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 from safetensors.torch import save_file
 
 from mindeye2 import Decoder
-from mindeye2.api import demo
 from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import process_rng
 from mindeye2.core.settings import plain
 from mindeye2.encoders.bank import to_float
+from mindeye2.encoders.registry import ENCODERS
 from mindeye2.encoders.tokens import Lite0Tokens
 from mindeye2.generation.autoencoder import AutoencoderSettings, build_autoencoder
 from mindeye2.generation.unclip import UnclipSettings, build_unclip
@@ -135,61 +136,24 @@ def test_a_picture_is_retrieved_by_what_was_predicted_of_it(decoder, betas, monk
         decoder.retrieve(betas, gallery=gallery, subject="subj01", k=7)
 
 
+def test_the_gallery_is_encoded_by_the_encoder_of_the_run(run, betas, tmp_path, monkeypatch):
+    def encode(images):
+        return F.interpolate(images, (49, 128)).mean(dim=1)
+
+    encode.name = encode.key = "grey"
+    monkeypatch.setitem(ENCODERS, "grey", lambda _: encode)
+    other = shutil.copytree(run, tmp_path / "run")
+    described = yaml.safe_load((run / "model.yaml").read_text())
+    (other / "model.yaml").write_text(yaml.safe_dump({**described, "encoder": "grey"}))
+    write_manifest(other, stage="train", config={"task": "shared"})
+    decoder = Decoder.from_run(other, device="cpu")
+    gallery = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), np.uint8)
+    tokens = encode(to_float(gallery[[4, 1, 5]]))
+    monkeypatch.setattr(decoder, "predict", lambda *_args, **_kwargs: tokens)
+    found = decoder.retrieve(betas, gallery=gallery, subject="subj01", k=1)
+    assert found.indices[:, 0].tolist() == [4, 1, 5]
+
+
 def test_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match=r"the stage 'train' did not finish there"):
         Decoder.from_run(tmp_path)
-
-
-@pytest.fixture
-def stages(monkeypatch):
-    """Return the calls of stages that do nothing but finish."""
-    calls = []
-
-    def stub(name):
-        def stage(settings, *, out, **given):
-            calls.append((name, out.name, settings, given))
-            out.mkdir(exist_ok=True)
-            return write_manifest(out, stage=name, config={})
-
-        return stage
-
-    for name in ("prepare", "train", "reconstruct", "evaluate", "report"):
-        monkeypatch.setattr(f"mindeye2.api.{name}", stub(name))
-    return calls
-
-
-def test_the_demo_runs_each_stage_on_what_the_one_before_left(stages, tmp_path):
-    out = tmp_path / "demo"
-    assert demo(out, assignments=["evaluate.n_resamples=500"]) == out / "report" / "index.html"
-    made = {name: (settings, given) for _, name, settings, given in stages}
-    assert next(iter(made)) == "data"
-    assert made["adapted"][1]["init"] == out / "pretrained"
-    assert made["scratch"][1]["init"] is made["ridge"][1]["init"] is None
-    assert made["adapted-decoded"][1]["init"] == out / "adapted"
-    assert made["adapted-scores"][0].n_resamples == 500
-    assert [made[f"{n}-decoded"][0].pictures for n in ("adapted", "scratch", "ridge")] == [
-        True,
-        False,
-        False,
-    ]
-    assert made["report"][1]["source"] == out / "adapted-scores"
-    assert set(made["report"][0].compare) == {"scratch", "ridge"}
-
-
-def test_a_resumed_demo_runs_only_what_is_missing(stages, tmp_path):
-    demo(tmp_path)
-    (tmp_path / "ridge-scores" / "manifest.json").unlink()
-    stages.clear()
-    with pytest.raises(ArtifactError, match=r"is not empty\. Add --resume"):
-        demo(tmp_path)
-    demo(tmp_path, resume=True)
-    assert [name for _, name, *_ in stages] == ["ridge-scores"]
-    costs = [c["stage"] for c in json.loads((tmp_path / "costs.json").read_text())]
-    assert (costs[0], costs[-1], len(costs)) == ("data", "ridge-scores", 13)
-
-
-def test_an_unknown_setting_of_the_demo_meets_the_nearest_name(tmp_path):
-    message = r"no setting 'pretrain\.optimiser'.* Did you mean 'optimizer'\?"
-    with pytest.raises(ValueError, match=message):
-        demo(tmp_path / "demo", assignments=["pretrain.optimiser.steps=3"])
-    assert not (tmp_path / "demo").exists()

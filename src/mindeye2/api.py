@@ -1,8 +1,5 @@
-"""Three-line use of a trained model, and the demo."""
+"""Three-line use of a trained model."""
 
-import json
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,30 +8,18 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from mindeye2.core.artifacts import claim_folder, write_json
 from mindeye2.core.errors import check_choice
-from mindeye2.core.runtime import choose_device, peak_memory_gib
-from mindeye2.core.settings import load_settings
+from mindeye2.core.runtime import choose_device
 from mindeye2.encoders.bank import to_float
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.retrieval import fit_calibration, similarity
-from mindeye2.recipes import DemoSettings, released
-from mindeye2.released.folder import ReleasedParts, locate
-from mindeye2.stages.evaluate import evaluate
-from mindeye2.stages.prepare import prepare
-from mindeye2.stages.reconstruct import Parts, ReconstructSettings, RunParts, reconstruct
-from mindeye2.stages.reconstruct.passes import (
-    Predicted,
-    draw,
-    image_seeds,
-    predict,
-    sample_prior,
-)
-from mindeye2.stages.report import ReportSettings, report
-from mindeye2.stages.train import TrainSettings, train
+from mindeye2.recipes import released
+from mindeye2.released.folder import ReleasedPipeline, locate
+from mindeye2.stages.reconstruct import Pipeline, ReconstructSettings, RunPipeline
+from mindeye2.stages.reconstruct.inference import Predictions, generate, image_seeds, predict
 from mindeye2.training.trials import SubjectTrials
 
-__all__ = ["Decoded", "Decoder", "Retrieved", "demo"]
+__all__ = ["Decoded", "Decoder", "Retrieved"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +58,14 @@ class Decoder:
 
     Parameters
     ----------
-    parts
-        The model, and what draws and describes.
+    pipeline
+        Brain decoder, image decoder, captioner and refiner.
     settings
-        How to average, sample, draw and refine.
+        How to average, sample, decode and refine.
     """
 
-    def __init__(self, parts: Parts, *, settings: ReconstructSettings) -> None:
-        self._parts = parts
+    def __init__(self, pipeline: Pipeline, *, settings: ReconstructSettings) -> None:
+        self._pipeline = pipeline
         self._settings = settings
 
     @classmethod
@@ -108,9 +93,9 @@ class Decoder:
         ArtifactError
             If the run is unfinished or trained something else.
         """
-        chosen = None if decoder is None else Path(decoder)
-        parts = RunParts(Path(folder), decoder=chosen, device=choose_device(device))
-        return cls(parts, settings=ReconstructSettings(decoder=chosen))
+        settings = ReconstructSettings(decoder=None if decoder is None else Path(decoder))
+        pipeline = RunPipeline(Path(folder), settings=settings, device=choose_device(device))
+        return cls(pipeline, settings=settings)
 
     @classmethod
     def from_released(
@@ -145,14 +130,15 @@ class Decoder:
             command that gets it.
         """
         settings = released() if settings is None else settings
-        place = choose_device(device)
-        parts = ReleasedParts(locate(name_or_folder), settings=settings, device=place)
-        return cls(parts, settings=settings)
+        pipeline = ReleasedPipeline(
+            locate(name_or_folder), settings=settings, device=choose_device(device)
+        )
+        return cls(pipeline, settings=settings)
 
     @property
     def subjects(self) -> list[str]:
         """Names of the subjects that can be decoded."""
-        return self._parts.model.subjects
+        return self._pipeline.model.subjects
 
     def predict(
         self, betas: np.ndarray | Tensor, *, subject: str
@@ -178,7 +164,7 @@ class Decoder:
             If the subject is unknown, or the betas have another shape or hold NaN where no repeat
             is missing.
         """
-        return self._seen(betas, subject).backbone
+        return self._predictions(betas, subject).backbone
 
     def decode(
         self,
@@ -209,37 +195,32 @@ class Decoder:
         settings = self._settings
         if prior_samples is not None:
             settings = settings.model_copy(update={"prior_samples": prior_samples})
-        seen = self._seen(betas, subject)
-        seeds = image_seeds(seen.images, seed)
-        tokens = sample_prior(self._parts.model, seen.backbone, seeds=seeds, settings=settings)
-        captions = self._captions(seen, tokens, subject) if settings.captions else None
-        drawn = draw(
-            self._parts,
-            tokens,
-            lowlevel=seen.lowlevel,
-            captions=captions,
-            seeds=seeds,
-            settings=settings,
+        predictions = self._predictions(betas, subject)
+        seeds = image_seeds(predictions.images, seed)
+        captions = self._nearest_captions(predictions, subject) if settings.captions else None
+        batches = list(
+            generate(
+                self._pipeline, predictions, seeds=seeds, settings=settings, captions=captions
+            )
         )
-        best = next(n for n in ("blended", "refined", "unclip") if n in drawn)
+        images = {n: np.concatenate([b.images[n] for b in batches]) for n in batches[0].images}
         return Decoded(
-            images=drawn[best],
-            lowlevel=drawn.get("lowlevel"),
-            captions=captions,
-            tokens=tokens,
+            images=next(images[n] for n in ("blended", "refined", "unclip") if n in images),
+            lowlevel=images.get("lowlevel"),
+            captions=[c for b in batches for c in b.captions or []] or None,
+            tokens=torch.cat([b.prior for b in batches]),
             seeds=seeds,
         )
 
-    def _captions(self, seen: Predicted, tokens: Tensor, subject: str) -> list[str] | None:
-        if self._parts.captioner is not None:
-            size = self._settings.batch_size
-            return [c for part in tokens.split(size) for c in self._parts.captioner(part)]
-        memory = self._parts.memory(subject)
-        if memory is None or memory.captions is None:
+    def _nearest_captions(self, predictions: Predictions, subject: str) -> list[str] | None:
+        bank = self._pipeline.training_bank(subject)
+        if bank is None or bank.captions is None:
             return None
-        known = self._parts.expect(memory.true)
-        calibration = fit_calibration(memory.predicted, known)
-        return nearest_captions(similarity(seen.backbone, known, calibration), memory.captions)
+        gallery = self._pipeline.forward_model(bank.true)
+        calibration = fit_calibration(bank.predicted, gallery)
+        return nearest_captions(
+            similarity(predictions.backbone, gallery, calibration), bank.captions
+        )
 
     @torch.no_grad()
     def retrieve(
@@ -284,23 +265,24 @@ class Decoder:
             )
         if not 1 <= k <= len(gallery):
             raise ValueError(f"k must be between 1 and the gallery's {len(gallery)}, got {k}.")
-        parts = [
-            self._parts.encode(to_float(gallery[s : s + 32])) for s in range(0, len(gallery), 32)
+        encoded = [
+            self._pipeline.encode(to_float(gallery[s : s + 32]))
+            for s in range(0, len(gallery), 32)
         ]
-        candidates = self._parts.expect(torch.cat(parts))
-        memory = self._parts.memory(subject)
-        if memory is None:
-            near = similarity(self._seen(betas, subject).retrieval, candidates)
+        tokens = self._pipeline.forward_model(torch.cat(encoded))
+        bank = self._pipeline.training_bank(subject)
+        if bank is None:
+            near = similarity(self._predictions(betas, subject).retrieval, tokens)
         else:
-            calibration = fit_calibration(memory.predicted, self._parts.expect(memory.true))
-            near = similarity(self.predict(betas, subject=subject), candidates, calibration)
+            calibration = fit_calibration(bank.predicted, self._pipeline.forward_model(bank.true))
+            near = similarity(self.predict(betas, subject=subject), tokens, calibration)
         scores, indices = near.topk(k, dim=1)
         return Retrieved(indices=indices.numpy(), scores=scores.numpy())
 
-    def _seen(self, betas: np.ndarray | Tensor, subject: str) -> Predicted:
+    def _predictions(self, betas: np.ndarray | Tensor, subject: str) -> Predictions:
         check_choice("subject", subject, self.subjects)
         return predict(
-            self._parts.model,
+            self._pipeline.model,
             _trials(betas),
             subject=subject,
             average=self._settings.average,
@@ -326,118 +308,3 @@ def _trials(betas: np.ndarray | Tensor) -> SubjectTrials:
     there = ~given.isnan().all(dim=2) if given.shape[1] > 1 else torch.ones(given.shape[:2]).bool()
     images = torch.arange(len(given))[:, None].expand(given.shape[:2])[there]
     return SubjectTrials(betas=given[there], images=images, sessions=torch.zeros_like(images))
-
-
-def demo(
-    out: Path,
-    *,
-    config: Path | None = None,
-    assignments: Sequence[str] = (),
-    resume: bool = False,
-    device: str = "auto",
-) -> Path:
-    """Run the whole pipeline on simulated people and return the page it made.
-
-    Parameters
-    ----------
-    out
-        Folder to fill, a folder per stage.
-    config
-        YAML file of `DemoSettings` that differ.
-    assignments
-        ``key.path=value`` on top.
-    resume
-        Go on with a demo that was stopped; finished stages are not run again.
-    device
-        Where to compute.
-
-    Returns
-    -------
-    Path
-        ``index.html``.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder is not empty and `resume` is off.
-    """
-    settings = load_settings(DemoSettings(), file=config, assignments=assignments)
-    out = claim_folder(out, resume=resume)
-    s, costs = settings, _Costs(out / "costs.json")
-    data = costs.run(out / "data", lambda o: prepare(s.data, out=o, resume=resume))
-
-    def fit(chosen: TrainSettings, name: str, init: Path | None = None) -> Path:
-        return costs.run(
-            out / name,
-            lambda o: train(
-                chosen, source=data, out=o, init=init, recipe=name, resume=resume, device=device
-            ),
-        )
-
-    def decode(chosen: ReconstructSettings, name: str, run: Path) -> Path:
-        return costs.run(
-            out / f"{name}-decoded",
-            lambda o: reconstruct(
-                chosen, source=data, init=run, out=o, resume=resume, device=device
-            ),
-        )
-
-    def score(name: str, decoded: Path) -> Path:
-        return costs.run(
-            out / f"{name}-scores",
-            lambda o: evaluate(s.evaluate, source=decoded, out=o, resume=resume),
-        )
-
-    pretrained = fit(s.pretrain, "pretrained")
-    arms = {
-        "adapted": fit(s.adapt, "adapted", pretrained),
-        "scratch": fit(s.scratch, "scratch"),
-        "ridge": fit(s.ridge, "ridge"),
-    }
-    for name, run in arms.items():
-        chosen = s.reconstruct.model_copy(update={"pictures": name == "adapted"})
-        score(name, decode(chosen, name, run))
-    page = ReportSettings(
-        title="What one of eight people saw, and what was decoded",
-        compare={"scratch": out / "scratch-scores", "ridge": out / "ridge-scores"},
-        curves={
-            "pretraining": pretrained,
-            "adaptation": arms["adapted"],
-            "scratch": arms["scratch"],
-        },
-        costs=out / "costs.json",
-    )
-    scores = out / "adapted-scores"
-    costs.run(out / "report", lambda o: report(page, source=scores, out=o, resume=resume))
-    return out / "report" / "index.html"
-
-
-_N_STAGES = 12
-"""Stages of the demo: data, four trainings, two for each of three arms, the page."""
-
-
-class _Costs:
-    """Runs stages that are not finished yet, and keeps what each cost."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        # A resumed demo keeps what its finished stages cost.
-        self.stages: list[dict[str, object]] = (
-            json.loads(path.read_text()) if path.exists() else []
-        )
-
-    def run(self, out: Path, stage: Callable[[Path], Path]) -> Path:
-        if (out / "manifest.json").exists():
-            return out
-        began = time.monotonic()
-        print(f"{len(self.stages) + 1} of {_N_STAGES}: {out.name} ...", flush=True)
-        stage(out)
-        cost = {
-            "stage": out.name,
-            "seconds": round(time.monotonic() - began, 1),
-            "peak_memory_gib": round(peak_memory_gib(), 2),
-        }
-        print(f"{out.name}: {cost['seconds']} s", flush=True)
-        self.stages.append(cost)
-        write_json(self.path, self.stages)
-        return out

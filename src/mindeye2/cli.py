@@ -91,7 +91,7 @@ def demo(
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Run the whole pipeline on eight simulated people, and say where its page is."""
-    from mindeye2.api import demo as run
+    from mindeye2.demo import demo as run
 
     page = run(out, config=config, assignments=assign or [], resume=resume, device=device)
     print(page)
@@ -177,17 +177,26 @@ def reconstruct(
     from mindeye2.core.runtime import choose_device
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import released
-    from mindeye2.released.folder import ReleasedParts, is_released
+    from mindeye2.released.folder import ReleasedPipeline, is_released
     from mindeye2.stages.reconstruct import ReconstructSettings
     from mindeye2.stages.reconstruct import reconstruct as run
 
     published = is_released(init)
     start = released() if published else ReconstructSettings()
     settings = load_settings(start, file=config, assignments=assign or [])
-    place = choose_device(device)
-    parts = ReleasedParts(init, settings=settings, device=place) if published else None
+    pipeline = None
+    if published:
+        pipeline = ReleasedPipeline(init, settings=settings, device=choose_device(device))
     print(
-        run(settings, source=source, init=init, out=out, parts=parts, resume=resume, device=device)
+        run(
+            settings,
+            source=source,
+            init=init,
+            out=out,
+            pipeline=pipeline,
+            resume=resume,
+            device=device,
+        )
     )
 
 

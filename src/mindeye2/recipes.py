@@ -6,9 +6,7 @@ be overridden with ``--config`` and ``--set``, and every run records what it use
 
 from collections.abc import Callable
 
-from mindeye2.core.settings import Settings
 from mindeye2.generation.sd.refine import RefineSettings
-from mindeye2.stages.evaluate import EvaluateSettings
 from mindeye2.stages.prepare import (
     SETTINGS,
     PrepareSettings,
@@ -30,7 +28,6 @@ __all__ = [
     "PEOPLE",
     "PREPARATION",
     "TRAINING",
-    "DemoSettings",
     "adapt",
     "autoencoder",
     "decoder_scenes",
@@ -164,31 +161,6 @@ def released() -> ReconstructSettings:
         antialias=False,
         batch_size=4,
     )
-
-
-class DemoSettings(Settings):
-    """Everything that ``mindeye2 demo`` does, one field per step."""
-
-    data: SimulatedPreparation = demo_data()
-    """The simulated people and what they see."""
-
-    pretrain: SharedTraining = demo()
-    """Seven people."""
-
-    adapt: AdaptTraining = adapt()
-    """The eighth, with one session."""
-
-    scratch: SharedTraining = scratch()
-    """The eighth's session alone."""
-
-    ridge: SharedTraining = ridge()
-    """The plain ridge on that session."""
-
-    reconstruct: ReconstructSettings = ReconstructSettings()
-    """Test images of the eighth."""
-
-    evaluate: EvaluateSettings = EvaluateSettings()
-    """Scores."""
 
 
 PREPARATION: dict[str, Callable[[], PrepareSettings]] = {

@@ -11,7 +11,7 @@ WITHOUT_MIRROR: dict[str, str] = {
     "data/nsd/nsd_settings.py": "fields only; test_nsd_reader.py",
     "data/mindeye2_release/release_settings.py": "fields only; test_release_reader.py",
     "stages/prepare/preparation.py": "fields only; stages/prepare/test_adapters.py",
-    "stages/reconstruct/parts.py": "stages/reconstruct/test_run.py, released/test_folder.py",
+    "stages/reconstruct/partial.py": "stages/reconstruct/test_run.py",
     "stages/reconstruct/settings.py": "fields only; stages/reconstruct/test_run.py",
 }
 """Modules without a test file of the same name, each with where it is tested instead."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mindeye2.api import demo
+from mindeye2.demo import demo
 
 TINY = {
     "data.n_train": 60,

@@ -18,7 +18,7 @@ from mindeye2.core.torchvision_operators import declare_torchvision_operators
 from mindeye2.generation.sd.pipeline import SdxlSampling
 from mindeye2.generation.sd.refine import RefineSettings
 from mindeye2.recipes import released
-from mindeye2.released.folder import ReleasedParts, find_imported, is_released
+from mindeye2.released.folder import ReleasedPipeline, find_imported, is_released
 from mindeye2.released.importing import ImportSettings, import_checkpoint
 
 CPU = torch.device("cpu")
@@ -149,8 +149,10 @@ def test_outputs_of_single_trials_are_averaged_over_any_number_of_repeats(weight
     betas = torch.from_numpy(np.load(data / "betas" / "subj01.npy")[4:9]).float()
     nothing = torch.full((1, N_VOXELS), torch.nan)
     stacked = torch.stack([betas[:3], torch.cat([betas[3:], nothing])])
-    seen = decoder._seen(stacked, "subj01")
-    single = ReleasedParts(weights, settings=settings, device=CPU).model(betas, subject="subj01")
+    seen = decoder._predictions(stacked, "subj01")
+    single = ReleasedPipeline(weights, settings=settings, device=CPU).model(
+        betas, subject="subj01"
+    )
     for rows, row in ((slice(0, 3), 0), (slice(3, 5), 1)):
         mean = single.retrieval_tokens[rows].mean(dim=0)
         torch.testing.assert_close(seen.retrieval[row], mean, rtol=1e-4, atol=1e-5)
@@ -179,33 +181,36 @@ def test_an_import_and_a_folder_of_imports_are_told_from_other_folders(weights, 
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("pictures", r"holds \['mindeye'\], but 'unclip' is needed here: 'mindeye2 import FILE"),
-        ("lowlevel", r"'lowlevel_vae' is needed here.*--set pictures=false"),
+        (
+            "image_decoder",
+            r"holds \['mindeye'\], but 'unclip' is needed here: 'mindeye2 import FILE",
+        ),
+        ("lowlevel_decoder", r"'lowlevel_vae' is needed here.*--set images=false"),
         ("captioner", r"'clip_converter' is needed here.*--set captions=false"),
     ],
 )
 def test_a_missing_part_is_named_with_the_setting_that_skips_it(alone, settings, part, message):
-    parts = ReleasedParts(alone, settings=settings, device=CPU)
+    pipeline = ReleasedPipeline(alone, settings=settings, device=CPU)
     with pytest.raises(ArtifactError, match=message):
-        getattr(parts, part)
+        getattr(pipeline, part)
 
 
 def test_what_is_not_asked_for_is_not_loaded(alone, settings):
     less = settings.model_copy(update={"captions": False, "refine": None})
-    parts = ReleasedParts(alone, settings=less, device=CPU)
-    assert parts.captioner is None
-    assert parts.refiner is None
+    pipeline = ReleasedPipeline(alone, settings=less, device=CPU)
+    assert pipeline.captioner is None
+    assert pipeline.refiner is None
 
 
 def test_subjects_that_are_not_nsd_s_are_named_by_a_setting(weights, settings):
     named = settings.model_copy(update={"ridges": ("anna",)})
-    assert ReleasedParts(weights, settings=named, device=CPU).model.subjects == ["anna"]
+    assert ReleasedPipeline(weights, settings=named, device=CPU).model.subjects == ["anna"]
 
 
 def test_the_drawing_weights_may_lie_elsewhere(weights, settings):
     apart = settings.model_copy(update={"decoder": weights / "drawing"})
-    parts = ReleasedParts(weights / "brain", settings=apart, device=CPU)
-    assert parts.pictures.sampling.steps == 2
+    pipeline = ReleasedPipeline(weights / "brain", settings=apart, device=CPU)
+    assert pipeline.image_decoder.sampling.steps == 2
 
 
 def test_a_published_name_is_found_in_weights_with_what_lies_beside(
@@ -218,7 +223,7 @@ def test_a_published_name_is_found_in_weights_with_what_lies_beside(
     monkeypatch.chdir(tmp_path)
     decoder = Decoder.from_released(name, settings=settings, device="cpu")
     assert decoder.subjects == ["subj01"]
-    assert decoder._parts.pictures.sampling.steps == 2
+    assert decoder._pipeline.image_decoder.sampling.steps == 2
 
 
 def test_a_published_name_that_is_not_there_is_answered_with_the_command_that_gets_it(
@@ -234,4 +239,4 @@ def test_a_published_name_that_is_not_there_is_answered_with_the_command_that_ge
 
 def test_a_folder_without_a_brain_model_is_refused(weights, settings):
     with pytest.raises(ArtifactError, match=r"holds \['unclip'\], but 'mindeye' is needed here"):
-        ReleasedParts(weights / "drawing", settings=settings, device=CPU)
+        ReleasedPipeline(weights / "drawing", settings=settings, device=CPU)

@@ -1,4 +1,4 @@
-"""Published weights that were imported, as the parts that reconstruction is made of."""
+"""Imported published weights, as a pipeline for reconstruction."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,9 +21,9 @@ from mindeye2.released.files import PUBLISHED
 from mindeye2.released.mindeye import load_mindeye
 from mindeye2.released.networks import load_clip_converter, load_lowlevel_vae
 from mindeye2.released.unclip import load_unclip
-from mindeye2.stages.reconstruct import Parts, ReconstructSettings
+from mindeye2.stages.reconstruct import ReconstructSettings
 
-__all__ = ["WEIGHTS", "ReleasedParts", "find_imported", "is_released", "locate"]
+__all__ = ["WEIGHTS", "ReleasedPipeline", "find_imported", "is_released", "locate"]
 
 WEIGHTS = Path("weights")
 """Where imported weights are looked for by name, in the working directory."""
@@ -129,8 +129,8 @@ def is_released(folder: Path) -> bool:
     return "mindeye" in find_imported(folder)
 
 
-class ReleasedParts(Parts):
-    """The parts of the published pipeline, each loaded when it is first used.
+class ReleasedPipeline:
+    """The published pipeline; each network is loaded when it is first used.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class ReleasedParts(Parts):
         Folder of the imported brain model, beside which the others may lie, or one that holds the
         folders of all imported files.
     settings
-        Which parts are used, and how.
+        Which networks are used, and how.
     device
         Where to compute.
 
@@ -149,6 +149,7 @@ class ReleasedParts(Parts):
     """
 
     encoder = "bigg"
+    images_hash: str | None = None
 
     def __init__(
         self,
@@ -183,30 +184,27 @@ class ReleasedParts(Parts):
             )
         return self._files[kind]
 
-    def remedy(self, subject: str) -> str:
-        """Say what to do for a subject that the checkpoint does not know.
+    def load(self) -> None:
+        """Load every network that the settings use."""
+        _ = self.captioner
+        if self._settings.images:
+            _ = (self.image_decoder, self.refiner)
+            if self.model.lowlevel is not None:
+                _ = self.lowlevel_decoder
 
-        Parameters
-        ----------
-        subject
-            Whose.
-
-        Returns
-        -------
-        str
-            A sentence.
-        """
+    def hint(self, subject: str) -> str:
+        """Return what to do about a subject that the checkpoint was not trained on."""
         return f"Give the checkpoint that was fine-tuned to {subject}, or another --set subject."
 
     @cached_property
     def model(self) -> MindEye:
-        """The brain model."""
+        """The brain decoder."""
         loaded = load_mindeye(self._files["mindeye"], subjects=self._settings.ridges)
         return loaded.eval().requires_grad_(requires_grad=False).to(self._device)
 
     @cached_property
-    def pictures(self) -> Sdxl:
-        """The published unCLIP, or one that ``mindeye2 train --recipe unclip_sdxl`` made."""
+    def image_decoder(self) -> Sdxl:
+        """The published unCLIP, or one that ``mindeye2 train --recipe unclip_sdxl`` trained."""
         s = self._settings
         if s.decoder is not None and (s.decoder / "unet").is_dir():
             read_manifest(s.decoder, stage="train")
@@ -216,8 +214,8 @@ class ReleasedParts(Parts):
         return unclip.place(self._device, dtype=_DTYPES[s.precision], offload=s.offload)
 
     def _published_unclip(self) -> Sdxl:
-        file = self._need("unclip", "Or write tokens only, with --set pictures=false.")
-        # Shapes do not tell it: what the import was told is in its manifest.
+        file = self._need("unclip", "Or write tokens only, with --set images=false.")
+        # Shapes do not determine it; the manifest of the import has the setting.
         imported = read_manifest(file.parent, stage="import")["config"]
         unclip = load_unclip(
             file,
@@ -228,15 +226,15 @@ class ReleasedParts(Parts):
         return unclip.eval().requires_grad_(requires_grad=False)
 
     @cached_property
-    def lowlevel(self) -> SdLatents:
+    def lowlevel_decoder(self) -> SdLatents:
         """Stable Diffusion's autoencoder."""
-        file = self._need("lowlevel_vae", "Or write tokens only, with --set pictures=false.")
+        file = self._need("lowlevel_vae", "Or write tokens only, with --set images=false.")
         vae = load_lowlevel_vae(file).eval().requires_grad_(requires_grad=False)
         return SdLatents(vae).to(self._device)
 
     @cached_property
     def captioner(self) -> GitCaptioner | None:
-        """GIT behind the published converter."""
+        """GIT behind the published converter, where captions are wanted."""
         if not self._settings.captions:
             return None
         file = self._need("clip_converter", "Or go on without, with --set captions=false.")
@@ -245,7 +243,7 @@ class ReleasedParts(Parts):
 
     @cached_property
     def refiner(self) -> Refiner | None:
-        """SDXL base, where the settings ask for it."""
+        """SDXL base, where refinement is wanted."""
         s = self._settings
         if s.refine is None:
             return None
@@ -261,17 +259,41 @@ class ReleasedParts(Parts):
     def encode(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Return the tokens of pictures: OpenCLIP bigG's, with the released input range.
-
-        Parameters
-        ----------
-        images
-            RGB in [0, 1].
-
-        Returns
-        -------
-        Tensor
-            On the CPU.
-        """
+        """Encode images with OpenCLIP bigG in the released input range."""
         tokens: Tensor = self._encoder(images.to(self._device))
         return tokens.cpu()
+
+    def training_bank(self, subject: str) -> None:
+        """Return None: published weights come without a training bank."""
+
+    def forward_model(
+        self, tokens: Float[Tensor, "images tokens features"]
+    ) -> Float[Tensor, "images tokens features"]:
+        """Return the tokens: published weights come without a forward model."""
+        return tokens
+
+    def decode_images(
+        self, tokens: Float[Tensor, "batch tokens features"], *, seeds: Sequence[int]
+    ) -> Float[Tensor, "batch rgb height width"]:
+        """Decode tokens with unCLIP."""
+        return self.image_decoder.decode(tokens.to(self._device), seeds=seeds)
+
+    def decode_lowlevel(
+        self, latents: Float[Tensor, "batch channels _ _"]
+    ) -> Float[Tensor, "batch rgb height width"]:
+        """Decode latents with Stable Diffusion's autoencoder."""
+        return self.lowlevel_decoder.decode(latents.to(self._device))
+
+    def caption(self, tokens: Float[Tensor, "batch tokens features"]) -> list[str] | None:
+        """Caption image tokens with GIT."""
+        return None if self.captioner is None else self.captioner(tokens)
+
+    def refine(
+        self,
+        images: Float[Tensor, "batch rgb _ _"],
+        captions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+    ) -> Float[Tensor, "batch rgb height width"] | None:
+        """Refine images with SDXL base."""
+        return None if self.refiner is None else self.refiner(images, captions, seeds=seeds)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.models.checkpoint import load_run
-from mindeye2.stages.reconstruct import reconstruct
+from mindeye2.stages.reconstruct import inference, reconstruct
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def run(data, adapted, decoding, tmp_path):
     """Return a function that reconstructs with some settings changed."""
 
     def _run(name="out", **changes):
-        settings = decoding.model_copy(update={"pictures": False, **changes})
+        settings = decoding.model_copy(update={"images": False, **changes})
         out = tmp_path / name
         reconstruct(settings, source=data, init=adapted, out=out, device="cpu")
         return load_file(out / "tokens.safetensors"), pd.read_parquet(out / "items.parquet")
@@ -43,16 +43,16 @@ def test_tokens_are_the_model_s_for_the_mean_of_an_image_s_presentations(
     close(tokens["true"].float(), torch.from_numpy(true))
 
 
-def test_the_batch_changes_no_token_and_no_picture(decoded, run, tmp_path):
-    """So what an image becomes depends on its own responses and its own seed alone."""
+def test_the_batch_size_changes_no_token_and_no_image(decoded, run, tmp_path):
+    """A reconstruction depends on the responses to its image and on its seed alone."""
     whole = load_file(decoded / "tokens.safetensors")
-    single, items = run(pictures=True, batch_size=1)
+    single, items = run(images=True, batch_size=1)
     for name, values in whole.items():
         close(single[name].float(), values.float())
     pd.testing.assert_frame_equal(items, pd.read_parquet(decoded / "items.parquet"))
     for name in ("unclip", "ceiling", "lowlevel", "blended"):
-        pictures = [np.load(f / f"{name}.npy").astype(int) for f in (decoded, tmp_path / "out")]
-        assert np.abs(pictures[0] - pictures[1]).max() <= 2, name
+        images = [np.load(f / f"{name}.npy").astype(int) for f in (decoded, tmp_path / "out")]
+        assert np.abs(images[0] - images[1]).max() <= 2, name
 
 
 def test_the_seed_decides_the_prior_s_samples_only(decoded, run):
@@ -84,7 +84,7 @@ def test_outputs_can_be_averaged_instead_of_betas(run, prepared, adapted):
     close(tokens["retrieval"][8].float(), single.retrieval_tokens.mean(dim=0))
 
 
-def test_captions_are_lent_by_training_images(decoded, prepared):
+def test_captions_are_those_of_the_nearest_training_images(decoded, prepared):
     items = pd.read_parquet(decoded / "items.parquet")
     nearest = items["nearest_training_image"].tolist()
     assert max(nearest) < 72  # test images are 72 to 81
@@ -92,7 +92,7 @@ def test_captions_are_lent_by_training_images(decoded, prepared):
     assert items["image"].tolist() == list(range(72, 82))
 
 
-def test_without_pictures_none_are_written(run, tmp_path):
+def test_without_images_none_are_written(run, tmp_path):
     run()
     assert not list((tmp_path / "out").glob("*.npy"))
 
@@ -102,13 +102,13 @@ def test_without_pictures_none_are_written(run, tmp_path):
     [
         (
             "subj08",
-            r"knows \['subj01', 'subj02', 'subj03'\], not 'subj08'\. Choose one .*--recipe adapt",
+            r"trained on \['subj01', .*'subj03'\], not on 'subj08'\. Choose .*--recipe adapt",
         ),
         ("subj01", r"was trained on \['subj03'\], not on 'subj01'"),
     ],
     ids=["unknown", "not adapted to"],
 )
-def test_another_subject_meets_those_that_can_be_decoded(run, subject, message):
+def test_an_unknown_subject_is_answered_with_those_that_can_be_decoded(run, subject, message):
     with pytest.raises(ArtifactError, match=message):
         run(subject=subject)
 
@@ -119,7 +119,7 @@ def test_another_subject_meets_those_that_can_be_decoded(run, subject, message):
         ({"subj03": 5}, r"trained on \d+ voxels of subj03, the data set .* has 5\. .* of another"),
         ({"subj01": 5}, r"the data set .* has \['subj01'\], not 'subj03'"),
     ],
-    ids=["voxels", "people"],
+    ids=["voxels", "subjects"],
 )
 def test_a_run_of_another_data_set_is_refused(data, adapted, decoding, tmp_path, counts, message):
     other = shutil.copytree(data, tmp_path / "other")
@@ -131,22 +131,20 @@ def test_a_run_of_another_data_set_is_refused(data, adapted, decoding, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_of_other_pictures_of_the_same_people_is_refused(data, adapted, decoding, tmp_path):
+def test_a_run_of_other_images_of_the_same_subjects_is_refused(data, adapted, decoding, tmp_path):
     """Their voxels alone would not show it."""
     other = shutil.copytree(data, tmp_path / "other")
     np.save(other / "images.npy", np.load(other / "images.npy")[::-1])
     manifest = read_manifest(other, stage="prepare")
     facts = {k: manifest[k] for k in ("config", "subjects", "label")}
     write_manifest(other, stage="prepare", **facts)
-    with pytest.raises(
-        ArtifactError, match=r"trained on other pictures than .*data set.*--source"
-    ):
+    with pytest.raises(ArtifactError, match=r"trained on other images than .*data set.*--source"):
         reconstruct(decoding, source=other, init=adapted, out=tmp_path / "out", device="cpu")
 
 
-def test_pictures_of_other_settings_are_not_kept(decoded, data, adapted, decoding):
-    other = decoding.model_copy(update={"pictures": False})
-    with pytest.raises(ArtifactError, match=r"begun with other settings: \['pictures'\] differ"):
+def test_images_of_other_settings_are_not_kept(decoded, data, adapted, decoding):
+    other = decoding.model_copy(update={"images": False})
+    with pytest.raises(ArtifactError, match=r"begun with other settings: \['images'\] differ"):
         reconstruct(other, source=data, init=adapted, out=decoded, resume=True, device="cpu")
 
 
@@ -154,3 +152,53 @@ def test_a_run_that_did_not_finish_is_refused(data, decoding, tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(ArtifactError, match=r"the stage 'train' did not finish there.*--resume"):
         reconstruct(decoding, source=data, init=tmp_path / "run", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("images", [True, False], ids=["images", "tokens only"])
+def test_an_interrupted_run_resumes_at_the_first_missing_image(
+    data, adapted, decoding, tmp_path, monkeypatch, images
+):
+    changes = {"split": "train", "n_images": 12, "images": images}
+    settings = decoding.model_copy(update=changes)
+    given = {"source": data, "init": adapted, "device": "cpu"}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    reconstruct(settings, out=whole, **given)
+    sample, batches = inference.sample_prior, []
+
+    def stop_at_the_second(*args, **kwargs):
+        batches.append(len(kwargs["seeds"]))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return sample(*args, **kwargs)
+
+    monkeypatch.setattr(inference, "sample_prior", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(settings, out=stopped, **given)
+    assert not (stopped / "manifest.json").exists()
+    reconstruct(settings, out=stopped, resume=True, **given)
+    assert batches == [4, 4, 4, 4]  # the first is not computed again
+    found = [read_manifest(f, stage="reconstruct")["files"] for f in (whole, stopped)]
+    assert found[0] == found[1]
+    assert len(found[0]) == (7 if images else 3)
+    assert {p.name for p in stopped.iterdir()} == {*found[0], "manifest.json"}
+
+
+@pytest.mark.parametrize("missing", ["targets", "image decoder"])
+def test_what_is_missing_is_said_before_anything_is_computed(
+    data, adapted, decoding, tmp_path, monkeypatch, missing
+):
+    def fail(*_, **__):
+        raise AssertionError("computed")
+
+    monkeypatch.setattr("mindeye2.stages.reconstruct.run.predict", fail)
+    source, settings = data, decoding
+    if missing == "targets":
+        source = shutil.copytree(data, tmp_path / "data")
+        shutil.move(source / "targets" / "lite0", source / "targets" / "other")
+        manifest = read_manifest(data, stage="prepare")
+        facts = {k: v for k, v in manifest.items() if k in {"config", "subjects", "label"}}
+        write_manifest(source, stage="prepare", **facts)
+    else:
+        settings = decoding.model_copy(update={"decoder": tmp_path})
+    with pytest.raises(ArtifactError, match=r"has no targets of|holds no unclip"):
+        reconstruct(settings, source=source, init=adapted, out=tmp_path / "out", device="cpu")

@@ -1,7 +1,7 @@
-"""Reconstruct: a model and a prepared data set -> tokens, pictures, captions; seeds per image."""
+"""Reconstruct stage: from a model and a prepared data set to tokens, images and captions."""
 
-from mindeye2.stages.reconstruct.parts import Parts, RunParts
+from mindeye2.stages.reconstruct.pipeline import Pipeline, RunPipeline
 from mindeye2.stages.reconstruct.run import reconstruct
 from mindeye2.stages.reconstruct.settings import ReconstructSettings
 
-__all__ = ["Parts", "ReconstructSettings", "RunParts", "reconstruct"]
+__all__ = ["Pipeline", "ReconstructSettings", "RunPipeline", "reconstruct"]

@@ -1,12 +1,11 @@
-"""The reconstruct stage: decode one person's responses to one split of images."""
+"""The reconstruct stage: decode one subject's responses to one split of images."""
 
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from mindeye2.core.artifacts import claim_folder, keep_settings, write_manifest
 from mindeye2.core.runtime import choose_device, peak_memory_gib
@@ -14,17 +13,15 @@ from mindeye2.core.settings import plain
 from mindeye2.data.prepared import open_prepared
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.retrieval import fit_calibration, similarity
-from mindeye2.models.memory import Memory
-from mindeye2.stages.reconstruct.parts import Parts, RunParts, check_fit
-from mindeye2.stages.reconstruct.passes import (
-    Predicted,
-    bank_memory,
-    draw,
+from mindeye2.stages.reconstruct.inference import (
+    generate,
     image_seeds,
     predict,
-    sample_prior,
+    predict_training_bank,
     true_tokens,
 )
+from mindeye2.stages.reconstruct.partial import PartialResults
+from mindeye2.stages.reconstruct.pipeline import Pipeline, RunPipeline, check_fit
 from mindeye2.stages.reconstruct.settings import ReconstructSettings
 from mindeye2.training.trials import SubjectTrials, load_trials
 
@@ -37,11 +34,11 @@ def reconstruct(
     source: Path,
     init: Path,
     out: Path,
-    parts: Parts | None = None,
+    pipeline: Pipeline | None = None,
     resume: bool = False,
     device: str = "auto",
 ) -> Path:
-    """Decode one person's responses to one split of images.
+    """Decode one subject's responses to one split of images.
 
     Parameters
     ----------
@@ -50,13 +47,13 @@ def reconstruct(
     source
         Prepared data set.
     init
-        Run folder of the brain model, or the folder of published weights.
+        Run folder of the brain decoder, or the folder of published weights.
     out
         Folder to fill.
-    parts
+    pipeline
         What was loaded from `init`, where it is not a run.
     resume
-        Fill a folder that an interrupted run left behind.
+        Continue an interrupted run at its first missing image.
     device
         Where to compute.
 
@@ -68,99 +65,96 @@ def reconstruct(
     Raises
     ------
     ArtifactError
-        If the model and the data set do not fit each other, or a part is missing.
+        If the model and the data set do not fit each other, or a network, the targets or the
+        training bank are missing; before anything is computed.
+    ValueError
+        If a setting has no effect on a run.
     """
     prepared = open_prepared(source)
-    if parts is None:
-        parts = RunParts(init, decoder=settings.decoder, device=choose_device(device))
-    check_fit(prepared, parts, settings.subject)
+    if pipeline is None:
+        pipeline = RunPipeline(init, settings=settings, device=choose_device(device))
+    check_fit(prepared, pipeline, settings.subject)
+    prepared.targets(pipeline.encoder)
+    bank = pipeline.training_bank(settings.subject)
     out = claim_folder(out, resume=resume)
     config = {**plain(settings), "source": str(source), "init": str(init)}
-    # Or pictures of the settings before would stay beside tokens of these.
+    # Otherwise images of earlier settings would stay beside tokens of these.
     keep_settings(out, config)
-    # What is missing is said now, not after an hour.
-    writes = parts.captioner if settings.captions else None
-    if settings.pictures:
-        _ = (parts.pictures, parts.refiner)
+    pipeline.load()
 
     trials = _limited(load_trials(prepared, settings.subject, [settings.split]), settings)
-    seen = predict(
-        parts.model,
+    predictions = predict(
+        pipeline.model,
         trials,
         subject=settings.subject,
         average=settings.average,
         batch_size=settings.batch_size,
     )
-    memory = parts.memory(settings.subject) or bank_memory(parts, prepared, settings)
-    seeds = image_seeds(seen.images, settings.seed)
-    prior = sample_prior(parts.model, seen.backbone, seeds=seeds, settings=settings)
+    bank = bank or predict_training_bank(pipeline, prepared, settings)
+    seeds = image_seeds(predictions.images, settings.seed)
+    true = true_tokens(prepared, pipeline.encoder, predictions.images)
     arrays = {
-        "prior": prior,
-        "true": true_tokens(prepared, parts.encoder, seen.images),
-        **_arrays(seen, memory),
+        "backbone": predictions.backbone,
+        "retrieval": predictions.retrieval,
+        "true": true,
+        "expected": pipeline.forward_model(true),
+        "training_backbone": bank.predicted,
+        "training_true": bank.true,
+        "training_expected": pipeline.forward_model(bank.true),
     }
-    arrays |= {
-        "expected": parts.expect(arrays["true"]),
-        "training_expected": parts.expect(memory.true),
-    }
-    calibration = fit_calibration(memory.predicted, arrays["training_expected"])
-    near = similarity(seen.backbone, arrays["training_expected"], calibration)
+    if settings.keep_lowlevel and predictions.lowlevel is not None:
+        arrays["lowlevel_latents"] = predictions.lowlevel
+    calibration = fit_calibration(bank.predicted, arrays["training_expected"])
+    near = similarity(predictions.backbone, arrays["training_expected"], calibration)
+    captions = None
+    if settings.captions and bank.captions is not None:
+        captions = nearest_captions(near, bank.captions)
+
+    results = PartialResults(out, n_rows=len(seeds))
+    for batch in generate(
+        pipeline,
+        predictions,
+        seeds=seeds,
+        settings=settings,
+        captions=captions,
+        true=true if settings.ceiling else None,
+        first=results.n_done,
+    ):
+        results.write(batch)
+    arrays["prior"] = torch.from_numpy(results.prior.copy())
     items = pd.DataFrame(
         {
-            "image": seen.images.numpy(),
-            "n_repeats": seen.repeats.numpy(),
+            "image": predictions.images.numpy(),
+            "n_repeats": predictions.repeats.numpy(),
             "seed": seeds,
-            "nearest_training_image": memory.images[near.argmax(dim=1)].numpy(),
+            "nearest_training_image": bank.images[near.argmax(dim=1)].numpy(),
         }
     )
-    if writes is not None:
-        items["caption"] = [c for part in prior.split(settings.batch_size) for c in writes(part)]
-    elif settings.captions and memory.captions is not None:
-        items["caption"] = nearest_captions(near, memory.captions)
+    if results.captions:
+        items["caption"] = results.captions
     items.to_parquet(out / "items.parquet", index=False)
-    if settings.keep_lowlevel and seen.lowlevel is not None:
-        arrays["lowlevel_latents"] = seen.lowlevel
     save_file({k: v.half().contiguous() for k, v in arrays.items()}, out / "tokens.safetensors")
-    if settings.pictures:
-        drawn = draw(
-            parts,
-            prior,
-            lowlevel=seen.lowlevel,
-            captions=items["caption"].tolist() if "caption" in items else None,
-            seeds=seeds,
-            settings=settings,
-            true=arrays["true"] if settings.ceiling else None,
-        )
-        for name, pictures in drawn.items():
-            np.save(out / f"{name}.npy", pictures)
-    return write_manifest(
+    manifest = write_manifest(
         out,
         stage="reconstruct",
         config=config,
         label=prepared.manifest.get("label", ""),
         subject=settings.subject,
-        training_images=memory.images.tolist(),
+        training_images=bank.images.tolist(),
         peak_memory_gib=round(peak_memory_gib(), 2),
     )
-
-
-def _arrays(seen: Predicted, memory: Memory) -> dict[str, Tensor]:
-    return {
-        "backbone": seen.backbone,
-        "retrieval": seen.retrieval,
-        "training_backbone": memory.predicted,
-        "training_true": memory.true,
-    }
+    shutil.rmtree(out / "state")
+    return manifest
 
 
 def _limited(trials: SubjectTrials, settings: ReconstructSettings) -> SubjectTrials:
     """Keep the first presentations of the first images."""
     images = trials.images.unique()[: settings.n_images].tolist()
-    seen = dict.fromkeys(images, 0)
+    counts = dict.fromkeys(images, 0)
     rows = []
     for row, image in enumerate(trials.images.tolist()):
-        if image in seen:
-            seen[image] += 1
-            if settings.n_repeats is None or seen[image] <= settings.n_repeats:
+        if image in counts:
+            counts[image] += 1
+            if settings.n_repeats is None or counts[image] <= settings.n_repeats:
                 rows.append(row)
     return trials.rows(torch.tensor(rows))
