@@ -4,7 +4,8 @@ import pytest
 from scipy.io import savemat
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.arrays import find_array, open_matrix
+from mindeye2.data.arrays import ConcatenatedRows, find_array, open_matrix
+from mindeye2.data.source_dataset import Rows
 
 MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -94,3 +95,28 @@ def test_an_array_with_other_axes_is_refused(tmp_path):
         ArtifactError, match=r"shape \(2, 2, 2, 5\); a matrix of \(trials, voxels\)"
     ):
         open_matrix(tmp_path / "a.npy", name="betas")
+
+
+class Unreadable:
+    shape = (4, 3)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, rows):
+        raise AssertionError("read although none of its rows was asked for")
+
+
+def test_concatenated_matrices_are_read_as_one():
+    parts = [np.arange(n * 3, dtype=np.float32).reshape(n, 3) + 100 * n for n in (2, 1, 4)]
+    whole, rows_of = np.concatenate(parts), ConcatenatedRows(parts)
+    assert isinstance(rows_of, Rows)
+    assert (rows_of.shape, len(rows_of)) == ((7, 3), 7)
+    for rows in (slice(None), slice(1, 4), slice(2, 3), np.array([0, 2, 6]), slice(0, 0)):
+        np.testing.assert_array_equal(rows_of[rows], whole[rows])
+
+
+def test_a_matrix_without_wanted_rows_is_not_read():
+    rows = ConcatenatedRows([np.ones((2, 3)), Unreadable()])
+    assert rows[:2].dtype == np.float32
+    assert rows.shape == (6, 3)

@@ -68,28 +68,32 @@ def parts(sound):
 @pytest.fixture
 def write(tmp_path):
     """Return what z-scores and writes a study, and gives its folder."""
-    from mindeye2.data.betas import zscore_by_session
-    from mindeye2.data.prepared import write_prepared
+    from mindeye2.data.prepared.writer import seal_prepared, write_subject_tables
+    from mindeye2.data.prepared.zscore import zscore_by_session
 
     def written(parts, *, spoil=None, scaled=None, config=None, **facts):
         """Write; `spoil` changes the z-scored betas of subj01, `scaled` gives them whole."""
         folder = tmp_path / "data"
         folder.mkdir()
         np.save(folder / "images.npy", parts["images"])
-        betas, scalers, voxels = {}, {}, {}
+        (folder / "betas").mkdir()
+        betas, scalers = {}, {}
         for subject, raw in parts["betas"].items():
             own = parts["trials"][parts["trials"]["subject"] == subject]
             betas[subject], scalers[subject] = zscore_by_session(raw, own, subject=subject)
-            voxels[subject] = pd.DataFrame({"i": range(raw.shape[1])})
         if spoil:
             spoil(betas["subj01"])
-        write_prepared(
+        betas |= scaled or {}
+        scalers |= facts.pop("scalers", {})
+        for subject, values in betas.items():
+            np.save(folder / "betas" / f"{subject}.npy", values.astype(np.float16))
+            voxels = pd.DataFrame({"i": range(values.shape[1])})
+            write_subject_tables(folder, subject, voxels=voxels, scaler=scalers[subject])
+        seal_prepared(
             folder,
             trials=parts["trials"],
             captions=None,
-            betas={**betas, **(scaled or {})},
-            voxels=voxels,
-            scalers={**scalers, **facts.pop("scalers", {})},
+            subjects={subject: values.shape[1] for subject, values in betas.items()},
             config={"kind": "table", "source": "lab", **(config or {})},
             **facts,
         )

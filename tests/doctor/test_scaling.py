@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mindeye2.data.betas import Scaler
+from mindeye2.data.prepared.zscore import Scaler
 from mindeye2.doctor.scaling import check_masks, check_scaling
 
 

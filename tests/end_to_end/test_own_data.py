@@ -8,8 +8,8 @@ import numpy as np
 from typer.testing import CliRunner
 
 from mindeye2.cli import app
-from mindeye2.data.checks import check_trials
 from mindeye2.data.prepared import open_prepared
+from mindeye2.data.prepared.consistency import check_trials
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
 

@@ -61,6 +61,7 @@ def test_betas_that_are_not_finite_are_counted_and_located():
     betas = torch.zeros(4, 6)
     check_betas(betas, subject="subj01")
     betas[2, 3], betas[2, 5], betas[3, 0] = torch.nan, torch.inf, -torch.inf
-    message = r"'subj01' hold 3 NaN or infinite values in 2 of 4 rows, the first in row 2, voxel 3"
+    message = r"'subj01' hold 3 NaN or infinite values in 2 of 4 trials and 3 of 6 voxels, "
+    message += r"the first in trial row 2, voxel 3"
     with pytest.raises(ValueError, match=message):
         check_betas(betas, subject="subj01")

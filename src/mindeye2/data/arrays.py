@@ -1,42 +1,35 @@
-"""Arrays in files of several kinds: NumPy, HDF5, MATLAB of either age."""
+"""Matrices in NumPy, HDF5 and MATLAB files, read row by row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float32, Int
 from numpy.typing import NDArray
 
 from mindeye2.core.errors import ArtifactError, require
+from mindeye2.data.source_dataset import Rows
 
-__all__ = ["ARRAY_SUFFIXES", "Hdf5Rows", "find_array", "is_hdf5", "open_matrix"]
+__all__ = [
+    "ARRAY_SUFFIXES",
+    "ConcatenatedRows",
+    "Hdf5Rows",
+    "find_array",
+    "is_hdf5",
+    "open_matrix",
+]
 
 ARRAY_SUFFIXES = (".npy", ".h5", ".hdf5", ".mat")
-"""What a file of an array may end in."""
+"""Accepted suffixes of array files."""
 
 
-def find_array(place: Path) -> Path | None:
-    """Find the file of an array whose suffix is open.
-
-    Parameters
-    ----------
-    place
-        Path with or without a suffix.
-
-    Returns
-    -------
-    Path or None
-        The file, or None where there is none.
-
-    Raises
-    ------
-    ArtifactError
-        If there are several.
-    """
-    if place.suffix in ARRAY_SUFFIXES:
-        return place if place.is_file() else None
-    found = [p for s in ARRAY_SUFFIXES if (p := place.with_name(place.name + s)).is_file()]
+def find_array(path: Path) -> Path | None:
+    """Return the array file at a path whose suffix may be left out, or None; refuse several."""
+    if path.suffix in ARRAY_SUFFIXES:
+        return path if path.is_file() else None
+    found = [p for s in ARRAY_SUFFIXES if (p := path.with_name(path.name + s)).is_file()]
     if len(found) > 1:
         raise ArtifactError(
             f"{[str(p) for p in found]} could all be meant; keep one of them, or name it in the "
@@ -47,13 +40,13 @@ def find_array(place: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Hdf5Rows:
-    """A matrix in an HDF5 file, read when it is asked for; survives being handed to a process."""
+    """A matrix in an HDF5 file, opened at each read so that other processes can read it too."""
 
     path: Path
     """The file."""
 
     name: str
-    """The data set in it."""
+    """The HDF5 data set."""
 
     shape: tuple[int, ...]
     """(trials, voxels)."""
@@ -74,16 +67,47 @@ class Hdf5Rows:
         return np.asarray(values)
 
 
+@dataclass(frozen=True)
+class ConcatenatedRows:
+    """Matrices concatenated along the trials, e.g. of sessions or runs, each read on demand."""
+
+    parts: Sequence[Rows]
+    """Arrays of (trials, voxels) with the same voxels."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(trials, voxels) of the whole."""
+        return (len(self), *self.parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(
+        self, rows: slice | Int[np.ndarray, " trials"]
+    ) -> Float32[np.ndarray, "trials voxels"]:
+        """Read some trials, in ascending order, from the parts that hold them."""
+        wanted = np.arange(len(self))[rows]
+        starts = np.cumsum([0, *(len(part) for part in self.parts)])
+        blocks = [np.empty((0, *self.shape[1:]), np.float32)]
+        for part, start in zip(self.parts, starts[:-1], strict=True):
+            inside = wanted[(wanted >= start) & (wanted < start + len(part))] - start
+            if len(inside):
+                blocks.append(np.asarray(part[inside], np.float32))
+        whole: Float32[np.ndarray, "trials voxels"] = np.concatenate(blocks)
+        return whole
+
+
 def open_matrix(path: Path, *, name: str) -> NDArray[Any] | Hdf5Rows:
-    """Open a matrix without reading it, where its format allows that.
+    """Open a matrix without reading its values, where the format allows that.
 
     Parameters
     ----------
     path
         A file that ends in one of `ARRAY_SUFFIXES`.
     name
-        The array in an HDF5 or MATLAB file. Where there is none of that name, the only array of
-        numbers with two axes is taken.
+        The array in an HDF5 or MATLAB file; if there is none of that name, the only numeric matrix
+        is taken.
 
     Returns
     -------
@@ -93,7 +117,7 @@ def open_matrix(path: Path, *, name: str) -> NDArray[Any] | Hdf5Rows:
     Raises
     ------
     ArtifactError
-        If the file is damaged, holds no such array, or one of another kind.
+        If the file is damaged, has no such array, or the array is not a numeric matrix.
     """
     matrix: NDArray[Any] | Hdf5Rows
     if path.suffix == ".npy":
@@ -127,18 +151,7 @@ def _open_npy(path: Path) -> NDArray[Any]:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Say whether a file is HDF5 inside, as MATLAB's are from version 7.3 on.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    bool
-        By its signature, not its suffix.
-    """
+    """Return whether a file has the signature of HDF5, as MATLAB files from version 7.3 on."""
     # MATLAB 7.3 puts 512 bytes of its own before HDF5's signature.
     with path.open("rb") as stream:
         head = stream.read(520)

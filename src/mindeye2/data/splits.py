@@ -1,45 +1,46 @@
-"""Which images are held out, where a source does not say so itself."""
+"""Train, validation and test splits of sources that do not define them."""
 
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int64
 from pydantic import Field
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import numpy_rng
 from mindeye2.core.settings import Settings
 
-__all__ = ["SplitSettings", "make_splits"]
+__all__ = ["SplitSettings", "make_splits", "split_shared1000"]
 
 
 class SplitSettings(Settings):
-    """How many images are held out. A column ``split`` of the trial table goes before this."""
+    """Number of held-out images. A column ``split`` of the trial table takes precedence."""
 
     test: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the images in the test split, at least one image."""
+    """Fraction of the images in the test split, at least one image."""
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the other images in the validation split; also taken from the training images of a
-    table that names none."""
+    """Fraction of the other images in the validation split; also taken from the training images
+    of a table whose column ``split`` has no validation trials."""
 
     seed: int = 0
-    """Seeds the choice."""
+    """Seed of the random choice."""
 
 
 def make_splits(trials: pd.DataFrame, *, settings: SplitSettings) -> pd.Series:
-    """Give every trial its split, disjoint in images.
+    """Assign every trial to a split, disjoint in images.
 
-    Images that more people saw, and saw more often, are taken for the test first, because they can
-    be compared between people and averaged; the seed decides between equals.
+    Images shown to more subjects, and then more often, become test images first, because scores
+    can be compared between subjects and averaged over repeats; the seed breaks ties.
 
     Parameters
     ----------
     trials
-        Has ``subject`` and ``image``. Where it has ``split`` too, that stays; without validation
-        trials there, validation images are drawn from the training images.
+        Has ``subject`` and ``image``. A column ``split`` is kept; where it has no validation
+        trials, validation images are sampled from its training images.
     settings
-        Shares and seed.
+        Fractions and seed.
 
     Returns
     -------
@@ -49,35 +50,73 @@ def make_splits(trials: pd.DataFrame, *, settings: SplitSettings) -> pd.Series:
     Raises
     ------
     ArtifactError
-        If there are too few images for the shares.
+        If there are too few images.
     """
     if "split" in trials:
         split = trials["split"].copy()
         if (split == "validation").any() or settings.validation == 0:
             return split
-        free = np.unique(trials.loc[split == "train", "image"])
-        taken = _validation(free, settings)
-        return split.mask(trials["image"].isin(taken), "validation")
+        train = np.unique(trials.loc[split == "train", "image"])
+        return split.mask(trials["image"].isin(_sample_validation(train, settings)), "validation")
     by_image = trials.groupby("image")["subject"].agg(["nunique", "size"])
     tie = numpy_rng(settings.seed, "splits", "test").permutation(len(by_image))
     order = by_image.assign(tie=tie).sort_values(
         ["nunique", "size", "tie"], ascending=[False, False, True]
     )
     test = order.index[: max(1, round(settings.test * len(order)))]
-    free = np.setdiff1d(by_image.index, test)
-    validation = _validation(free, settings)
+    train = np.setdiff1d(by_image.index, test)
     return (
         pd.Series("train", index=trials.index)
         .mask(trials["image"].isin(test), "test")
-        .mask(trials["image"].isin(validation), "validation")
+        .mask(trials["image"].isin(_sample_validation(train, settings)), "validation")
     )
 
 
-def _validation(free: np.ndarray, settings: SplitSettings) -> np.ndarray:
-    n = max(1, round(settings.validation * len(free))) if settings.validation else 0
-    if n >= len(free):
+def _sample_validation(
+    train: Int64[np.ndarray, " images"], settings: SplitSettings
+) -> Int64[np.ndarray, " _"]:
+    n = max(1, round(settings.validation * len(train))) if settings.validation else 0
+    if n >= len(train):
         raise ArtifactError(
-            f"{len(free)} images are left to train on, and {n} of them are wanted for validation. "
-            "Give more images, or smaller shares in the settings 'splits'."
+            f"{len(train)} images are left to train on, and {n} of them are wanted for "
+            "validation. Give more images, or smaller fractions in the settings 'splits'."
         )
-    return numpy_rng(settings.seed, "splits", "validation").choice(free, n, replace=False)
+    return numpy_rng(settings.seed, "splits", "validation").choice(train, n, replace=False)
+
+
+def split_shared1000(
+    trials: pd.DataFrame, *, validation_fraction: float, seed: int
+) -> pd.DataFrame:
+    """Assign splits by NSD's rule: the images that all subjects were meant to see are the test.
+
+    Parameters
+    ----------
+    trials
+        In the order of presentation, with ``subject``, ``source_image`` and ``shared1000``.
+    validation_fraction
+        Fraction of each subject's other images in the validation split; at least two images
+        unless it is 0.
+    seed
+        Seed of the random choice, independent for each subject, whichever others are prepared.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `trials` with ``image`` (in the order of ``source_image``), ``repeat`` (earlier
+        presentations to the subject among these trials) and ``split``.
+    """
+    ids = np.unique(trials["source_image"].to_numpy())
+    shared = trials["shared1000"].to_numpy(bool)
+    chosen: set[int] = set()
+    for subject, own in trials[~shared].groupby("subject")["source_image"]:
+        images = np.unique(own.to_numpy())
+        count = min(len(images) - 1, max(2, round(validation_fraction * len(images))))
+        if validation_fraction > 0 and count > 0:
+            rng = numpy_rng(seed, "validation images", subject)
+            chosen.update(rng.choice(images, count, replace=False).tolist())
+    split = np.where(trials["source_image"].isin(chosen), "validation", "train")
+    return trials.assign(
+        image=np.searchsorted(ids, trials["source_image"].to_numpy()),
+        repeat=trials.groupby(["subject", "source_image"]).cumcount(),
+        split=np.where(shared, "test", split),
+    )

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.checks import check_trials
 from mindeye2.data.nsd.facts import SESSIONS, TRIALS, old_sessions
+from mindeye2.data.prepared.consistency import check_trials
 from mindeye2.doctor.finding import Finding, Level, first_few, remake
 from mindeye2.doctor.study import Study
 

@@ -11,9 +11,9 @@ from jaxtyping import Float, Float16, Float32, Int64, UInt8
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import progress
-from mindeye2.data.betas import Scaler
-from mindeye2.data.checks import COLUMNS
 from mindeye2.data.prepared import Prepared
+from mindeye2.data.prepared.consistency import COLUMNS
+from mindeye2.data.prepared.zscore import Scaler
 from mindeye2.doctor.finding import Finding, repair
 
 __all__ = ["Scan", "Study", "open_study", "scan_subject"]

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mindeye2.core.finite import describe_nonfinite
+
 __all__ = ["SubjectRidge", "check_betas"]
 
 
@@ -28,11 +30,9 @@ def check_betas(betas: Float[Tensor, "batch voxels"], *, subject: str) -> None:
         return
     bad = ~torch.isfinite(betas)
     if bad.any():
-        row, voxel = bad.nonzero()[0].tolist()
         raise ValueError(
-            f"betas of subject {subject!r} hold {int(bad.sum())} NaN or infinite values in "
-            f"{int(bad.any(dim=1).sum())} of {len(betas)} rows, the first in row {row}, voxel "
-            f"{voxel} (counted from 0). Leave those trials out, or set voxels without signal to 0."
+            f"betas of subject {subject!r} hold {describe_nonfinite(bad.cpu().numpy())}. "
+            "Leave those trials out, or set voxels without signal to 0."
         )
 
 

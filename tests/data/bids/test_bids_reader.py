@@ -7,7 +7,7 @@ from PIL import Image
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import build_settings
 from mindeye2.data.bids import BidsSettings, read_bids, read_responses
-from mindeye2.data.checks import check_trials
+from mindeye2.data.prepared.consistency import check_trials
 
 pytest.importorskip("nilearn", reason="nilearn is not installed: pip install 'mindeye2[bids]'")
 

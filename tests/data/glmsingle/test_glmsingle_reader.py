@@ -8,8 +8,8 @@ from PIL import Image
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import build_settings
-from mindeye2.data.checks import check_trials
 from mindeye2.data.glmsingle import GlmsingleSettings, read_glmsingle
+from mindeye2.data.prepared.consistency import check_trials
 
 SHAPE = (3, 4, 2)
 STEM = "TYPED_FITHRF_GLMDENOISE_RR"

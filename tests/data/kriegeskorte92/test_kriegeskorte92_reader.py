@@ -20,7 +20,7 @@ from mindeye2.data.kriegeskorte92.kriegeskorte92_files import (
     download_published,
     load_kriegeskorte92,
 )
-from mindeye2.data.prepared import check_trials
+from mindeye2.data.prepared.consistency import check_trials
 
 ROOT = Path(__file__).parents[3]
 LABELS = ["human face", "natural inanimate"]

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mindeye2.data.prepared import check_trials
+from mindeye2.data.prepared.consistency import check_trials
 from mindeye2.data.simulated import SimulationSettings, simulate
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import build_settings
-from mindeye2.data.checks import check_trials
+from mindeye2.data.prepared.consistency import check_trials
 from mindeye2.data.table import TableSettings, read_study
 
 

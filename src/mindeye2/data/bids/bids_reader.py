@@ -17,12 +17,12 @@ from jaxtyping import Int64
 
 from mindeye2.core.errors import ArtifactError, require
 from mindeye2.core.settings import Settings
+from mindeye2.data.arrays import ConcatenatedRows
 from mindeye2.data.bids.bids_events import EventSettings, find_runs, read_events
 from mindeye2.data.bids.fmriprep import RunBetas, find_derivative, open_run, read_confounds
 from mindeye2.data.bids.nifti import load_mask, voxel_table
 from mindeye2.data.bids.single_trial_glm import GlmSettings
 from mindeye2.data.pictures import PictureFiles, PictureSettings, find_pictures
-from mindeye2.data.rows import JoinedRows
 from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import SplitSettings, make_splits
 from mindeye2.data.trial_table import complete_trials, number_images
@@ -178,7 +178,7 @@ def read_responses(source: Path, *, settings: BidsSettings) -> BidsResponses:
                 read_confounds(table, columns)  # says now what is missing
             parts.append(RunBetas(bold, table, events, inside, columns, settings.glm))
             tables.append(shown)
-        betas[subject] = JoinedRows(parts)
+        betas[subject] = ConcatenatedRows(parts)
     together = pd.concat(tables, ignore_index=True)
     return BidsResponses(
         trials=complete_trials(together, source=source), betas=dict(betas), voxels=voxels

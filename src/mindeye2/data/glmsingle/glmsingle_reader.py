@@ -24,6 +24,7 @@ from jaxtyping import Int64
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import Settings
+from mindeye2.data.arrays import ConcatenatedRows
 from mindeye2.data.bids.bids_events import EventSettings, find_runs, read_events
 from mindeye2.data.bids.nifti import find_above, load_mask, voxel_table
 from mindeye2.data.glmsingle.glmsingle_files import (
@@ -35,7 +36,6 @@ from mindeye2.data.glmsingle.glmsingle_files import (
     read_design,
 )
 from mindeye2.data.pictures import PictureFiles, PictureSettings, find_pictures
-from mindeye2.data.rows import JoinedRows
 from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import SplitSettings, make_splits
 from mindeye2.data.trial_table import complete_trials, number_images, read_table
@@ -129,7 +129,7 @@ def read_glmsingle(source: Path, *, settings: GlmsingleSettings) -> SourceDatase
     for subject in dict.fromkeys(owners):
         own = [(o, r) for o, r, s in zip(outputs, parts, owners, strict=True) if s == subject]
         places, voxels[subject] = _voxels([o for o, _ in own], source, settings)
-        betas[subject] = JoinedRows([VolumeBetas(o.path, places, rows) for o, rows in own])
+        betas[subject] = ConcatenatedRows([VolumeBetas(o.path, places, rows) for o, rows in own])
     pictures = find_pictures(source / settings.images, study.names)
     split = make_splits(study.trials, settings=settings.splits)
     return SourceDataset(

@@ -16,8 +16,8 @@ from mindeye2.data.mindeye2_release.release_arrays import (
 from mindeye2.data.mindeye2_release.release_settings import ReleasedSettings
 from mindeye2.data.mindeye2_release.tars import read_tar
 from mindeye2.data.nsd.facts import IMAGES, SESSIONS, TERMS, TRIALS, VOXELS
-from mindeye2.data.shared_images import split_by_sharing
 from mindeye2.data.source_dataset import SourceDataset
+from mindeye2.data.splits import split_shared1000
 
 __all__ = ["read_released"]
 
@@ -54,9 +54,9 @@ def read_released(source: Path, *, settings: ReleasedSettings) -> SourceDataset:
     for subject, tars in found.items():
         shapes[subject] = check_array(_betas(source, subject), "betas", shape=(None, None))
         tables.append(_trials(source, subject, tars, n_rows=shapes[subject][0]))
-    trials = split_by_sharing(
+    trials = split_shared1000(
         pd.concat(tables, ignore_index=True),
-        validation_share=settings.validation_share,
+        validation_fraction=settings.validation_share,
         seed=settings.seed,
     )
     ids = np.unique(trials["source_image"].to_numpy())

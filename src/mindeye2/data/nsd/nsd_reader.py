@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
+from mindeye2.data.arrays import ConcatenatedRows
 from mindeye2.data.nsd.facts import SESSIONS, TERMS, TRIALS, VOXELS
 from mindeye2.data.nsd.masks import read_mask, read_voxels
 from mindeye2.data.nsd.nsd_images import NsdImages, check_stimuli, read_captions
@@ -13,9 +14,8 @@ from mindeye2.data.nsd.nsd_settings import NsdSettings
 from mindeye2.data.nsd.nsd_trials import read_stim_info, read_trials
 from mindeye2.data.nsd.sessions import SessionBetas, check_session
 from mindeye2.data.nsd.tree import Tree, find_subjects
-from mindeye2.data.rows import JoinedRows
-from mindeye2.data.shared_images import split_by_sharing
 from mindeye2.data.source_dataset import Rows, SourceDataset
+from mindeye2.data.splits import split_shared1000
 
 __all__ = ["read_nsd"]
 
@@ -56,9 +56,9 @@ def read_nsd(source: Path, *, settings: NsdSettings) -> SourceDataset:
         betas[subject] = _betas(files, trials, ijk, shape=shape)
         voxels[subject] = read_voxels(tree, subject, ijk, shape=shape)
         tables.append(trials)
-    trials = split_by_sharing(
+    trials = split_shared1000(
         pd.concat(tables, ignore_index=True),
-        validation_share=settings.validation_share,
+        validation_fraction=settings.validation_share,
         seed=settings.seed,
     )
     ids = np.unique(trials["source_image"].to_numpy())
@@ -94,7 +94,7 @@ def _betas(
         own = trials.index[trials["session"] == session].to_numpy()
         kept = own - TRIALS * len(parts)
         parts.append(SessionBetas(path=path, ijk=ijk, kept=kept.astype(np.int64)))
-    return JoinedRows(parts)
+    return ConcatenatedRows(parts)
 
 
 def _captions(tree: Tree, ids: Int64[np.ndarray, " images"]) -> tuple[list[str] | None, list[str]]:

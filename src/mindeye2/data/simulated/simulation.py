@@ -9,7 +9,8 @@ from jaxtyping import Float, Float32, Shaped, UInt8
 
 from mindeye2.core.errors import check_choice
 from mindeye2.core.runtime import numpy_rng
-from mindeye2.data.betas import zscore_by_session
+from mindeye2.data.prepared import SPLITS
+from mindeye2.data.prepared.zscore import zscore_by_session
 from mindeye2.data.reliability import ncsnr, noise_ceiling
 from mindeye2.data.simulated.receptive_fields import low_level_maps
 from mindeye2.data.simulated.simulated_subject import HIGHER, SubjectTruth, World, simulate_subject
@@ -17,8 +18,6 @@ from mindeye2.data.simulated.simulated_voxels import principal_axes, rectify
 from mindeye2.data.simulated.simulation_settings import SimulationSettings
 
 __all__ = ["SimulatedStudy", "simulate"]
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Prepare: a source -> one folder with stimuli, trials, z-scored betas and target tokens."""
+"""The prepare stage: a source to one folder of images, trials, z-scored betas and targets."""
 
 from mindeye2.stages.prepare.adapters import KINDS
 from mindeye2.stages.prepare.preparation import (

@@ -1,4 +1,4 @@
-"""Prepare a source: read it, z-score it, encode its pictures, seal the folder."""
+"""Preparation of a source: read, check, z-score, encode the images, seal the folder."""
 
 import sys
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from mindeye2.core.artifacts import claim_folder, keep_settings, record_path
 from mindeye2.core.errors import check_choice
 from mindeye2.core.runtime import choose_device, progress
 from mindeye2.core.settings import plain
-from mindeye2.data.checks import check_parts
-from mindeye2.data.prepared import seal_prepared
+from mindeye2.data.prepared.consistency import check_parts
+from mindeye2.data.prepared.subject_writer import SubjectSource, write_subject
+from mindeye2.data.prepared.writer import seal_prepared, write_images
 from mindeye2.data.source_dataset import SourceDataset
-from mindeye2.data.streaming import Subject, stream_images, stream_subject
 from mindeye2.stages.prepare.adapters import KINDS
 from mindeye2.stages.prepare.preparation import PrepareSettings
 from mindeye2.stages.prepare.targets import ENCODERS, fill_targets
@@ -29,20 +29,20 @@ def prepare(
     resume: bool = False,
     device: str = "auto",
 ) -> Path:
-    """Fill a folder with a prepared data set.
+    """Prepare a data set.
 
     Parameters
     ----------
     settings
-        What to prepare.
+        Adapter, its settings, and the encoders of the targets.
     out
-        The folder.
+        Folder to fill.
     source
-        Where the adapter reads, for those that read anything.
+        Folder or file that the adapter reads; None for adapters without a source.
     resume
-        Go on with a folder that was begun with the same settings.
+        Continue a folder that was begun with the same settings.
     device
-        Where pictures are encoded: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        Device of the encoders: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
 
     Returns
     -------
@@ -52,32 +52,32 @@ def prepare(
     Raises
     ------
     ArtifactError
-        If the folder is not empty, was begun with other settings, or the source is unfit.
+        If the folder is not empty, was begun with other settings, or the source is invalid.
     ValueError
-        If there is no such encoder.
+        If an encoder is unknown.
     """
     for name in settings.encoders:
         check_choice("encoders", name, ENCODERS)
     out = claim_folder(out, resume=resume)
     recorded = record_path(source, folder=out) if source else None
     config = {**plain(settings), "source": recorded}
-    # These change no file and may change when a run goes on; targets record what encoded them.
+    # These change no file and may differ when a run is resumed; targets record their weights.
     for name in ("processes", "encoder_weights"):
         del config[name]
     keep_settings(out, config)
-    recording = KINDS[settings.kind](settings, source)
-    for note in recording.notes:
+    dataset = KINDS[settings.kind](settings, source)
+    for note in dataset.notes:
         sys.stderr.write(f"{note}\n")
-    shapes = {name: tuple(betas.shape) for name, betas in recording.betas.items()}
+    shapes = {name: tuple(betas.shape) for name, betas in dataset.betas.items()}
     check_parts(
-        recording.trials,
-        n_images=len(recording.images),
+        dataset.trials,
+        n_images=len(dataset.images),
         shapes=shapes,
-        voxels=recording.voxels,
-        captions=recording.captions,
+        voxels=dataset.voxels,
+        captions=dataset.captions,
     )
-    images = stream_images(out / "images.npy", recording.images, trials=recording.trials)
-    _stream_subjects(out, _subjects(recording, settings), processes=settings.processes)
+    images = write_images(out / "images.npy", dataset.images, trials=dataset.trials)
+    _write_subjects(out, _subjects(dataset, settings), processes=settings.processes)
     fill_targets(
         out / "targets",
         images,
@@ -85,46 +85,46 @@ def prepare(
         weights=settings.encoder_weights,
         device=choose_device(device),
     )
-    notes = {"notes": list(recording.notes)} if recording.notes else {}
+    notes = {"notes": list(dataset.notes)} if dataset.notes else {}
     return seal_prepared(
         out,
-        trials=recording.trials,
-        captions=recording.captions,
-        categories=recording.categories,
+        trials=dataset.trials,
+        captions=dataset.captions,
+        categories=dataset.categories,
         subjects={name: int(shape[1]) for name, shape in shapes.items()},
         config=config,
-        label=recording.label,
-        simulated=recording.simulated,
+        label=dataset.label,
+        simulated=dataset.simulated,
         **notes,
-        **recording.facts,
+        **dataset.facts,
     )
 
 
-def _subjects(recording: SourceDataset, settings: PrepareSettings) -> list[Subject]:
+def _subjects(dataset: SourceDataset, settings: PrepareSettings) -> list[SubjectSource]:
     return [
-        Subject(
+        SubjectSource(
             name=name,
             betas=betas,
-            trials=recording.trials[recording.trials["subject"] == name],
-            voxels=recording.voxels[name],
-            scaling="none" if recording.zscored else settings.zscore,
+            trials=dataset.trials[dataset.trials["subject"] == name],
+            voxels=dataset.voxels[name],
+            scaling="none" if dataset.zscored else settings.zscore,
             keep_constant=settings.constant_voxels == "zero",
         )
-        for name, betas in recording.betas.items()
+        for name, betas in dataset.betas.items()
     ]
 
 
-def _stream_subjects(out: Path, subjects: Sequence[Subject], *, processes: int) -> None:
+def _write_subjects(out: Path, subjects: Sequence[SubjectSource], *, processes: int) -> None:
     if processes == 1 or len(subjects) < 2:
         for subject in subjects:
-            stream_subject(out, subject)
+            write_subject(out, subject)
         return
-    # Started afresh, not forked: what torch's threads hold when a process is copied stays locked.
+    # Spawned, not forked: locks that torch's threads hold at a fork would never be released.
     context = get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(subjects)), mp_context=context) as pool:
         try:
-            waiting = [pool.submit(stream_subject, out, s, show=False) for s in subjects]
-            for done in progress(as_completed(waiting), label="betas", total=len(waiting)):
+            pending = [pool.submit(write_subject, out, s, show=False) for s in subjects]
+            for done in progress(as_completed(pending), label="betas", total=len(pending)):
                 done.result()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)

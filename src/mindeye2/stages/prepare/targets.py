@@ -1,4 +1,4 @@
-"""Targets: what frozen encoders give for every picture of a data set, by the encoder's name."""
+"""Targets: the outputs of frozen encoders for every image of a data set."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,53 +19,33 @@ __all__ = ["ENCODERS", "Target", "fill_targets", "load_target"]
 
 
 class Target(NamedTuple):
-    """A frozen encoder that is ready to be used."""
+    """A frozen encoder on its device."""
 
     key: str
-    """Changes whenever its output would."""
+    """Hash that changes whenever the output would."""
 
     encode: Callable[[Tensor], Any]
-    """Turns pictures in [0, 1], (batch, rgb, height, width), into one array a picture."""
+    """Encode images in [0, 1], (batch, rgb, height, width), to one array per image."""
 
 
 def _lowlevel(device: torch.device) -> Target:
-    """Load what the demo's low-level head predicts: the shipped autoencoder's latents."""
+    """Load the shipped autoencoder, whose latents the laptop-size low-level head predicts."""
     autoencoder = load_autoencoder(shipped_decoder()).to(device)
 
-    def encode(pictures: Float[Tensor, "batch rgb height width"]) -> Tensor:
+    def encode(images: Float[Tensor, "batch rgb height width"]) -> Tensor:
         side = (autoencoder.size, autoencoder.size)
-        return autoencoder.encode(F.interpolate(pictures, side, mode="area"))
+        return autoencoder.encode(F.interpolate(images, side, mode="area"))
 
     return Target(hash_file(shipped_decoder() / "autoencoder.safetensors"), encode)
 
 
 ENCODERS = ("lowlevel", *registry.ENCODERS)
-"""Encoders by the name of their folder in ``targets/``: what the demo's low-level head predicts,
+"""Encoders by the name of their folder in ``targets/``: latents of the shipped autoencoder,
 and all of `mindeye2.encoders.registry`."""
 
 
 def load_target(name: str, *, weights: Path | None, device: torch.device) -> Target:
-    """Load a frozen encoder.
-
-    Parameters
-    ----------
-    name
-        One of `ENCODERS`.
-    weights
-        Folder that ``mindeye2 import`` filled, where the encoder needs one.
-    device
-        Where to compute.
-
-    Returns
-    -------
-    Target
-        Ready to be used.
-
-    Raises
-    ------
-    ArtifactError
-        If it needs weights and got none.
-    """
+    """Load one of `ENCODERS`, from a folder that ``mindeye2 import`` filled where it needs one."""
     if name == "lowlevel":
         return _lowlevel(device)
     encoder = registry.load_encoder(name, weights=weights)
@@ -82,20 +62,9 @@ def fill_targets(
     weights: Mapping[str, Path],
     device: torch.device,
 ) -> None:
-    """Encode all pictures with each encoder, once.
+    """Encode all images with each encoder into the ``targets`` folder, unless already done.
 
-    Parameters
-    ----------
-    folder
-        The ``targets`` folder of a data set.
-    images
-        The data set's pictures.
-    encoders
-        Some of `ENCODERS`.
-    weights
-        Folders of imported weights by encoder.
-    device
-        Where to compute.
+    `weights` maps encoder names to folders that ``mindeye2 import`` filled.
     """
     for name in encoders:
         target = load_target(name, weights=weights.get(name), device=device)

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.betas import zscore_by_session
+from mindeye2.data.prepared.subject_writer import SubjectSource, write_subject
+from mindeye2.data.prepared.zscore import zscore_by_session
 from mindeye2.data.reliability import ncsnr
-from mindeye2.data.streaming import Subject, fill_rows, stream_images, stream_subject
 
 SESSIONS, TRIALS, VOXELS = 3, 20, 7
 
@@ -54,11 +54,11 @@ def betas():
 @pytest.fixture
 def subject(trials, betas):
     voxels = pd.DataFrame({"i": range(VOXELS)})
-    return Subject(name="subj01", betas=betas, trials=trials, voxels=voxels)
+    return SubjectSource(name="subj01", betas=betas, trials=trials, voxels=voxels)
 
 
 def changed(subject, **changes):
-    return Subject(**{**vars(subject), **changes})
+    return SubjectSource(**{**vars(subject), **changes})
 
 
 def files(folder):
@@ -71,7 +71,7 @@ def files(folder):
 
 
 def test_what_is_written_is_what_the_whole_in_memory_gives(subject, trials, betas, tmp_path):
-    stream_subject(tmp_path, subject)
+    write_subject(tmp_path, subject)
     scaled, scaler = zscore_by_session(betas, trials, subject="subj01")
     np.testing.assert_array_equal(
         np.load(tmp_path / "betas/subj01.npy"), scaled.astype(np.float16)
@@ -89,7 +89,7 @@ def test_what_is_written_is_what_the_whole_in_memory_gives(subject, trials, beta
 
 @pytest.mark.parametrize("kind", ["memmap", "hdf5", "lazy", "float64"])
 def test_any_rows_give_the_same_files(subject, betas, tmp_path, kind):
-    stream_subject(tmp_path / "memory", subject)
+    write_subject(tmp_path / "memory", subject)
     if kind == "memmap":
         np.save(tmp_path / "betas.npy", betas)
         rows = np.load(tmp_path / "betas.npy", mmap_mode="r")
@@ -98,20 +98,20 @@ def test_any_rows_give_the_same_files(subject, betas, tmp_path, kind):
         rows = file.create_dataset("betas", data=betas)
     else:
         rows = Lazy(betas) if kind == "lazy" else betas.astype(np.float64)
-    stream_subject(tmp_path / "other", changed(subject, betas=rows))
+    write_subject(tmp_path / "other", changed(subject, betas=rows))
     assert files(tmp_path / "other") == files(tmp_path / "memory")
 
 
 def test_one_session_is_read_at_a_time(subject, betas, tmp_path):
     rows = Lazy(betas)
-    stream_subject(tmp_path, changed(subject, betas=rows))
+    write_subject(tmp_path, changed(subject, betas=rows))
     assert rows.read == [TRIALS] * SESSIONS
 
 
 def test_sessions_that_lie_scattered_are_put_in_their_rows(subject, trials, betas, tmp_path):
     order = np.random.default_rng(2).permutation(len(trials))
     mixed = changed(subject, betas=betas[order], trials=trials.iloc[order])
-    stream_subject(tmp_path, mixed)
+    write_subject(tmp_path, mixed)
     scaled, _ = zscore_by_session(betas[order], trials.iloc[order], subject="subj01")
     np.testing.assert_array_equal(
         np.load(tmp_path / "betas/subj01.npy"), scaled.astype(np.float16)
@@ -119,12 +119,12 @@ def test_sessions_that_lie_scattered_are_put_in_their_rows(subject, trials, beta
 
 
 def test_a_stopped_subject_goes_on_with_the_next_session(subject, betas, tmp_path):
-    stream_subject(tmp_path / "whole", subject)
+    write_subject(tmp_path / "whole", subject)
     with pytest.raises(KeyboardInterrupt):
-        stream_subject(tmp_path / "cut", changed(subject, betas=Lazy(betas, fail_at=1)))
+        write_subject(tmp_path / "cut", changed(subject, betas=Lazy(betas, fail_at=1)))
     assert files(tmp_path / "cut") == {}
     rest = Lazy(betas)
-    stream_subject(tmp_path / "cut", changed(subject, betas=rest))
+    write_subject(tmp_path / "cut", changed(subject, betas=rest))
     assert len(rest.read) == SESSIONS - 1
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
     left = {p.name for p in (tmp_path / "cut/state/subj01").iterdir()}
@@ -132,11 +132,11 @@ def test_a_stopped_subject_goes_on_with_the_next_session(subject, betas, tmp_pat
 
 
 def test_a_finished_subject_is_not_read_again_unless_its_trials_changed(subject, betas, tmp_path):
-    stream_subject(tmp_path, subject)
+    write_subject(tmp_path, subject)
     again = changed(subject, betas=Lazy(betas))
-    stream_subject(tmp_path, again)
+    write_subject(tmp_path, again)
     assert again.betas.read == []
-    stream_subject(tmp_path, changed(again, trials=again.trials.assign(image=0)))
+    write_subject(tmp_path, changed(again, trials=again.trials.assign(image=0)))
     assert len(again.betas.read) == SESSIONS
 
 
@@ -144,16 +144,16 @@ def test_a_finished_subject_is_not_read_again_unless_its_trials_changed(subject,
     "made", ["betas/subj01.npy", "scaler/subj01.npz", "voxels/subj01.parquet"]
 )
 def test_what_was_removed_from_a_finished_subject_is_made_again(subject, tmp_path, made):
-    stream_subject(tmp_path, subject)
+    write_subject(tmp_path, subject)
     before = (tmp_path / "betas" / "subj01.npy").read_bytes()
     (tmp_path / made).unlink()
-    stream_subject(tmp_path, subject)
+    write_subject(tmp_path, subject)
     assert (tmp_path / made).exists()
     assert (tmp_path / "betas" / "subj01.npy").read_bytes() == before
 
 
 def test_released_scaling_is_fitted_on_all_trials_of_a_session(subject, betas, tmp_path):
-    stream_subject(tmp_path, changed(subject, scaling="released"))
+    write_subject(tmp_path, changed(subject, scaling="released"))
     by_session = betas.reshape(SESSIONS, TRIALS, VOXELS).astype(np.float64)
     expected = (by_session - by_session.mean(1, keepdims=True)) / by_session.std(1, keepdims=True)
     written = np.load(tmp_path / "betas/subj01.npy")
@@ -163,7 +163,7 @@ def test_released_scaling_is_fitted_on_all_trials_of_a_session(subject, betas, t
 
 
 def test_betas_that_are_z_scored_stay_as_they_are(subject, betas, tmp_path):
-    stream_subject(tmp_path, changed(subject, scaling="none"))
+    write_subject(tmp_path, changed(subject, scaling="none"))
     written = np.load(tmp_path / "betas/subj01.npy")
     np.testing.assert_array_equal(written, betas.astype(np.float16))
     with np.load(tmp_path / "scaler/subj01.npz") as stored:
@@ -175,41 +175,8 @@ def test_betas_that_are_z_scored_stay_as_they_are(subject, betas, tmp_path):
 def test_voxels_that_do_not_vary_in_a_session_are_counted(subject, betas, tmp_path):
     betas[TRIALS : 2 * TRIALS, 3] = 0
     with pytest.raises(ArtifactError, match=r"1 voxels of subj01 .*session 2.*constant_voxels=ze"):
-        stream_subject(tmp_path, subject)
-    stream_subject(tmp_path, changed(subject, keep_constant=True))
+        write_subject(tmp_path, subject)
+    write_subject(tmp_path, changed(subject, keep_constant=True))
     voxels = pd.read_parquet(tmp_path / "voxels/subj01.parquet")
     assert voxels["constant_sessions"].tolist() == [0, 0, 0, 1, 0, 0, 0]
     assert (np.load(tmp_path / "betas/subj01.npy")[TRIALS : 2 * TRIALS, 3] == 0).all()
-
-
-def test_pictures_are_written_once_and_anew_where_they_are_others(trials, tmp_path):
-    images = Lazy(np.random.default_rng(0).integers(0, 256, (15, 4, 4, 3), dtype=np.uint8))
-    written = stream_images(tmp_path / "images.npy", images, trials=trials)
-    np.testing.assert_array_equal(written, images.values)
-    before = len(images.read)
-    stream_images(tmp_path / "images.npy", images, trials=trials)
-    assert len(images.read) == before + 1  # one row, for its type
-    other = trials.assign(source_image=trials["source_image"] + 1)
-    stream_images(tmp_path / "images.npy", images, trials=other)
-    assert len(images.read) > before + 2
-
-
-@pytest.mark.parametrize(
-    "images",
-    [np.zeros((2, 4, 4), np.uint8), np.zeros((2, 3, 4, 4), np.uint8), np.zeros((2, 4, 4, 3))],
-)
-def test_pictures_of_another_kind_are_refused(trials, tmp_path, images):
-    with pytest.raises(
-        ArtifactError, match=r"they must be \(images, height, width, 3\) and uint8"
-    ):
-        stream_images(tmp_path / "images.npy", images, trials=trials)
-
-
-def test_half_a_file_never_lies_in_the_place_of_a_whole_one(tmp_path):
-    def blocks():
-        yield slice(0, 2), np.ones((2, 3))
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space left"):
-        fill_rows(tmp_path / "a.npy", blocks(), shape=(4, 3), dtype=np.float16)
-    assert not (tmp_path / "a.npy").exists()

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.checks import check_parts, check_trials
+from mindeye2.data.prepared.consistency import check_parts, check_trials
 
 N_IMAGES = 10
 SPLITS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
@@ -11,7 +11,7 @@ SPLITS = ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
 
 @pytest.fixture
 def trials():
-    """Return two people who saw each image twice, subj02 in reverse order."""
+    """Return two subjects who saw each image twice, subj02 in reverse order."""
     shown = np.tile(np.arange(N_IMAGES), 2)
     tables = [
         pd.DataFrame(

@@ -4,7 +4,7 @@ import pytest
 from scipy.stats import zscore
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.betas import check_betas, zscore_by_session, zscore_session
+from mindeye2.data.prepared.zscore import refuse_nonfinite, zscore_by_session, zscore_session
 
 
 @pytest.fixture
@@ -46,11 +46,11 @@ def test_a_session_s_gain_and_offset_do_not_matter(betas, trials):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_is_named_by_place(betas, value):
+def test_a_nonfinite_value_is_named_by_trial_and_voxel(betas, value):
     betas[7, 2] = value
-    message = r"betas of subj01 hold 1 values .*trial row 7, voxel 2 \(1 voxels, 1 trials"
+    message = r"betas of subj01 hold 1 NaN .* 1 of 40 trials and 1 of 6 .*trial row 7, voxel 2"
     with pytest.raises(ArtifactError, match=message):
-        check_betas(betas, subject="subj01")
+        refuse_nonfinite(betas, subject="subj01")
 
 
 def test_constant_voxels_are_named_by_session_and_column(betas, trials):
@@ -84,4 +84,4 @@ def test_constant_voxels_may_be_kept_as_zero_and_change_no_other(betas):
 def test_rows_in_messages_count_from_the_subject_s_first_trial(betas):
     betas[7, 2] = np.nan
     with pytest.raises(ArtifactError, match=r"trial row 107, voxel 2"):
-        check_betas(betas, subject="subj01", rows=np.arange(100, 140))
+        refuse_nonfinite(betas, subject="subj01", rows=np.arange(100, 140))

@@ -1,4 +1,4 @@
-"""What a trial table and the parts of a data set must be like."""
+"""Checks of a trial table, and of the parts of a data set against each other."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,27 +9,29 @@ from mindeye2.core.errors import ArtifactError, check_choice
 __all__ = ["COLUMNS", "SPLITS", "check_parts", "check_trials"]
 
 SPLITS = ("train", "validation", "test")
-"""Splits are disjoint in images."""
+"""Names of the splits, which are disjoint in images."""
 
 COLUMNS = ("subject", "session", "run", "trial", "image", "source_image", "repeat", "split")
-"""What ``trials.parquet`` has at least."""
+"""Required columns of ``trials.parquet``."""
 
 
 def check_trials(trials: pd.DataFrame, *, n_images: int) -> None:
-    """Check a trial table.
+    """Check columns, image numbers and splits of a trial table.
 
     Parameters
     ----------
     trials
-        The table.
+        The trial table.
     n_images
-        Images of the data set.
+        Number of images of the data set.
 
     Raises
     ------
     ArtifactError
-        If a column is missing, an image is listed but missing, a split is unknown or empty, or an
-        image is in two splits.
+        If a column or an image is missing, train or test have no trials, or an image is in two
+        splits.
+    ValueError
+        If a split is unknown.
     """
     missing = [c for c in COLUMNS if c not in trials]
     if missing:
@@ -71,25 +73,9 @@ def check_parts(
     voxels: Mapping[str, pd.DataFrame],
     captions: Sequence[str] | None,
 ) -> None:
-    """Check that the parts of a data set fit each other.
+    """Check trials, images, betas (by their `shapes`), voxel tables and captions of a data set.
 
-    Parameters
-    ----------
-    trials
-        Every trial.
-    n_images
-        Images of the data set.
-    shapes
-        Shape of each subject's betas.
-    voxels
-        One row per voxel, by subject.
-    captions
-        One per image, or None.
-
-    Raises
-    ------
-    ArtifactError
-        If they do not fit.
+    Raises ``ArtifactError`` where their numbers of trials, voxels or images differ.
     """
     if len(trials):
         check_trials(trials, n_images=n_images)

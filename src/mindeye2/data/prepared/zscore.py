@@ -1,4 +1,4 @@
-"""Z-scoring of betas, with a record of the trials it was fitted on."""
+"""Z-scoring of betas within sessions, with a record of the trials it was fitted on."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,9 @@ import pandas as pd
 from jaxtyping import Bool, Float32, Int64
 
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.finite import describe_nonfinite
 
-__all__ = ["Scaler", "check_betas", "zscore_by_session", "zscore_session"]
+__all__ = ["Scaler", "refuse_nonfinite", "zscore_by_session", "zscore_session"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,40 +26,21 @@ class Scaler:
     """Standard deviation (ddof 0) of each voxel in each session."""
 
     fitted_on: Bool[np.ndarray, " trials"]
-    """The trials that mean and standard deviation were computed from."""
+    """Mask of the trials that mean and standard deviation were computed from."""
 
 
-def check_betas(
+def refuse_nonfinite(
     betas: Float32[np.ndarray, "trials voxels"],
     *,
     subject: str,
     rows: Int64[np.ndarray, " trials"] | None = None,
 ) -> None:
-    """Refuse betas that would ruin everything after them without a sign.
-
-    Parameters
-    ----------
-    betas
-        Betas of one subject.
-    subject
-        Named in messages.
-    rows
-        Where these trials stand among all of the subject's, for messages; 0, 1, ... by default.
-
-    Raises
-    ------
-    ArtifactError
-        If a value is NaN or infinite.
-    """
+    """Refuse NaN and infinite betas; `rows` numbers the trials in the message."""
     bad = ~np.isfinite(betas)
     if bad.any():
-        trial, voxel = np.argwhere(bad)[0]
         raise ArtifactError(
-            f"betas of {subject} hold {int(bad.sum())} values that are NaN or infinite, the first "
-            f"in trial row {trial if rows is None else rows[trial]}, voxel {voxel} "
-            f"({int(bad.any(axis=0).sum())} voxels, "
-            f"{int(bad.any(axis=1).sum())} trials in all). Only finite values are accepted: drop "
-            "those voxels from the mask, or those trials from the table."
+            f"betas of {subject} hold {describe_nonfinite(bad, rows=rows)}. Only finite values "
+            "are accepted: drop those voxels from the mask, or those trials from the table."
         )
 
 
@@ -81,14 +63,12 @@ def zscore_session(
     betas
         Finite betas of the session's trials, in any unit.
     fitted
-        The trials that mean and standard deviation are computed from.
-    subject
-        Named in messages.
-    session
-        Named in messages.
+        Mask of the trials that mean and standard deviation are computed from.
+    subject, session
+        For messages.
     keep_constant
-        Give a voxel that does not vary among the fitted trials the value 0 in the whole session,
-        and the standard deviation 0, instead of refusing it.
+        Set a voxel that is constant in the fitted trials to 0 in the whole session, with standard
+        deviation 0, instead of refusing it.
 
     Returns
     -------
@@ -98,7 +78,7 @@ def zscore_session(
     Raises
     ------
     ArtifactError
-        If fewer than two trials are fitted, or a voxel does not vary among them.
+        If fewer than two trials are fitted, or a voxel is constant in them.
     """
     used = betas[fitted]
     if len(used) < 2:
@@ -114,7 +94,7 @@ def zscore_session(
             f"{int(constant.sum())} voxels of {subject} are constant in session {session} "
             f"(columns {first}{', ...' if constant.sum() > 5 else ''}), so they cannot be "
             "z-scored. Take them out of the mask: they were probably outside the field of "
-            "view. Or prepare with --set constant_voxels=zero, which gives them 0 in such "
+            "view. Or prepare with --set constant_voxels=zero, which sets them to 0 in such "
             "sessions and counts these in the voxel table."
         )
     std[constant] = 0
@@ -135,12 +115,12 @@ def zscore_by_session(
     trials
         The subject's trials, with columns ``session`` and ``split``.
     subject
-        Named in messages.
+        For messages.
 
     Returns
     -------
     tuple
-        The z-scored betas, and what they were scaled with.
+        The z-scored betas and their scaler.
 
     Raises
     ------
@@ -148,7 +128,7 @@ def zscore_by_session(
         If a value is not finite, or a voxel is constant in a session, or a session has fewer than
         two trials to fit on.
     """
-    check_betas(betas, subject=subject)
+    refuse_nonfinite(betas, subject=subject)
     numbers = np.unique(trials["session"].to_numpy())
     fitted = (trials["split"] != "test").to_numpy()
     means, stds = [], []
