@@ -71,12 +71,12 @@ def test_test_trials_do_not_move_what_betas_are_scaled_with(toy, recording, tmp_
         (
             (3, 2),
             np.nan,
-            r"betas of subj01 hold 1 values that are NaN or infinite.*row 3, voxel 2",
+            r"betas of subj01 hold 1 NaN or infinite values.*row 3, voxel 2",
         ),
         (
             (3, 2),
             np.inf,
-            r"betas of subj01 hold 1 values that are NaN or infinite.*row 3, voxel 2",
+            r"betas of subj01 hold 1 NaN or infinite values.*row 3, voxel 2",
         ),
         ((slice(None), 4), 1.0, r"1 voxels of subj01 are constant in session 1.*columns \[4\]"),
     ],
