@@ -20,7 +20,8 @@ def test_the_version_is_said_for_reports_of_bugs():
 
 def test_help_names_every_stage_and_what_it_does():
     shown = run("--help").output
-    for verb in ("demo", "doctor", "prepare", "train", "reconstruct", "evaluate", "report"):
+    stages = ("demo", "doctor", "prepare", "train", "reconstruct", "evaluate", "report")
+    for verb in (*stages, "import", "export"):
         assert verb in shown
 
 

@@ -269,9 +269,7 @@ def doctor(
 def import_(
     *,
     out: Out,
-    file: Annotated[
-        Path | None, typer.Argument(help="Published checkpoint, or a DeepSpeed ZeRO folder.")
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(help="Published checkpoint file.")] = None,
     released: Annotated[
         str | None, typer.Option("--released", help="Get this published file from the hub first.")
     ] = None,
@@ -292,6 +290,22 @@ def import_(
         print(get_published(released, out=out, agreed=yes, settings=settings, resume=resume))
     elif file is not None:
         print(import_checkpoint(file, out=out, settings=settings, resume=resume))
+
+
+@app.command()
+@_stage
+def export(
+    *,
+    run: Annotated[
+        Path, typer.Argument(help="Folder that 'mindeye2 train' or 'mindeye2 import' finished.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
+    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+) -> None:
+    """Export a brain decoder to weights that the released MindEye2 code loads."""
+    from mindeye2.released.exporting import export_weights
+
+    print(export_weights(run, out=out))
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ OPTIONS = {
     "evaluate": COMMON | {"--source"},
     "report": COMMON | {"--source"},
     "import": COMMON | {"file", "--released", "--yes"},
+    "export": {"run", "--out", "--debug"},
 }
 """Every verb with its options; an argument stands under its name."""
 

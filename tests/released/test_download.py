@@ -1,20 +1,21 @@
-"""Getting a published file: said before it is done; a hub that is played by a small object."""
+"""Download of published files, from a stand-in for the hub."""
 
 import hashlib
+import shutil
 from types import SimpleNamespace
 
 import pytest
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.released import download, room
-from mindeye2.released.download import fetch
+from mindeye2.released import download
+from mindeye2.released.download import check_disk, fetch
 from mindeye2.released.files import PUBLISHED
 
 CONTENT = b"weights"
 
 
 class Hub:
-    """Answers as huggingface_hub does."""
+    """Stand-in for huggingface_hub."""
 
     def __init__(self, folder, *, online=True, sha256=None):
         self.folder, self.online = folder, online
@@ -45,7 +46,7 @@ class Hub:
 
 
 @pytest.fixture
-def play(monkeypatch, tmp_path):
+def use_hub(monkeypatch, tmp_path):
     def use(**options):
         hub = Hub(tmp_path, **options)
         monkeypatch.setattr(download, "require", lambda *_, **__: hub)
@@ -54,45 +55,53 @@ def play(monkeypatch, tmp_path):
     return use
 
 
-def test_what_it_is_is_said_and_nothing_is_downloaded_without_consent(play, tmp_path):
-    hub, said = play(), []
+def test_facts_are_shown_and_nothing_is_downloaded_without_consent(use_hub, tmp_path):
+    hub, shown = use_hub(), []
     with pytest.raises(ValueError, match=r"nothing was downloaded\. Add --yes"):
-        fetch(PUBLISHED["bigG_to_L"], out=tmp_path, agreed=False, say=said.append)
+        fetch(PUBLISHED["bigG_to_L"], out=tmp_path, agreed=False, echo=shown.append)
     assert hub.got == []
     for part in ("7 bytes", "licence", "'mit'", "sha256", "free on the disk"):
-        assert part in said[0]
+        assert part in shown[0]
 
 
-def test_with_consent_it_is_downloaded_once_and_checked(play, tmp_path):
-    hub = play()
+def test_with_consent_it_is_downloaded_once_and_checked(use_hub, tmp_path):
+    hub = use_hub()
     for _ in range(2):
-        path = fetch(PUBLISHED["bigG_to_L"], out=tmp_path, agreed=True, say=lambda _: None)
+        path = fetch(PUBLISHED["bigG_to_L"], out=tmp_path, agreed=True, echo=lambda _: None)
         assert path.read_bytes() == CONTENT
     assert len(hub.got) == 1
 
 
-def test_a_damaged_download_is_refused(play, tmp_path):
-    play(sha256="0" * 64)
-    with pytest.raises(ArtifactError, match="another sha256 than the hub says"):
-        fetch(PUBLISHED["bigG_to_L"], out=tmp_path, agreed=True, say=lambda _: None)
+def test_a_damaged_download_is_refused(use_hub, tmp_path):
+    use_hub(sha256="0" * 64)
+    with pytest.raises(ArtifactError, match="another sha256 than the hub gives"):
+        fetch(PUBLISHED["bigG_to_L"], out=tmp_path, agreed=True, echo=lambda _: None)
 
 
-def test_without_internet_it_says_which_file_to_put_where(play, tmp_path):
-    play(online=False)
+def test_without_internet_the_message_names_the_file_and_the_command(use_hub, tmp_path):
+    use_hub(online=False)
     message = r"cannot be reached.*resolve/main/gnet_multisubject.pt.*mindeye2 import gnet_multi"
     with pytest.raises(ArtifactError, match=message):
         fetch(PUBLISHED["gnet"], out=tmp_path, agreed=True)
 
 
-def test_a_full_disk_is_said_before_the_download(play, tmp_path, monkeypatch):
-    hub = play()
-    monkeypatch.setattr(room, "free_disk", lambda _: 3)
+def test_a_full_disk_is_reported_before_the_download(use_hub, tmp_path, monkeypatch):
+    hub = use_hub()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
     with pytest.raises(ArtifactError, match="needs 7 bytes on the disk"):
-        fetch(PUBLISHED["unclip6"], out=tmp_path, agreed=True, say=lambda _: None)
+        fetch(PUBLISHED["unclip6"], out=tmp_path, agreed=True, echo=lambda _: None)
     assert hub.got == []
 
 
-def test_what_is_used_as_it_is_goes_into_the_folder(play, tmp_path):
-    hub = play()
-    fetch(PUBLISHED["zavychromaxl"], out=tmp_path / "own", agreed=True, say=lambda _: None)
+def test_files_that_are_used_as_published_go_into_the_folder(use_hub, tmp_path):
+    hub = use_hub()
+    fetch(PUBLISHED["zavychromaxl"], out=tmp_path / "own", agreed=True, echo=lambda _: None)
     assert hub.got[0]["local_dir"] == str(tmp_path / "own")
+
+
+def test_a_full_disk_is_named_with_both_sizes(tmp_path):
+    inside = tmp_path / "not" / "there" / "yet"
+    check_disk(inside, 1, what="importing")
+    with pytest.raises(ArtifactError, match=r"importing needs 1.0 EB.*yet, but \S+ .B are free"):
+        check_disk(inside, 10**18, what="importing")
+    assert not (tmp_path / "not").exists()

@@ -1,6 +1,8 @@
-"""From a published file to a folder that every loader takes."""
+"""Import of published files to folders that every loader reads."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from mindeye2.released.importing import ImportSettings, get_published, import_ch
 from mindeye2.released.mindeye import load_mindeye
 from mindeye2.released.networks import load_clip_converter, load_convnext_teacher, load_gnet
 
-PEOPLE = ["subj01", "subj02"]
+SUBJECTS = ["subj01", "subj02"]
 
 
 @pytest.fixture
@@ -41,14 +43,14 @@ def checkpoint(tmp_path, converter):
 
 
 @pytest.fixture
-def big_enough(monkeypatch, brain):
-    """Let tiny ridges pass for two people's."""
+def tiny_subjects(monkeypatch, brain):
+    """Replace NSD's numbers of voxels by those of the tiny ridges."""
     widths = [brain[f"ridge.linears.{i}.weight"].shape[1] for i in range(2)]
-    known = dict(zip(widths, PEOPLE, strict=True))
-    monkeypatch.setattr("mindeye2.released.mindeye.NSD_VOXELS", known)
+    known = dict(zip(SUBJECTS, widths, strict=True))
+    monkeypatch.setattr("mindeye2.released.mindeye.VOXELS", known)
 
 
-@pytest.mark.usefixtures("big_enough")
+@pytest.mark.usefixtures("tiny_subjects")
 def test_an_imported_brain_model_is_the_published_one(tmp_path, brain):
     folder = tmp_path / "final_subj01_pretrained_40sess_24bs"
     folder.mkdir()
@@ -63,8 +65,8 @@ def test_an_imported_brain_model_is_the_published_one(tmp_path, brain):
     assert "NSD" in manifest["licence"]
 
 
-def test_people_of_another_study_may_be_named_when_the_import_is_loaded(tmp_path, brain):
-    """Their numbers of voxels are nobody's of NSD."""
+def test_subjects_of_another_study_may_be_named_when_the_import_is_loaded(tmp_path, brain):
+    """Their numbers of voxels are none of NSD's."""
     torch.save({"model_state_dict": brain}, tmp_path / "last.pth")
     import_checkpoint(tmp_path / "last.pth", out=tmp_path / "out")
     model = load_mindeye(tmp_path / "out", subjects=["anna", "ben"])
@@ -84,7 +86,7 @@ def test_optimizer_state_is_left_out_and_half_precision_halves_the_file(tmp_path
     torch.testing.assert_close(half.linear1.weight, whole.linear1.weight, rtol=1e-3, atol=1e-5)
 
 
-def test_the_manifest_says_where_it_came_from(tmp_path, checkpoint):
+def test_the_manifest_names_the_source(tmp_path, checkpoint):
     import hashlib
 
     import_checkpoint(checkpoint, out=tmp_path / "out")
@@ -103,8 +105,8 @@ def test_a_checkpoint_that_does_not_fit_leaves_nothing_behind(tmp_path, converte
     assert not (tmp_path / "out").exists()
 
 
-def test_a_full_disk_is_said_before_anything_is_written(tmp_path, checkpoint, monkeypatch):
-    monkeypatch.setattr("mindeye2.released.room.free_disk", lambda _: 10)
+def test_a_full_disk_is_reported_before_anything_is_written(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(ArtifactError, match=r"importing bigG_to_L_epoch8\.pth needs 2\.4 kB"):
         import_checkpoint(checkpoint, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -115,7 +117,7 @@ def test_an_interrupted_import_goes_on(tmp_path, checkpoint, monkeypatch):
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(importing, "write_slim", full)
+        patched.setattr(importing, "save_tensors", full)
         with pytest.raises(OSError, match="No space"):
             import_checkpoint(checkpoint, out=tmp_path / "out")
     with pytest.raises(ArtifactError, match="did not finish"):
@@ -124,24 +126,13 @@ def test_an_interrupted_import_goes_on(tmp_path, checkpoint, monkeypatch):
     assert load_clip_converter(tmp_path / "out").linear1.weight.shape == (17, 16)
 
 
-def test_a_zero_folder_is_imported_in_float32(tmp_path, converter):
-    """Two shards, cut in the middle of a parameter."""
-    inner = tmp_path / "zero" / "last"
-    inner.mkdir(parents=True)
-    half = {n: v.half() for n, v in converter.items()}
-    shapes = [{n: v.shape for n, v in converter.items()}]
-    torch.save({"module": half, "param_shapes": shapes}, inner / "mp_rank_00_model_states.pt")
-    row = torch.cat([v.flatten() for v in converter.values()])
-    for rank, part in enumerate(row.split(-(-len(row) // 2))):
-        flat = {"single_partition_of_fp32_groups": [part.clone()], "partition_count": 2}
-        shard = inner / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
-        torch.save({"optimizer_state_dict": flat}, shard)
-    import_checkpoint(tmp_path / "zero", out=tmp_path / "out")
-    got = load_file(tmp_path / "out" / "clip_converter.safetensors")
-    torch.testing.assert_close(got, converter, rtol=0, atol=0)
-    torch.testing.assert_close(
-        load_clip_converter(tmp_path / "zero").state_dict(), converter, rtol=0, atol=0
-    )
+def test_a_number_too_large_for_half_precision_is_named_and_nothing_is_left(tmp_path, converter):
+    converter["linear1.bias"][3] = -1e6
+    torch.save(converter, tmp_path / "a.pth")
+    out, settings = tmp_path / "out", ImportSettings(precision="float16")
+    with pytest.raises(ValueError, match=r"linear1.bias has the value 1e\+06.*precision=float32"):
+        import_checkpoint(tmp_path / "a.pth", out=out, settings=settings)
+    assert [p.name for p in out.iterdir()] == ["config.yaml"]
 
 
 @torch.no_grad()
@@ -157,15 +148,15 @@ def test_the_teacher_and_its_encoder_come_from_one_import(tmp_path, golden_case,
     torch.testing.assert_close(load_teacher_maps(tmp_path / "out")(golden["image"]), want)
 
 
-def test_gnet_keeps_all_its_people(tmp_path, golden_case, fill):
+def test_gnet_keeps_all_its_subjects(tmp_path, golden_case, fill):
     facts, _ = golden_case("gnet")
     trunk, readout = fill(facts["encoder_state_dict"]), fill(facts["fwrf_state_dict"])
     trunk = {n: v.abs() if n.endswith("running_var") else v for n, v in trunk.items()}
-    people = {1: readout, 2: {n: v + 1 for n, v in readout.items()}}
-    content = {"best_params": {"enc": trunk, "fwrfs": people}, "val_cc": {1: [0.5]}}
+    readouts = {1: readout, 2: {n: v + 1 for n, v in readout.items()}}
+    content = {"best_params": {"enc": trunk, "fwrfs": readouts}, "val_cc": {1: [0.5]}}
     torch.save(content, tmp_path / "gnet_multisubject.pt")
     import_checkpoint(tmp_path / "gnet_multisubject.pt", out=tmp_path / "out")
-    for number, weights in people.items():
+    for number, weights in readouts.items():
         net = load_gnet(tmp_path / "out", subject=f"subj{number:02d}")
         torch.testing.assert_close(net.readout.w.data, weights["w"])
 
@@ -206,7 +197,7 @@ def test_a_published_name_is_fetched_and_imported(tmp_path, checkpoint, monkeypa
     assert asis == checkpoint
 
 
-def test_the_command_imports_and_says_in_one_line_what_is_wrong(tmp_path, checkpoint):
+def test_the_command_imports_and_reports_errors_in_one_line(tmp_path, checkpoint):
     run = CliRunner().invoke
     done = run(app, ["import", str(checkpoint), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0

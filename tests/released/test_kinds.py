@@ -1,4 +1,4 @@
-"""What a checkpoint holds is told from its names."""
+"""Kinds of checkpoints, recognised by the names of their entries."""
 
 import pytest
 import torch
@@ -19,33 +19,33 @@ def test_unclip_gives_its_image_tower_as_well():
     }
     found = identify({"state_dict": state, "epoch": 0}, where="x")
     assert found.kind == "unclip"
-    assert set(found.parts["clip_tokens"]) == {"conv1.weight"}
+    assert set(found.networks["clip_tokens"]) == {"conv1.weight"}
     assert found.left_out == (f"{tower}logit_scale", "epoch")
 
 
 def test_openclips_own_file_gives_the_tower_alone():
     state = dict.fromkeys(("visual.class_embedding", "visual.conv1.weight", "logit_scale"), ONE)
     found = identify(state, where="x")
-    assert set(found.parts["clip_tokens"]) == {"class_embedding", "conv1.weight"}
+    assert set(found.networks["clip_tokens"]) == {"class_embedding", "conv1.weight"}
     assert found.left_out == ("logit_scale",)
 
 
-def test_gnets_people_get_their_names():
+def test_gnets_subjects_get_their_names():
     content = {
         "best_params": {"enc": {"enc.conv3.weight": ONE}, "fwrfs": {1: {"rf0": ONE}}},
         "val_cc": {},
     }
     found = identify(content, where="x")
-    assert set(found.parts["gnet"]) == {"encoder.enc.conv3.weight", "readout.subj01.rf0"}
+    assert set(found.networks["gnet"]) == {"encoder.enc.conv3.weight", "readout.subj01.rf0"}
     assert found.left_out == ("val_cc",)
 
 
-def test_what_is_no_published_network_is_shown():
+def test_the_entries_of_an_unknown_checkpoint_are_listed():
     with pytest.raises(ArtifactError, match=r"x holds none.*1 tensors.*'fc.weight': \(2, 3\)"):
         identify({"state_dict": {"fc.weight": torch.zeros(2, 3)}, "lr": 1}, where="x")
 
 
-def test_another_network_than_the_one_asked_for_is_named(tmp_path):
+def test_a_network_of_another_kind_is_named(tmp_path):
     state = {"linear1.weight": ONE, "linear2.weight": ONE}
     torch.save({"model_state_dict": state}, tmp_path / "a.pth")
     assert published_state(tmp_path / "a.pth", kind="clip_converter").keys() == state.keys()
@@ -53,7 +53,7 @@ def test_another_network_than_the_one_asked_for_is_named(tmp_path):
         published_state(tmp_path / "a.pth", kind="gnet")
 
 
-def test_no_network_is_taken_for_two(golden_case):
+def test_every_network_is_of_one_kind(golden_case):
     for case, kind in (
         ("released_subj01_keys", "mindeye"),
         ("released_unclip6_keys", "unclip"),

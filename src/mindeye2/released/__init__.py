@@ -1,6 +1,6 @@
-"""Everything about the published files: names, sizes, importers, quirks."""
+"""Published weights: table of files, import, loaders of each network, and export."""
 
-from mindeye2.released.mindeye import load_mindeye
+from mindeye2.released.mindeye import export_mindeye, load_mindeye
 from mindeye2.released.networks import (
     load_clip_converter,
     load_convnext_teacher,
@@ -10,6 +10,7 @@ from mindeye2.released.networks import (
 from mindeye2.released.unclip import load_unclip
 
 __all__ = [
+    "export_mindeye",
     "load_clip_converter",
     "load_convnext_teacher",
     "load_gnet",

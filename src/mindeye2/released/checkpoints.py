@@ -1,10 +1,9 @@
-"""Reading other people's checkpoint files: memory-mapped, and never running their code."""
+"""Foreign checkpoint files, read memory-mapped and without running their code."""
 
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.released.zero import is_zero_folder, read_zero
 
-__all__ = ["Foreign", "read_checkpoint", "read_pickle"]
+__all__ = ["read_checkpoint"]
 
 _BOOKKEEPING = ("deepspeed", "lightning", "lightning_fabric", "pytorch_lightning")
-"""Packages whose objects stand beside the weights. Nothing of them is imported: each object is
-replaced by one that holds nothing and does nothing."""
+"""Packages whose objects stand beside the weights. They are not imported: each object is replaced
+by an empty one."""
 
 _INERT = (
     "deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler",
@@ -28,66 +26,20 @@ _INERT = (
     "deepspeed.utils.tensor_fragment.fragment_address",
 )
 
-
-@dataclass(frozen=True)
-class Foreign:
-    """What a checkpoint holds."""
-
-    content: Mapping[Any, Any]
-    """Nested as it was saved; tensors are memory-mapped where the format allows it."""
-
-    mapped: bool
-    """Whether they are."""
-
-    files: tuple[Path, ...]
-    """What was read."""
+_SHARDS = "*_optim_states.pt"
+"""Files of a DeepSpeed ZeRO checkpoint that hold its float32 weights."""
 
 
-class _Nothing:
-    """Stands for an object of another library."""
+class _Empty:
+    """Placeholder of an object of another library."""
 
     def __init__(self, *_: object, **__: object) -> None: ...
 
     def __setstate__(self, _: object) -> None: ...
 
 
-def read_checkpoint(path: Path) -> Foreign:
-    """Read a PyTorch, safetensors or DeepSpeed ZeRO checkpoint without running anything in it.
-
-    Parameters
-    ----------
-    path
-        A file, or the folder of a ZeRO checkpoint.
-
-    Returns
-    -------
-    Foreign
-        Its content.
-
-    Raises
-    ------
-    ArtifactError
-        If there is no such file, or it is truncated, of another format, or wants to run code.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise ArtifactError(f"{path} does not exist. Give a checkpoint file or a ZeRO folder.")
-    if path.is_dir():
-        if not is_zero_folder(path):
-            raise ArtifactError(
-                f"{path} is a folder without '*_optim_states.pt' files, so it is no DeepSpeed "
-                "ZeRO checkpoint. Give the checkpoint file itself, e.g. last.pth."
-            )
-        content, files = read_zero(path, read=lambda file: read_pickle(file)[0])
-        return Foreign(content, mapped=True, files=files)
-    if path.suffix == ".safetensors":
-        return Foreign(_read_safetensors(path), mapped=True, files=(path,))
-    content, mapped = read_pickle(path)
-    return Foreign(content, mapped=mapped, files=(path,))
-
-
-def read_pickle(path: Path) -> tuple[dict[Any, Any], bool]:
-    """Read what ``torch.save`` wrote, with ``weights_only=True``.
+def read_checkpoint(path: Path) -> dict[Any, Any]:
+    """Read a PyTorch or safetensors checkpoint without running code that it holds.
 
     Parameters
     ----------
@@ -96,25 +48,34 @@ def read_pickle(path: Path) -> tuple[dict[Any, Any], bool]:
 
     Returns
     -------
-    tuple
-        The dictionary that was saved, and whether its tensors are memory-mapped.
+    dict
+        Nested as it was saved. Tensors are memory-mapped, but for files from before PyTorch 1.6,
+        whose format does not allow it.
 
     Raises
     ------
     ArtifactError
-        If the file is truncated, of another format, or wants to run code.
+        If there is no such file, it is truncated, of another format, or would run code, or if
+        `path` is a folder; for a DeepSpeed checkpoint with the command that converts it.
     """
-    mapped = zipfile.is_zipfile(path)  # what PyTorch wrote before 1.6 cannot be mapped
+    path = Path(path)
+    if not path.exists():
+        raise ArtifactError(f"{path} does not exist. Give a checkpoint file.")
+    if path.is_dir():
+        raise ArtifactError(_explain_folder(path))
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    zipped = zipfile.is_zipfile(path)  # the format before PyTorch 1.6 cannot be mapped
     try:
-        with _known_objects(path, zipped=mapped):
-            content = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
+        with _safe_globals(path, zipped=zipped):
+            content = torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
     except Exception as error:
-        raise ArtifactError(_explain(path, error)) from error
+        raise ArtifactError(_explain_file(path, error)) from error
     if not isinstance(content, dict):
         raise ArtifactError(
             f"{path} holds a {type(content).__name__}, but a dictionary of weights is needed."
         )
-    return content, mapped
+    return content
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -127,13 +88,28 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
+def _explain_folder(folder: Path) -> str:
+    """Return the message for a folder; DeepSpeed saves one, with a script that converts it."""
+    shards = (p for pattern in (_SHARDS, f"*/{_SHARDS}") for p in folder.glob(pattern))
+    if next(shards, None) is None:
+        return f"{folder} is a folder. Give the checkpoint file itself, e.g. last.pth."
+    # DeepSpeed puts the script beside the folder of each step.
+    root = folder.parent if any(folder.glob(_SHARDS)) else folder
+    return (
+        f"{folder} is a DeepSpeed checkpoint, in parts. Put them together with the script that "
+        f"DeepSpeed saved with it, 'python {root / 'zero_to_fp32.py'} {root} {root / 'fp32'}' "
+        "(add --max_shard_size 100GB where the script has that option, for one file), and import "
+        "the file that it writes."
+    )
+
+
 @contextmanager
-def _known_objects(path: Path, *, zipped: bool) -> Iterator[None]:
-    """Allow NumPy's arrays, and put nothing in the place of other libraries' bookkeeping."""
+def _safe_globals(path: Path, *, zipped: bool) -> Iterator[None]:
+    """Allow NumPy's arrays, and replace other libraries' bookkeeping by empty objects."""
     names = set(_INERT)
     if zipped:
-        asked = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-        names |= {name for name in asked if name.partition(".")[0] in _BOOKKEEPING}
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
+        names |= {name for name in named if name.partition(".")[0] in _BOOKKEEPING}
     with torch.serialization.safe_globals([*map(_inert, sorted(names)), *_numpy_arrays()]):
         yield
 
@@ -141,7 +117,7 @@ def _known_objects(path: Path, *, zipped: bool) -> Iterator[None]:
 def _inert(name: str) -> tuple[type, str]:
     module, _, last = name.rpartition(".")
     # PyTorch compares the class's own name with the one in the file.
-    return type(last, (_Nothing,), {"__module__": module, "__qualname__": last}), name
+    return type(last, (_Empty,), {"__module__": module, "__qualname__": last}), name
 
 
 def _numpy_arrays() -> list[Any]:
@@ -158,12 +134,12 @@ def _numpy_arrays() -> list[Any]:
     ]
 
 
-def _explain(path: Path, error: Exception) -> str:
+def _explain_file(path: Path, error: Exception) -> str:
     refused = re.search(r"GLOBAL ([\w.]+)", str(error))
     if refused is not None:
         return (
-            f"{path} is a pickle that wants to run {refused[1]!r}, which is not how weights are "
-            "stored; nothing was run. Get the file from its publisher again."
+            f"{path} is a pickle that calls {refused[1]!r}, which no file of weights needs; it "
+            "was not run. Get the file from its publisher again."
         )
     size = path.stat().st_size
     first = " ".join(str(error).split())[:120]

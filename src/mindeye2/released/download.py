@@ -1,33 +1,34 @@
-"""Getting a published file from the Hugging Face hub, after saying what it is."""
+"""Download of published files from the Hugging Face hub, after agreement to their terms."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from mindeye2.core.artifacts import hash_file
 from mindeye2.core.errors import ArtifactError, require
 from mindeye2.released.files import PublishedFile
-from mindeye2.released.room import check_disk, free_disk, readable
 
-__all__ = ["fetch"]
+__all__ = ["check_disk", "fetch"]
 
 
 def fetch(
-    file: PublishedFile, *, out: Path, agreed: bool, say: Callable[[str], None] = print
+    file: PublishedFile, *, out: Path, agreed: bool, echo: Callable[[str], None] = print
 ) -> Path:
-    """Get a published file, or what an earlier download left of it.
+    """Download a published file, or find it in the hub's cache.
 
     Parameters
     ----------
     file
         The file.
     out
-        Where it is imported to, whose disk must hold it as well; files that are used as they are
-        are put there themselves.
+        Folder for files that are used as published; others go to the hub's cache.
     agreed
         The user has agreed to the download.
-    say
-        Told what the file is before anything is downloaded.
+    echo
+        Prints size, licence, checksum and free disk before anything is downloaded.
 
     Returns
     -------
@@ -37,7 +38,7 @@ def fetch(
     Raises
     ------
     ArtifactError
-        If the hub cannot be reached, the disk is too full, or what came is damaged.
+        If the hub cannot be reached, the disk is too full, or the downloaded file is damaged.
     ValueError
         If the user has not agreed yet.
     """
@@ -49,15 +50,15 @@ def fetch(
     }
     kept = hub.try_to_load_from_cache(**where)
     if file.kind is not None and isinstance(kept, str):
-        say(f"{file.path}: already downloaded, {kept}")
+        echo(f"{file.path}: already downloaded, {kept}")
         return Path(kept)
-    size, sha256, terms = _ask_hub(hub, file)
+    size, sha256, terms = _request_facts(hub, file)
     cache = Path(hub.constants.HF_HUB_CACHE) if file.kind is not None else Path(out)
-    say(
-        f"{file.path} of {file.repository}: {readable(size)}, {file.purpose}.\n"
+    echo(
+        f"{file.path} of {file.repository}: {decimal(size)}, {file.purpose}.\n"
         f"licence: {file.licence}; the repository's page says {terms!r}.\n"
-        f"sha256: {sha256 or 'not told by the hub'}\n"
-        f"free on the disk of {cache}: {readable(free_disk(cache))}"
+        f"sha256: {sha256 or 'not given by the hub'}\n"
+        f"free on the disk of {cache}: {decimal(_free_bytes(cache))}"
     )
     check_disk(cache, size, what=f"downloading {file.path}")
     if not agreed:
@@ -66,13 +67,31 @@ def fetch(
     got = Path(hub.hf_hub_download(**where, **options))
     if sha256 is not None and hash_file(got) != sha256:
         raise ArtifactError(
-            f"{got} has another sha256 than the hub says ({sha256}). Delete it and download again."
+            f"{got} has another sha256 than the hub gives ({sha256}). Delete it and download "
+            "again."
         )
     return got
 
 
-def _ask_hub(hub: Any, file: PublishedFile) -> tuple[int, str | None, str]:  # noqa: ANN401
-    """Return size, sha256 and licence as the hub says them now."""
+def check_disk(folder: Path, needed: int, *, what: str) -> None:
+    """Raise an `ArtifactError` where less than `needed` bytes are free on a folder's disk."""
+    free = _free_bytes(folder)
+    if free < needed:
+        raise ArtifactError(
+            f"{what} needs {decimal(needed)} on the disk of {folder}, but {decimal(free)} are "
+            "free. Free some space, or give a folder on another disk; nothing was written."
+        )
+
+
+def _free_bytes(folder: Path) -> int:
+    """Return the free bytes of the disk of a folder, which need not exist yet."""
+    folder = Path(folder).absolute()
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _request_facts(hub: Any, file: PublishedFile) -> tuple[int, str | None, str]:  # noqa: ANN401
+    """Request a file's size, sha256 and licence from the hub."""
     api = hub.HfApi()
     try:
         paths = api.get_paths_info(file.repository, [file.path], repo_type=file.repository_type)
@@ -80,8 +99,8 @@ def _ask_hub(hub: Any, file: PublishedFile) -> tuple[int, str | None, str]:  # n
     except Exception as error:
         raise ArtifactError(
             f"the hub cannot be reached ({type(error).__name__}). On a machine with internet get "
-            f"{file.url} (about {readable(file.gigabytes * 1e9)}; licence: {file.licence}), copy "
-            f"it here, and run: mindeye2 import {Path(file.path).name} --out FOLDER"
+            f"{file.url} (about {decimal(round(file.gigabytes * 1e9))}; licence: {file.licence}), "
+            f"copy it here, and run: mindeye2 import {Path(file.path).name} --out FOLDER"
         ) from error
     if not paths:
         raise ArtifactError(

@@ -1,30 +1,28 @@
-"""``mindeye2 import``: a published checkpoint -> slim safetensors with a manifest."""
+"""Import of a published checkpoint: safetensors of its networks, and a manifest."""
 
-import hashlib
-import zipfile
 from collections.abc import Callable, Mapping
+from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from mindeye2.core.artifacts import claim_folder, hash_file, keep_settings, write_manifest
 from mindeye2.core.settings import Settings, plain
-from mindeye2.released.checkpoints import Foreign, read_checkpoint
-from mindeye2.released.download import fetch
+from mindeye2.core.tensors import save_tensors
+from mindeye2.released.checkpoints import read_checkpoint
+from mindeye2.released.download import check_disk, fetch
 from mindeye2.released.files import PublishedFile, find_published, published_file
-from mindeye2.released.kinds import KINDS, Identified, identify
-from mindeye2.released.mindeye import load_mindeye
+from mindeye2.released.kinds import KINDS, identify
+from mindeye2.released.mindeye import load_mindeye, name_ridges
 from mindeye2.released.networks import (
     load_clip_converter,
     load_convnext_teacher,
     load_gnet,
     load_lowlevel_vae,
 )
-from mindeye2.released.pieces import Pieces
-from mindeye2.released.room import check_disk, check_memory
-from mindeye2.released.slim import slim_bytes, write_slim
+from mindeye2.released.state_dict import entries_under
 from mindeye2.released.unclip import load_unclip
 
 __all__ = ["ImportSettings", "get_published", "import_checkpoint"]
@@ -33,13 +31,13 @@ _DTYPES = {"stored": None, "float32": torch.float32, "float16": torch.float16}
 
 
 class ImportSettings(Settings):
-    """How to import."""
+    """Settings of an import."""
 
     precision: Literal["stored", "float32", "float16"] = "stored"
-    """What floating-point weights become; float16 halves a file and changes results slightly."""
+    """Type of floating-point weights; float16 halves a file and changes results slightly."""
 
     head_channels: int = 64
-    """Channels of an attention head of unCLIP's U-Net, which its file does not tell."""
+    """Channels of an attention head of unCLIP's U-Net, which no shape in its file gives."""
 
 
 def import_checkpoint(
@@ -50,21 +48,22 @@ def import_checkpoint(
     published: PublishedFile | None = None,
     resume: bool = False,
 ) -> Path:
-    """Write what is needed of a checkpoint, and nothing else, as safetensors.
+    """Import the networks of a checkpoint: write their weights as safetensors.
 
     Optimizer state, bookkeeping and networks that are not used are left out. Every entry is
-    checked before anything is written, without memory; values are streamed.
+    checked on the meta device before anything is written.
 
     Parameters
     ----------
     source
-        Published file or DeepSpeed ZeRO folder.
+        Published file.
     out
         Folder to fill.
     settings
-        How to import.
+        Precision, and sizes that no shape gives.
     published
-        Which published file it is, for licence and source; found by its name by default.
+        Row of the table of published files, for licence and source; found by the file's name by
+        default.
     resume
         Go on with a folder that was begun with the same file and settings.
 
@@ -76,56 +75,56 @@ def import_checkpoint(
     Raises
     ------
     ArtifactError
-        If the file cannot be read or holds no published network, or there is too little room.
+        If the file cannot be read, holds no published network, or the disk is too full.
     ValueError
-        If entries are unknown, missing or of unexpected shapes.
+        If entries are unknown, missing or of unexpected shapes, or a value does not fit into the
+        precision.
     """
     settings = settings or ImportSettings()
     source, out = Path(source), Path(out)
     published = published or find_published(source)
-    _check_room_to_read(source)
-    foreign = read_checkpoint(source)
-    found = identify(foreign.content, where=str(source))
-    for kind, state in found.parts.items():
+    found = identify(read_checkpoint(source), where=str(source))
+    for kind, state in found.networks.items():
         _check_fits(kind, state, settings)
     dtype = _DTYPES[settings.precision]
-    check_disk(
-        out,
-        sum(slim_bytes(state, dtype=dtype) for state in found.parts.values()),
-        what=f"importing {source.name}",
-    )
+    size = sum(_written_bytes(state, dtype) for state in found.networks.values())
+    check_disk(out, size, what=f"importing {source.name}")
     out = claim_folder(out, resume=resume)
-    keep_settings(out, {**plain(settings), "source": str(source)})
-    hashes = {file.name: hash_file(file) for file in foreign.files}
-    facts = _facts(source, published, hashes)
-    for kind, state in found.parts.items():
+    config = {**plain(settings), "source": str(source)}
+    keep_settings(out, config)
+    sha256 = hash_file(source)
+    licence = published.licence if published else "unknown: this is not a file of the table"
+    facts = {"source_sha256": sha256, "licence": licence}
+    for kind, state in found.networks.items():
         path = out / f"{kind}.safetensors"
         if not path.exists():
-            write_slim(
-                path,
-                state,
-                dtype=dtype,
-                mapped=foreign.mapped,
-                facts={
-                    "kind": kind,
-                    "source_sha256": facts["sha256"],
-                    "licence": facts["licence"],
-                },
-            )
+            # float16 values are copies, which need memory of the written file's size.
+            values = {n: _convert(v, _becomes(v, dtype), name=n) for n, v in state.items()}
+            save_tensors(values, path, metadata={"kind": kind, **facts})
     return write_manifest(
         out,
         stage="import",
-        config={**plain(settings), "source": str(source)},
-        **_described(found, foreign),
-        **facts,
-        source_files=hashes,
+        config=config,
+        kind=found.kind,
+        title=KINDS[found.kind].title,
+        parameters={
+            kind: sum(value.numel() for value in state.values())
+            for kind, state in found.networks.items()
+        },
+        source=source.name,
+        source_bytes=source.stat().st_size,
+        source_files={source.name: sha256},
+        sha256=sha256,
+        licence=licence,
+        published_at=published.url if published else "unknown",
+        left_out=list(found.left_out),
     )
 
 
 def get_published(
     name: str, *, out: Path, agreed: bool, settings: ImportSettings, resume: bool = False
 ) -> Path:
-    """Download a published file and import it; what is used as it is, is only downloaded.
+    """Download a published file and import it; files that are used as published stay as they are.
 
     Parameters
     ----------
@@ -136,19 +135,19 @@ def get_published(
     agreed
         The user has agreed to the download.
     settings
-        How to import.
+        Settings of the import.
     resume
         Go on with a folder that was begun before.
 
     Returns
     -------
     Path
-        The manifest, or the file that is used as it is.
+        The manifest, or the file that is used as published.
 
     Raises
     ------
     ArtifactError
-        If the hub cannot be reached, the file is damaged, or there is too little room.
+        If the hub cannot be reached, the file is damaged, or the disk is too full.
     ValueError
         If there is no such name, or the user has not agreed.
     """
@@ -159,41 +158,30 @@ def get_published(
     return import_checkpoint(got, out=out, settings=settings, published=file, resume=resume)
 
 
-def _facts(
-    source: Path, published: PublishedFile | None, hashes: Mapping[str, str]
-) -> dict[str, str]:
-    licence = published.licence if published else "unknown: this is not a file of the table"
-    origin = published.url if published else "unknown"
-    # One file's hash is its own; a folder's is that of its list of hashes.
-    one = next(iter(hashes.values())) if len(hashes) == 1 else _join(hashes)
-    return {"source": source.name, "sha256": one, "licence": licence, "published_at": origin}
+def _becomes(value: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    """Return the type that a value is written in: `dtype` holds for floating-point values only."""
+    return dtype if dtype is not None and value.is_floating_point() else value.dtype
 
 
-def _join(hashes: Mapping[str, str]) -> str:
-    return hashlib.sha256("\n".join(sorted(hashes.values())).encode()).hexdigest()
+def _written_bytes(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> int:
+    return sum(value.numel() * _becomes(value, dtype).itemsize for value in state.values())
 
 
-def _described(found: Identified, foreign: Foreign) -> dict[str, Any]:
-    return {
-        "kind": found.kind,
-        "title": KINDS[found.kind].title,
-        "parameters": {
-            kind: sum(torch.Size(v.shape).numel() for v in state.values())
-            for kind, state in found.parts.items()
-        },
-        "source_bytes": sum(file.stat().st_size for file in foreign.files),
-        "left_out": list(found.left_out),
-    }
+def _convert(value: Tensor, dtype: torch.dtype, *, name: str) -> Tensor:
+    """Convert a value, or raise a ``ValueError`` where one of its numbers would overflow."""
+    if dtype.is_floating_point and dtype.itemsize < value.dtype.itemsize and value.numel():
+        low, high = value.aminmax()
+        largest = max(-low.item(), high.item())
+        if torch.finfo(dtype).max < largest < inf:
+            raise ValueError(
+                f"{name} has the value {largest:g}, which does not fit into "
+                f"{str(dtype).removeprefix('torch.')}. Use --set precision=float32."
+            )
+    return value.to(dtype)
 
 
-def _check_room_to_read(source: Path) -> None:
-    """Ask for memory where all of a file must fit: PyTorch before 1.6 wrote such files."""
-    if source.is_file() and source.suffix != ".safetensors" and not zipfile.is_zipfile(source):
-        check_memory(source.stat().st_size, what=f"{source.name} cannot be memory-mapped: it")
-
-
-def _check_fits(kind: str, state: Mapping[str, Tensor | Pieces], settings: ImportSettings) -> None:
-    """Build the network without memory, so that every entry is accounted for before writing."""
+def _check_fits(kind: str, state: Mapping[str, Tensor], settings: ImportSettings) -> None:
+    """Load the network on the meta device, so that every entry is checked before writing."""
     described = {
         name: torch.empty(tuple(value.shape), dtype=value.dtype, device="meta")
         for name, value in state.items()
@@ -202,25 +190,20 @@ def _check_fits(kind: str, state: Mapping[str, Tensor | Pieces], settings: Impor
         load_unclip(described, head_channels=settings.head_channels)
     elif kind == "gnet":
         for subject in sorted({n.split(".")[1] for n in described if n.startswith("readout.")}):
-            load_gnet(_under(described, "encoder."), _under(described, f"readout.{subject}."))
+            readout = entries_under(described, f"readout.{subject}.")
+            load_gnet(entries_under(described, "encoder."), readout)
     elif kind in _LOADERS:
         _LOADERS[kind](described)
 
 
-def _check_brain_model(described: dict[str, Tensor]) -> None:
-    # Whose ridges they are does not matter here, and need not be known: not all are NSD's.
-    n_ridges = sum(n.startswith("ridge.linears.") and n.endswith(".weight") for n in described)
-    load_mindeye(described, subjects=[f"ridge{i}" for i in range(n_ridges)])
+def _check_mindeye(described: dict[str, Tensor]) -> None:
+    load_mindeye(described, subjects=name_ridges(described))
 
 
 _LOADERS: dict[str, Callable[[dict[str, Tensor]], object]] = {
-    "mindeye": _check_brain_model,
+    "mindeye": _check_mindeye,
     "convnext_teacher": load_convnext_teacher,
     "clip_converter": load_clip_converter,
     "lowlevel_vae": load_lowlevel_vae,
 }
-"""OpenCLIP's tower is checked when it is loaded: its class is not needed to import it."""
-
-
-def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+"""Kind -> loader. OpenCLIP's tower is checked when it is used: importing needs no OpenCLIP."""

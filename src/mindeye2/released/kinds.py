@@ -1,4 +1,4 @@
-"""Which published network a checkpoint holds, told from the names of its entries."""
+"""Kinds of published networks, recognised by the names of their entries."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,12 @@ from torch import Tensor
 from mindeye2.core.errors import ArtifactError
 from mindeye2.encoders.weights import WeightsFile, is_imported
 from mindeye2.released.checkpoints import read_checkpoint
-from mindeye2.released.pieces import Pieces
 
 __all__ = ["KINDS", "Identified", "Kind", "identify", "published_state"]
 
 _TOWER = "conditioner.embedders.0.model.visual."
 _WRAPPERS = ("model_state_dict", "state_dict", "model", "module")
-"""Under which a training's checkpoint keeps the weights."""
+"""Keys under which a training checkpoint keeps its weights."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,16 @@ class Kind:
     """One kind of published network."""
 
     title: str
-    """What it is."""
+    """Name for messages and manifests."""
 
     marks: tuple[str, ...]
-    """Patterns that each match an entry of this kind, and together of no other."""
+    """Patterns that each match an entry of this kind; no other kind has entries for all."""
 
     left_out: str = r"(?!)"
     """Pattern of entries that are known and not needed."""
 
     prefix: str = ""
-    """What the names of its entries may start with."""
+    """Optional prefix of the names of its entries, which is removed."""
 
 
 KINDS: dict[str, Kind] = {
@@ -70,20 +69,20 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Identified:
-    """What was found in a checkpoint."""
+    """Published networks of one checkpoint."""
 
     kind: str
-    """Its main kind."""
+    """The main kind."""
 
-    parts: Mapping[str, Mapping[str, Tensor | Pieces]]
-    """Kind -> its entries; more than one where a file holds more than one network."""
+    networks: Mapping[str, Mapping[str, Tensor]]
+    """Kind -> entries; more than one where a file holds more than one network."""
 
     left_out: tuple[str, ...]
-    """Entries that are known and not needed, and what stood beside the weights."""
+    """Names of entries that are not needed, and of objects beside the weights."""
 
 
 def identify(content: Mapping[Any, Any], *, where: str) -> Identified:
-    """Find out what a checkpoint holds.
+    """Identify the published networks of a checkpoint.
 
     Parameters
     ----------
@@ -100,13 +99,13 @@ def identify(content: Mapping[Any, Any], *, where: str) -> Identified:
     Raises
     ------
     ArtifactError
-        If it holds none of `KINDS`; the message names entries and sizes.
+        If it holds none of `KINDS`; the message names entries and shapes.
     """
     state, beside = _unwrap(content)
     for name, kind in KINDS.items():
         if all(any(re.fullmatch(mark, n) for n in state) for mark in kind.marks):
-            parts, left_out = _split(state, name)
-            return Identified(name, parts, (*left_out, *beside))
+            networks, left_out = _split(state, name)
+            return Identified(name, networks, (*left_out, *beside))
     some = {n: tuple(v.shape) for n, v in list(state.items())[:6]}
     raise ArtifactError(
         f"{where} holds none of the published networks ({', '.join(KINDS)}): it has {len(state)} "
@@ -115,12 +114,12 @@ def identify(content: Mapping[Any, Any], *, where: str) -> Identified:
 
 
 def published_state(source: Mapping[str, Any] | Path | str, *, kind: str) -> dict[str, Tensor]:
-    """Return the entries of one published network, wherever they are.
+    """Read the state dict of one published network.
 
     Parameters
     ----------
     source
-        A state dict, a published file, a ZeRO folder, or what ``mindeye2 import`` wrote.
+        A state dict, a published file, or a folder or file that ``mindeye2 import`` wrote.
     kind
         A key of `KINDS`.
 
@@ -135,39 +134,35 @@ def published_state(source: Mapping[str, Any] | Path | str, *, kind: str) -> dic
         If the file cannot be read, or holds something else.
     """
     if isinstance(source, Mapping):
-        parts, _ = _split(_unwrap(source)[0], kind)
-        return _whole(parts[kind])
+        networks, _ = _split(_unwrap(source)[0], kind)
+        return networks[kind]
     path = Path(source)
     if is_imported(path):
         return WeightsFile(path, kind=kind).read()
-    found = identify(read_checkpoint(path).content, where=str(path))
-    if kind not in found.parts:
+    found = identify(read_checkpoint(path), where=str(path))
+    if kind not in found.networks:
         raise ArtifactError(
             f"{path} holds {KINDS[found.kind].title} ({found.kind}), but {KINDS[kind].title} "
             f"({kind}) is needed here."
         )
-    return _whole(found.parts[kind])
+    return dict(found.networks[kind])
 
 
-def _whole(state: Mapping[str, Tensor | Pieces]) -> dict[str, Tensor]:
-    return {n: v.whole() if isinstance(v, Pieces) else v for n, v in state.items()}
-
-
-def _unwrap(content: Mapping[Any, Any]) -> tuple[dict[str, Tensor | Pieces], tuple[str, ...]]:
-    """Return the tensors by name, and the names of what stood beside them."""
+def _unwrap(content: Mapping[Any, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the tensors by name, and the names of the other objects beside them."""
     if "best_params" in content:
         return _gnet(content)
     found = next((w for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None)
     inner = content if found is None else content[found]
     beside = [] if found is None else [str(name) for name in content if name != found]
-    beside += [str(n) for n, v in inner.items() if not isinstance(v, Tensor | Pieces)]
-    state = {str(n): v for n, v in inner.items() if isinstance(v, Tensor | Pieces)}
+    beside += [str(n) for n, v in inner.items() if not isinstance(v, Tensor)]
+    state = {str(n): v for n, v in inner.items() if isinstance(v, Tensor)}
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
     return state, tuple(beside)
 
 
-def _gnet(content: Mapping[Any, Any]) -> tuple[dict[str, Tensor | Pieces], tuple[str, ...]]:
+def _gnet(content: Mapping[Any, Any]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     best = content["best_params"]
     state = {f"encoder.{name}": value for name, value in best["enc"].items()}
     for subject, readout in best["fwrfs"].items():
@@ -177,20 +172,17 @@ def _gnet(content: Mapping[Any, Any]) -> tuple[dict[str, Tensor | Pieces], tuple
 
 
 def _split(
-    state: Mapping[str, Tensor | Pieces], kind: str
-) -> tuple[dict[str, dict[str, Tensor | Pieces]], list[str]]:
+    state: Mapping[str, Tensor], kind: str
+) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """Assign the entries to networks; also return the names of those that are left out."""
     rules = KINDS[kind]
-    parts: dict[str, dict[str, Tensor | Pieces]] = {kind: {}}
+    networks: dict[str, dict[str, Tensor]] = {kind: {}}
     left_out = []
     for name, value in state.items():
         if kind == "unclip" and name.startswith(_TOWER):
-            parts.setdefault("clip_tokens", {})[name.removeprefix(_TOWER)] = value
+            networks.setdefault("clip_tokens", {})[name.removeprefix(_TOWER)] = value
         elif re.fullmatch(rules.left_out, name):
             left_out.append(name)
         else:
-            parts[kind][_bare(name, kind)] = value
-    return parts, left_out
-
-
-def _bare(name: str, kind: str) -> str:
-    return name.removeprefix(KINDS[kind].prefix) if KINDS[kind].prefix else name
+            networks[kind][name.removeprefix(rules.prefix)] = value
+    return networks, left_out

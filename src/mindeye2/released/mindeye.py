@@ -1,4 +1,4 @@
-"""The published MindEye2 checkpoints: their names for every parameter, and how to load them."""
+"""The published MindEye2 checkpoints: loading, and exporting to the released code."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,124 +6,42 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
+from mindeye2.data.nsd.facts import VOXELS
+from mindeye2.models.attention import rotary_angles
 from mindeye2.models.decoder import MindEye, build_mindeye
 from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
-from mindeye2.released.accounting import fill_network
 from mindeye2.released.kinds import published_state
+from mindeye2.released.mindeye_names import PRIOR, own_name, released_name
+from mindeye2.released.state_dict import count_indices, fill_network
 
-__all__ = ["NSD_VOXELS", "infer_settings", "load_mindeye"]
+__all__ = ["export_mindeye", "infer_settings", "load_mindeye", "name_ridges"]
 
-_PRIOR = r"diffusion_prior\.net\."
-_TRANSFORMER = _PRIOR + r"causal_transformer\."
-_UPSAMPLER = r"backbone\.bupsampler\."
+_TRANSFORMER = PRIOR + "causal_transformer."
+_SCHEDULER = "diffusion_prior.noise_scheduler."
 
-_CONSTANTS = re.compile(r"diffusion_prior\.noise_scheduler\..*|.*\.rotary_emb\.freqs")
-"""Entries that follow from the architecture and are computed here: schedule and rotations."""
-
-_RULES: tuple[tuple[str, str], ...] = (
-    # Released name -> ours, as regular expressions of the whole name.
-    (r"backbone\.mixer_blocks1\.(.*)", r"backbone.trunk.latent_blocks.\1"),
-    (r"backbone\.mixer_blocks2\.(.*)", r"backbone.trunk.sequence_blocks.\1"),
-    (r"backbone\.backbone_linear\.(.*)", r"backbone.output.\1"),
-    (r"backbone\.clip_proj\.(.*)", r"projector.layers.\1"),
-    (r"backbone\.blin1\.(.*)", r"lowlevel.linear.\1"),
-    (r"backbone\.bnorm\.(.*)", r"lowlevel.norm.\1"),
-    (r"backbone\.b_maps_projector\.(.*)", r"lowlevel.maps.\1"),
-    (_UPSAMPLER + r"conv_in\.(.*)", r"lowlevel.upsampler.input.\1"),
-    (_UPSAMPLER + r"conv_norm_out\.(.*)", r"lowlevel.upsampler.output.0.\1"),
-    (_UPSAMPLER + r"conv_out\.(.*)", r"lowlevel.upsampler.output.2.\1"),
-    (_UPSAMPLER + r"mid_block\.resnets\.0\.(.*)", r"lowlevel.upsampler.middle.0.\1"),
-    (_UPSAMPLER + r"mid_block\.resnets\.1\.(.*)", r"lowlevel.upsampler.middle.2.\1"),
-    (
-        _UPSAMPLER + r"mid_block\.attentions\.0\.group_norm\.(.*)",
-        r"lowlevel.upsampler.middle.1.norm.\1",
-    ),
-    (
-        _UPSAMPLER + r"mid_block\.attentions\.0\.to_q\.(.*)",
-        r"lowlevel.upsampler.middle.1.query.\1",
-    ),
-    (_UPSAMPLER + r"mid_block\.attentions\.0\.to_k\.(.*)", r"lowlevel.upsampler.middle.1.key.\1"),
-    (
-        _UPSAMPLER + r"mid_block\.attentions\.0\.to_v\.(.*)",
-        r"lowlevel.upsampler.middle.1.value.\1",
-    ),
-    (
-        _UPSAMPLER + r"mid_block\.attentions\.0\.to_out\.0\.(.*)",
-        r"lowlevel.upsampler.middle.1.output.\1",
-    ),
-    (
-        _UPSAMPLER + r"up_blocks\.(\d+)\.resnets\.(\d+)\.conv_shortcut\.(.*)",
-        r"lowlevel.upsampler.levels.\1.\2.shortcut.\3",
-    ),
-    (
-        _UPSAMPLER + r"up_blocks\.(\d+)\.resnets\.(\d+)\.(.*)",
-        r"lowlevel.upsampler.levels.\1.\2.\3",
-    ),
-    # Two residual blocks and the doubling of the size come before the convolution.
-    (
-        _UPSAMPLER + r"up_blocks\.(\d+)\.upsamplers\.0\.conv\.(.*)",
-        r"lowlevel.upsampler.levels.\1.3.\2",
-    ),
-    (_PRIOR + r"learned_query", r"prior.network.learned_query"),
-    (_PRIOR + r"null_brain_embeds", r"prior.null_condition"),
-    (_PRIOR + r"null_image_embed", r"prior.null_target"),
-    (_PRIOR + r"to_time_embeds\.0\.1\.net\.0\.0\.(.*)", r"prior.network.time_mlp.0.\1"),
-    (_PRIOR + r"to_time_embeds\.0\.1\.net\.1\.0\.(.*)", r"prior.network.time_mlp.2.\1"),
-    (_PRIOR + r"to_time_embeds\.0\.1\.net\.2\.(.*)", r"prior.network.time_mlp.4.\1"),
-    (
-        _TRANSFORMER + r"rel_pos_bias\.relative_attention_bias\.weight",
-        r"prior.network.relative_bias.weight",
-    ),
-    (_TRANSFORMER + r"norm\.g", r"prior.network.norm.weight"),
-    (_TRANSFORMER + r"project_out\.weight", r"prior.network.output.weight"),
-    (_TRANSFORMER + r"layers\.(\d+)\.0\.null_kv", r"prior.network.attentions.\1.null"),
-    (_TRANSFORMER + r"layers\.(\d+)\.0\.norm\.g", r"prior.network.attentions.\1.norm.weight"),
-    (_TRANSFORMER + r"layers\.(\d+)\.0\.to_q\.(.*)", r"prior.network.attentions.\1.query.\2"),
-    (_TRANSFORMER + r"layers\.(\d+)\.0\.to_kv\.(.*)", r"prior.network.attentions.\1.key_value.\2"),
-    (
-        _TRANSFORMER + r"layers\.(\d+)\.0\.to_out\.0\.(.*)",
-        r"prior.network.attentions.\1.output.0.\2",
-    ),
-    (
-        _TRANSFORMER + r"layers\.(\d+)\.0\.to_out\.1\.g",
-        r"prior.network.attentions.\1.output.1.weight",
-    ),
-    (_TRANSFORMER + r"layers\.(\d+)\.1\.0\.g", r"prior.network.feed_forwards.\1.norm.weight"),
-    (_TRANSFORMER + r"layers\.(\d+)\.1\.1\.(.*)", r"prior.network.feed_forwards.\1.input.\2"),
-    (_TRANSFORMER + r"layers\.(\d+)\.1\.5\.(.*)", r"prior.network.feed_forwards.\1.output.\2"),
-)
-
-
-NSD_VOXELS: dict[int, str] = {
-    15_724: "subj01",
-    14_278: "subj02",
-    15_226: "subj03",
-    13_153: "subj04",
-    13_039: "subj05",
-    17_907: "subj06",
-    12_682: "subj07",
-    14_386: "subj08",
-}
-"""Voxels of the published masks -> whose they are: a ridge's width tells its subject."""
+_CONSTANTS = re.compile(re.escape(_SCHEDULER) + r".*|.*\.rotary_emb\.freqs")
+"""Entries that follow from the architecture: noise schedule and rotary frequencies."""
 
 
 def load_mindeye(
     source: Mapping[str, Any] | Path | str, *, subjects: Sequence[str] | None = None
 ) -> MindEye:
-    """Build the decoder that a published checkpoint holds.
+    """Load the brain decoder of a published checkpoint.
 
     Parameters
     ----------
     source
-        The checkpoint's ``model_state_dict``, its file or ZeRO folder, or the folder that it was
-        imported into. Float32 entries become the parameters without a copy, so that changing one
-        changes the other; entries that follow from the architecture (noise schedule, rotary
-        frequencies) may be missing.
+        The checkpoint's ``model_state_dict``, its file, or the folder that it was imported into.
+        Float32 entries become the parameters without a copy, so that changing one changes the
+        other; entries that follow from the architecture (noise schedule, rotary frequencies) may
+        be missing.
     subjects
         Names for the checkpoint's ridges, in its order; one for a fine-tuned checkpoint. By
-        default NSD's, told from the numbers of voxels.
+        default NSD's, recognised by the numbers of voxels.
 
     Returns
     -------
@@ -138,33 +56,75 @@ def load_mindeye(
     """
     state = published_state(source, kind="mindeye")
     settings = infer_settings(state)
-    n_ridges = _count(state, r"ridge\.linears\.(\d+)\.weight")
+    widths = _ridge_widths(state)
     if subjects is None:
-        subjects = _nsd_subjects(state, n_ridges)
-    if len(subjects) != n_ridges:
+        subjects = _nsd_subjects(widths)
+    if len(subjects) != len(widths):
         raise ValueError(
-            f"this checkpoint has {n_ridges} ridges, one per subject, got {len(subjects)} names: "
-            f"{list(subjects)}. Give one name per ridge, in the checkpoint's order."
+            f"this checkpoint has {len(widths)} ridges, one per subject, got {len(subjects)} "
+            f"names: {list(subjects)}. Give one name per ridge, in the checkpoint's order."
         )
-    n_voxels = {
-        subject: state[f"ridge.linears.{i}.weight"].shape[1] for i, subject in enumerate(subjects)
-    }
+    n_voxels = dict(zip(subjects, widths, strict=True))
     # Nothing is initialised only to be replaced: at full size that would cost 9 GB and a minute.
     with torch.device("meta"):
         model = build_mindeye(settings, n_voxels)
-    # Entries that follow from the architecture are computed here.
-    given = {n: value for n, value in state.items() if not _CONSTANTS.fullmatch(n)}
     fill_network(
         model,
-        given,
-        rename=lambda name: _rename(name, subjects),
+        {n: value for n, value in state.items() if not _CONSTANTS.fullmatch(n)},
+        rename=lambda name: own_name(name, subjects),
         what="the released architecture",
     )
     return model
 
 
+def export_mindeye(model: MindEye) -> dict[str, Tensor]:
+    """Convert a brain decoder to the state dict of the released code.
+
+    The released ``model.load_state_dict(state, strict=True)`` takes it: the constants that the
+    released modules keep as buffers (noise schedule, rotary frequencies) are computed and
+    included, so that nothing is left out.
+
+    Parameters
+    ----------
+    model
+        A decoder of the released architecture, from `load_mindeye` or trained here.
+
+    Returns
+    -------
+    dict
+        Released names and values, which share memory with the parameters. The ridges are numbered
+        in the order of ``model.subjects``.
+
+    Raises
+    ------
+    ValueError
+        If the model has another architecture. The message names what differs.
+    """
+    subjects = model.subjects
+    names = {name: released_name(name, subjects) for name in model.state_dict()}
+    differs = [name for name, released in names.items() if released is None]
+    differs += ["prior.residual"] * model.prior.residual
+    differs += ["projector.residual"] * model.projector.residual
+    if model.lowlevel is not None and model.lowlevel.upsampler is None:
+        differs.append("lowlevel without upsampler")
+    if differs:
+        raise ValueError(
+            f"the released code has no counterpart of {differs[:8]}. Only models of the released "
+            "architecture can be exported: model.trunk=released, model.residual_projector=false, "
+            "model.prior.residual=false, model.prior.joined=true, and a low-level head with "
+            "coarse_channels or none."
+        )
+    state = {str(names[name]): value for name, value in model.state_dict().items()}
+    device = model.prior.null_target.device
+    constants = _constants(state, model.prior.alphas_cumprod)
+    state |= {name: value.to(device) for name, value in constants.items()}
+    # Names may all be known and yet not make the released network: it says what is missing.
+    load_mindeye({n: v.to("meta") for n, v in state.items()}, subjects=subjects)
+    return state
+
+
 def infer_settings(state: Mapping[str, Tensor]) -> ModelSettings:
-    """Read the sizes of a published checkpoint from the shapes of its entries.
+    """Infer the sizes of a published checkpoint from the shapes of its entries.
 
     Parameters
     ----------
@@ -181,14 +141,13 @@ def infer_settings(state: Mapping[str, Tensor]) -> ModelSettings:
     ValueError
         If entries that give the sizes are missing, or the model reads more than one trial at once.
     """
-    transformer = "diffusion_prior.net.causal_transformer."
     first = {
         "linear": "backbone.backbone_linear.weight",
         "sequence": "backbone.mixer_blocks2.0.0.weight",
-        "query": "diffusion_prior.net.learned_query",
-        "bias": transformer + "rel_pos_bias.relative_attention_bias.weight",
-        "null": transformer + "layers.0.0.null_kv",
-        "hidden": transformer + "layers.0.1.5.weight",
+        "query": PRIOR + "learned_query",
+        "bias": _TRANSFORMER + "rel_pos_bias.relative_attention_bias.weight",
+        "null": _TRANSFORMER + "layers.0.0.null_kv",
+        "hidden": _TRANSFORMER + "layers.0.1.5.weight",
     }
     missing = sorted(set(first.values()) - set(state))
     if missing:
@@ -203,17 +162,17 @@ def infer_settings(state: Mapping[str, Tensor]) -> ModelSettings:
             "only models that read one trial can be loaded."
         )
     n_tokens, n_features = shape["query"]
-    levels = state.get("diffusion_prior.noise_scheduler.betas")
+    levels = state.get(_SCHEDULER + "betas")
     return ModelSettings(
         n_tokens=n_tokens,
         n_features=n_features,
         n_latent=shape["linear"][1],
         trunk="released",
-        n_blocks=_count(state, r"backbone\.mixer_blocks1\.(\d+)\.0\.weight"),
+        n_blocks=count_indices(state, r"backbone\.mixer_blocks1\.(\d+)\.0\.weight"),
         residual_projector=False,
         lowlevel=_infer_lowlevel(state),
         prior=PriorSettings(
-            depth=_count(state, _TRANSFORMER + r"layers\.(\d+)\.0\.null_kv"),
+            depth=count_indices(state, re.escape(_TRANSFORMER) + r"layers\.(\d+)\.0\.null_kv"),
             n_heads=shape["bias"][1],
             head_width=shape["null"][1],
             multiple=shape["hidden"][1] // n_features,
@@ -227,7 +186,7 @@ def infer_settings(state: Mapping[str, Tensor]) -> ModelSettings:
 
 
 def _infer_lowlevel(state: Mapping[str, Tensor]) -> LowLevelSettings | None:
-    """Read the sizes of the low-level head; some checkpoints were trained without one."""
+    """Infer the sizes of the low-level head; some checkpoints were trained without one."""
     linear, norm = state.get("backbone.blin1.weight"), state.get("backbone.bnorm.weight")
     output = state.get("backbone.bupsampler.conv_out.weight")
     if linear is None or norm is None or output is None:
@@ -241,28 +200,69 @@ def _infer_lowlevel(state: Mapping[str, Tensor]) -> LowLevelSettings | None:
     )
 
 
-def _nsd_subjects(state: Mapping[str, Tensor], n_ridges: int) -> list[str]:
-    """Name the ridges by their numbers of voxels, which differ between NSD's subjects."""
-    sizes = [state[f"ridge.linears.{i}.weight"].shape[1] for i in range(n_ridges)]
-    if unknown := [size for size in sizes if size not in NSD_VOXELS]:
+def name_ridges(state: Mapping[str, Tensor]) -> list[str]:
+    """Name the ridges of any checkpoint: NSD's subjects where they are recognised, or numbers."""
+    known = {n_voxels: subject for subject, n_voxels in VOXELS.items()}
+    widths = _ridge_widths(state)
+    recognised = set(widths) <= set(known) and len(set(widths)) == len(widths)
+    return [known[width] if recognised else f"ridge{i}" for i, width in enumerate(widths)]
+
+
+def _ridge_widths(state: Mapping[str, Tensor]) -> list[int]:
+    """Return the number of voxels that each ridge reads."""
+    n_ridges = count_indices(state, r"ridge\.linears\.(\d+)\.weight")
+    return [state[f"ridge.linears.{i}.weight"].shape[1] for i in range(n_ridges)]
+
+
+def _nsd_subjects(widths: Sequence[int]) -> list[str]:
+    """Recognise NSD's subjects by their numbers of voxels, which differ."""
+    known = {n_voxels: subject for subject, n_voxels in VOXELS.items()}
+    if unknown := [width for width in widths if width not in known]:
         raise ValueError(
-            f"the checkpoint reads {unknown} voxels, which is none of NSD's subjects "
-            f"({NSD_VOXELS}). Name its ridges with subjects=[...], in its order."
+            f"the checkpoint reads {unknown} voxels, which is none of NSD's subjects ({known}). "
+            "Name its ridges with subjects=[...], in its order."
         )
-    return [NSD_VOXELS[size] for size in sizes]
+    return [known[width] for width in widths]
 
 
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    return sum(re.fullmatch(pattern, name) is not None for name in state)
+def _constants(
+    state: Mapping[str, Tensor], alphas_cumprod: Float[Tensor, " steps"]
+) -> dict[str, Tensor]:
+    """Compute the buffers of the released noise scheduler and rotary embeddings, in float32.
+
+    The names and formulas are those of DALLE2-pytorch's ``NoiseScheduler`` (cosine schedule, no
+    p2 weighting) and of rotary-embedding-torch.
+    """
+    kept = alphas_cumprod.double()
+    previous = F.pad(kept[:-1], (1, 0), value=1.0)
+    alphas = kept / previous
+    betas = 1 - alphas
+    variance = betas * (1 - previous) / (1 - kept)
+    schedule = {
+        "betas": betas,
+        "alphas_cumprod": kept,
+        "alphas_cumprod_prev": previous,
+        "sqrt_alphas_cumprod": kept.sqrt(),
+        "sqrt_one_minus_alphas_cumprod": (1 - kept).sqrt(),
+        "log_one_minus_alphas_cumprod": (1 - kept).log(),
+        "sqrt_recip_alphas_cumprod": (1 / kept).sqrt(),
+        "sqrt_recipm1_alphas_cumprod": (1 / kept - 1).sqrt(),
+        "posterior_variance": variance,
+        "posterior_log_variance_clipped": variance.clamp(min=1e-20).log(),
+        "posterior_mean_coef1": betas * previous.sqrt() / (1 - kept),
+        "posterior_mean_coef2": (1 - previous) * alphas.sqrt() / (1 - kept),
+        "p2_loss_weight": torch.ones_like(kept),
+    }
+    return {
+        **{_SCHEDULER + name: values.float() for name, values in schedule.items()},
+        **{
+            name.replace("null_kv", "rotary_emb.freqs"): _rotary_frequencies(head_width=v.shape[1])
+            for name, v in state.items()
+            if name.endswith(".null_kv")
+        },
+    }
 
 
-def _rename(name: str, subjects: Sequence[str]) -> str | None:
-    """Return our name of a released parameter, or None where there is none."""
-    ridge = re.fullmatch(r"ridge\.linears\.(\d+)\.(weight|bias)", name)
-    if ridge is not None and int(ridge[1]) < len(subjects):
-        return f"ridge.maps.{subjects[int(ridge[1])]}.{ridge[2]}"
-    for pattern, ours in _RULES:
-        match = re.fullmatch(pattern, name)
-        if match is not None:
-            return match.expand(ours)
-    return None
+def _rotary_frequencies(head_width: int) -> Tensor:
+    """Return the rotary frequencies of one layer: the angles at position 1."""
+    return rotary_angles(2, head_width, device=torch.device("cpu"))[1].clone()

@@ -1,7 +1,7 @@
-"""The smaller published networks: teacher, autoencoder, converter and GNet, from their files."""
+"""Loaders of the smaller published networks: teacher, autoencoder, converter and GNet."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,13 @@ from mindeye2.encoders.convnext import ConvNextTeacher, build_convnext_teacher
 from mindeye2.encoders.gnet import GNet, build_gnet
 from mindeye2.encoders.sd_vae import SD_SCALE, build_vae, infer_vae
 from mindeye2.generation.clip_converter import ClipConverter
-from mindeye2.released.accounting import fill_network
 from mindeye2.released.kinds import published_state
+from mindeye2.released.state_dict import (
+    count_indices,
+    entries_under,
+    entry_shape,
+    fill_network,
+)
 
 __all__ = ["load_clip_converter", "load_convnext_teacher", "load_gnet", "load_lowlevel_vae"]
 
@@ -45,19 +50,20 @@ def load_convnext_teacher(source: Published) -> ConvNextTeacher:
         If an entry is unknown, missing or of an unexpected shape. The message names the entries.
     """
     state = published_state(source, kind="convnext_teacher")
-    stages = _count(state, r"backbone\.downsample_layers\.(\d+)\.[01]\.bias")
+    stages = count_indices(state, r"backbone\.downsample_layers\.(\d+)\.[01]\.bias")
     projector = [n for n in sorted(state) if re.fullmatch(r"maps_projector\.\d+\.weight", n)]
     depths = [
-        _count(state, rf"backbone\.stages\.{i}\.(\d+)\.dwconv\.weight") for i in range(stages)
+        count_indices(state, rf"backbone\.stages\.{i}\.(\d+)\.dwconv\.weight")
+        for i in range(stages)
     ]
-    widths = [_shape(state, f"backbone.stages.{i}.0.dwconv.bias")[0] for i in range(stages)]
+    widths = [entry_shape(state, f"backbone.stages.{i}.0.dwconv.bias")[0] for i in range(stages)]
     with torch.device("meta"):
         teacher = build_convnext_teacher(
             depths=depths,
             widths=widths,
             projector=[state[n].shape[0] for n in projector if state[n].ndim == 2],
         )
-    fill_network(teacher, state, rename=_same, what="VICRegL's ConvNeXt with its maps' projector")
+    fill_network(teacher, state, what="VICRegL's ConvNeXt with its maps' projector")
     return teacher
 
 
@@ -80,11 +86,11 @@ def load_clip_converter(source: Published) -> ClipConverter:
         If an entry is unknown, missing or of an unexpected shape. The message names the entries.
     """
     state = published_state(source, kind="clip_converter")
-    shapes = [_shape(state, f"linear{i}.weight") for i in (1, 2)]
+    shapes = [entry_shape(state, f"linear{i}.weight") for i in (1, 2)]
     with torch.device("meta"):
         linears = [nn.Linear(n_in, n_out) for n_out, n_in in shapes]
     converter = ClipConverter(*linears)
-    fill_network(converter, state, rename=_same, what="the published converter")
+    fill_network(converter, state, what="the published converter")
     return converter
 
 
@@ -96,7 +102,7 @@ def load_lowlevel_vae(source: Published, *, groups: int = 32) -> nn.Module:
     source
         State dict, published file or imported folder.
     groups
-        Groups of the normalisations, which shapes cannot tell.
+        Groups of the normalisations, which no shape gives.
 
     Returns
     -------
@@ -114,7 +120,7 @@ def load_lowlevel_vae(source: Published, *, groups: int = 32) -> nn.Module:
     }
     with torch.device("meta"):
         vae = build_vae(infer_vae(state, groups=groups, scale=SD_SCALE))
-    fill_network(vae, state, rename=_same, what="Stable Diffusion's autoencoder")
+    fill_network(vae, state, what="Stable Diffusion's autoencoder")
     return vae
 
 
@@ -133,7 +139,7 @@ def load_gnet(
     readout
         The subject's state dict, beside the trunk's.
     subject
-        Whose voxels to predict, e.g. ``"subj01"``, where a file is given.
+        Subject whose voxels are predicted, e.g. ``"subj01"``, where a file is given.
 
     Returns
     -------
@@ -147,51 +153,30 @@ def load_gnet(
     """
     if readout is None:
         state = published_state(encoder, kind="gnet")
-        people = sorted({n.split(".")[1] for n in state if n.startswith("readout.")})
-        if subject not in people:
+        known = sorted({n.split(".")[1] for n in state if n.startswith("readout.")})
+        if subject not in known:
             raise ValueError(
-                f"GNet was trained on {people}, got subject={subject!r}. Name one of them."
+                f"GNet was trained on {known}, got subject={subject!r}. Name one of them."
             )
-        trunk_state = _under(state, "encoder.")
-        readout = _under(state, f"readout.{subject}.")
+        trunk_state = entries_under(state, "encoder.")
+        readout = entries_under(state, f"readout.{subject}.")
     elif isinstance(encoder, Mapping):
         trunk_state = dict(encoder)
     else:
         raise ValueError("give a file alone with subject=..., or two state dicts.")
     with torch.device("meta"):
         net = build_gnet(
-            trunk_width=_shape(trunk_state, "enc.conv6b.conv1.weight")[0],
-            block_width=_shape(trunk_state, "enc.conv4a.conv1.weight")[0],
-            n_voxels=_shape(readout, "b")[0],
-            size=_shape(trunk_state, "mu")[1],
-            sizes=[_shape(readout, f"rf{i}")[1] for i in range(2)],
+            trunk_width=entry_shape(trunk_state, "enc.conv6b.conv1.weight")[0],
+            block_width=entry_shape(trunk_state, "enc.conv4a.conv1.weight")[0],
+            n_voxels=entry_shape(readout, "b")[0],
+            size=entry_shape(trunk_state, "mu")[1],
+            sizes=[entry_shape(readout, f"rf{i}")[1] for i in range(2)],
         )
-    fill_network(net.trunk, trunk_state, rename=_same, what="GNet's trunk")
-    fill_network(net.readout, readout, rename=_same, what="GNet's readout")
+    fill_network(net.trunk, trunk_state, what="GNet's trunk")
+    fill_network(net.readout, readout, what="GNet's readout")
     return net
-
-
-_same: Callable[[str], str | None] = str
-"""Names are kept: entries that the network lacks are found by `fill_network`."""
 
 
 def _modern(name: str) -> str:
     match = re.fullmatch(r"(.*mid_block\.attentions\.0\.)(query|key|value|proj_attn)(\..*)", name)
     return f"{match[1]}{_OLD_ATTENTION[match[2]]}{match[3]}" if match else name
-
-
-def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
-
-
-def _count(state: Mapping[str, Tensor], pattern: str) -> int:
-    return len({m[1] for name in state if (m := re.fullmatch(pattern, name))})
-
-
-def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
-    if name not in state:
-        raise ValueError(
-            f"{name!r}, which gives a size, is missing; there are {sorted(state)[:8]} and "
-            f"{max(len(state) - 8, 0)} more. This is a file of another kind."
-        )
-    return tuple(state[name].shape)

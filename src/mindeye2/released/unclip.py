@@ -16,13 +16,13 @@ from mindeye2.generation.sd.ldm_names import (
 )
 from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
 from mindeye2.generation.sd.unet import build_unet
-from mindeye2.released.accounting import fill_network
 from mindeye2.released.kinds import published_state
+from mindeye2.released.state_dict import entries_under, fill_network
 
 __all__ = ["load_unclip"]
 
 _LEVELS = "denoiser.sigmas"
-"""Entry that follows from the architecture and is computed here."""
+"""Entry that follows from the architecture and is computed here: noise levels."""
 
 
 def load_unclip(
@@ -32,7 +32,7 @@ def load_unclip(
     dtype: torch.dtype | None = torch.float32,
     sampling: SdxlSampling | None = None,
 ) -> Sdxl:
-    """Build the decoder that the published unCLIP checkpoint holds.
+    """Load the image decoder of the published unCLIP checkpoint.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ def load_unclip(
         encoder are left out. Floating-point entries of `dtype` become the parameters without a
         copy.
     head_channels
-        Channels of an attention head, which the shapes cannot tell.
+        Channels of an attention head, which no shape gives.
     dtype
-        What floating-point entries become; None keeps each as it is.
+        Type of floating-point parameters; None keeps each as it is.
     sampling
-        How to draw; as released by default.
+        Settings of the sampler; as released by default.
 
     Returns
     -------
@@ -59,8 +59,8 @@ def load_unclip(
         If an entry is unknown, missing or of an unexpected shape. The message names the entries.
     """
     state = published_state(source, kind="unclip")
-    unet_state = _under(state, UNET_PREFIX)
-    vae_state = {k: _linear(k, v) for k, v in _under(state, VAE_PREFIX).items()}
+    unet_state = entries_under(state, UNET_PREFIX)
+    vae_state = {k: _linear(k, v) for k, v in entries_under(state, VAE_PREFIX).items()}
     unknown = [
         name
         for name in state
@@ -93,10 +93,6 @@ def load_unclip(
     # Height, width, top and left are embedded one after the other.
     size_width = unet_settings.vector_width // 4
     return Sdxl(unet=unet, vae=vae, sampling=sampling, size_width=size_width)
-
-
-def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
 def _linear(name: str, value: Tensor) -> Tensor:

@@ -1,11 +1,18 @@
-"""Every entry of a published checkpoint is accounted for: used, known and left out, or refused."""
+"""Published state dicts: loaded with every entry accounted for."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_complete", "fill_network"]
+__all__ = [
+    "check_complete",
+    "count_indices",
+    "entries_under",
+    "entry_shape",
+    "fill_network",
+]
 
 _SHOWN = 8
 """Names that a message lists before it only counts the rest."""
@@ -15,25 +22,26 @@ def fill_network(
     network: nn.Module,
     state: Mapping[str, Tensor],
     *,
-    rename: Callable[[str], str | None],
+    rename: Callable[[str], str | None] = str,
     what: str,
     dtype: torch.dtype | None = torch.float32,
 ) -> None:
-    """Give every parameter and buffer of a network its entry of a published state dict.
+    """Load a published state dict into a network, strictly.
 
     Parameters
     ----------
     network
         Built on the meta device: its tensors are replaced, not copied into.
     state
-        Published names and values, without entries that are known to be left out.
+        Published names and values, without the entries that are known to be left out.
     rename
-        Returns the network's own name of a published one, or None where there is none.
+        Returns the network's own name of a published one, or None where there is none. By default
+        the names are the same.
     what
-        What the network is, for messages.
+        Name of the network, for messages.
     dtype
-        What floating-point entries become; those that have it already are not copied. None keeps
-        each as it is.
+        Type of floating-point entries after loading; those that have it already are not copied.
+        None keeps each as it is.
 
     Raises
     ------
@@ -67,20 +75,20 @@ def check_complete(
     Parameters
     ----------
     wanted
-        The network's own names, with values of the right shapes.
+        State dict of the network, for names and shapes.
     found
-        What the checkpoint gives, under the network's names.
+        Entries of the checkpoint under the network's names.
     released
         The network's name -> the published one, for messages.
     unknown
-        Published names that have no place in the network.
+        Published names without a counterpart in the network.
     what
-        What the network is, for messages.
+        Name of the network, for messages.
 
     Raises
     ------
     ValueError
-        If the two do not agree. The message names entries and sizes.
+        If the two do not agree. The message names entries and shapes.
     """
     extra = sorted([*unknown, *(released.get(n, n) for n in found if n not in wanted)])
     problems = [f"unknown entries {_listed(extra)}"] if extra else []
@@ -97,6 +105,26 @@ def check_complete(
         problems.append(f"and {len(shapes) - _SHOWN} more of another shape")
     if problems:
         raise ValueError(f"the checkpoint does not fit {what}: {'; '.join(problems)}.")
+
+
+def entries_under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Select the entries of a state dict that start with a prefix, and remove it."""
+    return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+
+
+def count_indices(state: Mapping[str, Tensor], pattern: str) -> int:
+    """Count the layers of a state dict: the different values of a pattern's group."""
+    return len({m[1] for name in state if (m := re.fullmatch(pattern, name))})
+
+
+def entry_shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
+    """Return the shape of an entry, or raise a ``ValueError`` that lists what is there."""
+    if name not in state:
+        raise ValueError(
+            f"{name!r}, which gives a size, is missing; there are {sorted(state)[:_SHOWN]} and "
+            f"{max(len(state) - _SHOWN, 0)} more. This is a file of another kind."
+        )
+    return tuple(state[name].shape)
 
 
 def _listed(names: list[str]) -> str:

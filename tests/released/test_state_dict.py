@@ -1,10 +1,10 @@
-"""Filling a network from foreign names, and the message when something does not fit."""
+"""State dicts under published names, loaded strictly."""
 
 import pytest
 import torch
 from torch import nn
 
-from mindeye2.released.accounting import check_complete, fill_network
+from mindeye2.released.state_dict import check_complete, fill_network
 
 
 def rename(name):
@@ -29,13 +29,13 @@ def test_every_parameter_and_buffer_gets_its_entry(network, state):
     assert network[1].num_batches_tracked.dtype == torch.int64
 
 
-def test_half_precision_becomes_the_precision_asked_for(network, state):
+def test_half_precision_becomes_float32(network, state):
     state["theirs.0.weight"] = state["theirs.0.weight"].half()
     fill_network(network, state, rename=rename, what="a test network")
     assert network[0].weight.dtype == torch.float32
 
 
-def test_everything_that_does_not_fit_is_in_one_message(network, state):
+def test_all_misfits_are_in_one_message(network, state):
     state["other.weight"] = torch.zeros(1)
     state["theirs.0.bias"] = torch.zeros(5)
     del state["theirs.1.weight"]

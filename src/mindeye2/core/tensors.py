@@ -1,0 +1,48 @@
+"""Safetensors files, written whole or not at all."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+__all__ = ["save_tensors"]
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file in one step, readable as other files of the user are.
+
+    Memory-mapped tensors are written from the page cache without a copy (safetensors 0.8), so that
+    memory does not grow with the file.
+
+    Parameters
+    ----------
+    tensors
+        Names and values; they may be views and share memory.
+    path
+        The file.
+    metadata
+        Strings for the file's header.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, on a full disk for example. Nothing is left of it.
+    """
+    values: dict[str, Tensor] = {}
+    addresses = set()
+    for name, value in tensors.items():
+        values[name] = value.detach().contiguous()
+        # safetensors refuses tensors that share memory.
+        if values[name].data_ptr() in addresses:
+            values[name] = values[name].clone()
+        addresses.add(values[name].data_ptr())
+    try:
+        # It writes under a temporary name and renames, but leaves the file to its owner alone.
+        save_file(values, path, metadata=None if metadata is None else dict(metadata))
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+    path.chmod(0o644)
