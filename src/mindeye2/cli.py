@@ -251,7 +251,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Look for what silently ruins a study; exit code 1 where something is wrong."""
+    """Check environment, data and results for silent errors; exit code 1 if there are any."""
     from mindeye2.doctor import doctor as run
     from mindeye2.doctor import print_findings
 

@@ -1,4 +1,4 @@
-"""A small study that is sound, for defects to be planted in."""
+"""A small open_view that is sound, for defects to be planted in."""
 
 import copy
 
@@ -9,12 +9,12 @@ import pytest
 SPLITS = np.array(["train"] * 60 + ["validation"] * 8 + ["test"] * 12)
 
 
-def _pictures(rng):
+def _images(rng):
     """Return noise with the spectrum of photographs: amplitude falls with frequency."""
     across = np.hypot(np.fft.fftfreq(32)[:, None], np.fft.rfftfreq(32)[None])
     spectrum = np.fft.rfft2(rng.normal(size=(80, 3, 32, 32))) / np.maximum(across, 1 / 32)
-    pictures = np.fft.irfft2(spectrum).transpose(0, 2, 3, 1)
-    return (128 + 40 * pictures / pictures.std()).clip(0, 255).astype(np.uint8)
+    images = np.fft.irfft2(spectrum).transpose(0, 2, 3, 1)
+    return (128 + 40 * images / images.std()).clip(0, 255).astype(np.uint8)
 
 
 def _session(rng):
@@ -40,10 +40,10 @@ def _table(subject, rng):
 
 
 @pytest.fixture(scope="session")
-def sound():
-    """Return images, trials and raw betas of two people whose voxels see colours."""
+def sound_dataset():
+    """Return images, trials and raw betas of two subjects whose voxels see colours."""
     rng = np.random.default_rng(0)
-    images = _pictures(rng)
+    images = _images(rng)
     tables = {s: _table(s, rng) for s in ("subj01", "subj02")}
     seen = images.reshape(80, 4, 8, 4, 8, 3).mean(axis=(2, 4)).reshape(80, -1)
     seen = (seen - seen.mean(axis=0)) / seen.std(axis=0)
@@ -60,29 +60,29 @@ def sound():
 
 
 @pytest.fixture
-def parts(sound):
-    """Return a copy of the sound study, to be changed."""
-    return copy.deepcopy(sound)
+def dataset(sound_dataset):
+    """Return a copy of the sound open_view, to be changed."""
+    return copy.deepcopy(sound_dataset)
 
 
 @pytest.fixture
-def write(tmp_path):
-    """Return what z-scores and writes a study, and gives its folder."""
+def write_dataset(tmp_path):
+    """Return what z-scores and writes a data set, and gives its folder."""
     from mindeye2.data.prepared.writer import seal_prepared, write_subject_tables
     from mindeye2.data.prepared.zscore import zscore_by_session
 
-    def written(parts, *, spoil=None, scaled=None, config=None, **facts):
-        """Write; `spoil` changes the z-scored betas of subj01, `scaled` gives them whole."""
+    def written(dataset, *, corrupt=None, scaled=None, config=None, **facts):
+        """Write; `corrupt` changes the z-scored betas of subj01, `scaled` gives them whole."""
         folder = tmp_path / "data"
         folder.mkdir()
-        np.save(folder / "images.npy", parts["images"])
+        np.save(folder / "images.npy", dataset["images"])
         (folder / "betas").mkdir()
         betas, scalers = {}, {}
-        for subject, raw in parts["betas"].items():
-            own = parts["trials"][parts["trials"]["subject"] == subject]
+        for subject, raw in dataset["betas"].items():
+            own = dataset["trials"][dataset["trials"]["subject"] == subject]
             betas[subject], scalers[subject] = zscore_by_session(raw, own, subject=subject)
-        if spoil:
-            spoil(betas["subj01"])
+        if corrupt:
+            corrupt(betas["subj01"])
         betas |= scaled or {}
         scalers |= facts.pop("scalers", {})
         for subject, values in betas.items():
@@ -91,7 +91,7 @@ def write(tmp_path):
             write_subject_tables(folder, subject, voxels=voxels, scaler=scalers[subject])
         seal_prepared(
             folder,
-            trials=parts["trials"],
+            trials=dataset["trials"],
             captions=None,
             subjects={subject: values.shape[1] for subject, values in betas.items()},
             config={"kind": "table", "source": "lab", **(config or {})},
@@ -103,16 +103,16 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def study(write):
-    """Return what writes a study and opens it again, with a scan of subj01."""
-    from mindeye2.doctor.files import read_loosely
-    from mindeye2.doctor.study import open_study, scan_subject
+def open_view(write_dataset):
+    """Return what writes a open_view and opens it again, with a stats of subj01."""
+    from mindeye2.doctor.dataset_view import open_dataset, scan_betas
+    from mindeye2.doctor.integrity import read_damaged_manifest
 
-    def opened(parts, **given):
-        folder = write(parts, **given)
-        found, findings = open_study(folder, read_loosely(folder))
+    def opened(dataset, **given):
+        folder = write_dataset(dataset, **given)
+        view, findings = open_dataset(folder, read_damaged_manifest(folder))
         assert findings == []
-        return found, scan_subject(found, "subj01")
+        return view, scan_betas(view, "subj01")
 
     return opened
 

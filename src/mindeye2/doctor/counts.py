@@ -1,4 +1,4 @@
-"""Counts: the parts against each other, and against what the source declares."""
+"""Numbers of subjects, sessions, trials, voxels and images: consistent, and as declared."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,55 +10,47 @@ import pandas as pd
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.nsd.facts import SESSIONS, TRIALS, old_sessions
 from mindeye2.data.prepared.consistency import check_trials
-from mindeye2.doctor.finding import Finding, Level, first_few, remake
-from mindeye2.doctor.study import Study
+from mindeye2.doctor.dataset_view import DatasetView
+from mindeye2.doctor.finding import Finding, Level, first_few, rerun_command
 
-__all__ = ["DECLARED", "check_counts", "check_table"]
-
-CHECK = "counts"
+__all__ = ["DECLARED", "check_counts", "check_trial_table"]
 
 Counts = dict[str, dict[str, int]]
-"""By subject: ``sessions`` and all ``trials``, or ``per_session`` trials, as far as declared."""
+"""By subject: ``sessions``, all ``trials`` and trials ``per_session``, where declared."""
 
 
 def _nsd(config: Mapping[str, Any]) -> Counts:
-    chosen = config.get("nsd", {})
-    asked = chosen.get("subjects") or SESSIONS
+    settings = config.get("nsd", {})
     # The protocol 982 leaves out trials of shared images.
-    whole = {"per_session": TRIALS} if chosen.get("protocol", 1000) == 1000 else {}
-    numbers = chosen.get("sessions")
+    complete = {"per_session": TRIALS} if settings.get("protocol", 1000) == 1000 else {}
+    numbers = settings.get("sessions")
     return {
         s: {
             "sessions": sum(n <= SESSIONS[s] for n in numbers) if numbers else SESSIONS[s],
-            **whole,
+            **complete,
         }
-        for s in asked
+        for s in settings.get("subjects") or SESSIONS
     }
 
 
 def _released(config: Mapping[str, Any]) -> Counts:
-    chosen = config.get("released", {})
-    asked = chosen.get("subjects") or SESSIONS
-    old = chosen.get("test_set") == "test"
-    return {s: {"sessions": old_sessions(s) if old else SESSIONS[s]} for s in asked}
+    settings = config.get("released", {})
+    old = settings.get("test_set") == "test"
+    subjects = settings.get("subjects") or SESSIONS
+    return {s: {"sessions": old_sessions(s) if old else SESSIONS[s]} for s in subjects}
 
 
 def _simulated(config: Mapping[str, Any]) -> Counts:
-    people = config["simulation"]
-    trials = people["sessions"] * people["trials_per_session"]
-    each = {
-        "sessions": people["sessions"],
-        "trials": trials + config["n_test"] * people["test_repeats"],
-    }
-    return {f"subj{n:02d}": each for n in range(1, people["n_subjects"] + 1)}
+    settings = config["simulation"]
+    trials = settings["sessions"] * settings["trials_per_session"]
+    trials += config["n_test"] * settings["test_repeats"]
+    declared = {"sessions": settings["sessions"], "trials": trials}
+    return {f"subj{n:02d}": declared for n in range(1, settings["n_subjects"] + 1)}
 
 
 def _kriegeskorte92(_: Mapping[str, Any]) -> Counts:
-    return {
-        f"subj{person:02d}-session{session}": {"sessions": 1, "per_session": 92}
-        for person in range(1, 5)
-        for session in (1, 2)
-    }
+    declared = {"sessions": 1, "per_session": 92}
+    return {f"subj{n:02d}-session{session}": declared for n in range(1, 5) for session in (1, 2)}
 
 
 DECLARED: dict[str, Callable[[Mapping[str, Any]], Counts]] = {
@@ -67,173 +59,138 @@ DECLARED: dict[str, Callable[[Mapping[str, Any]], Counts]] = {
     "released": _released,
     "simulated": _simulated,
 }
-"""What each kind of source declares, from its settings; a manifest's ``declared`` comes first."""
+"""Counts that each kind of source declares, from its settings; a manifest's ``declared`` wins."""
 
 
-def check_counts(study: Study) -> list[Finding]:
-    """Compare what is there with what the manifest and the source say.
+def _finding(view: DatasetView, level: Level, found: str, *, where: str = "") -> Finding:
+    fix = rerun_command(view.manifest) if level in ("error", "warning") else ""
+    return Finding(level, "counts", where=where or view.folder.name, found=found, fix=fix)
 
-    Parameters
-    ----------
-    study
-        The open data set.
 
-    Returns
-    -------
-    list of Finding
-        What does not fit, or how many there are of each.
-    """
-    findings = [*_parts(study), *_per_image(study), *_against_source(study)]
+def check_counts(view: DatasetView) -> list[Finding]:
+    """Compare the parts of a data set with each other, the manifest and the source."""
+    findings = [*_betas(view), *_per_image(view), *_against_source(view)]
     if not any(f.is_wrong for f in findings):
-        n_trials = 0 if study.trials is None else len(study.trials)
-        n_images = 0 if study.images is None else len(study.images)
-        found = f"{len(study.betas)} subjects, {n_trials} trials, {n_images} images: all fit"
-        findings.append(_finding(study, "ok", found))
+        n_trials = 0 if view.trials is None else len(view.trials)
+        n_images = 0 if view.images is None else len(view.images)
+        found = f"{len(view.betas)} subjects, {n_trials} trials, {n_images} images: consistent"
+        findings.append(_finding(view, "ok", found))
     return findings
 
 
-def _parts(study: Study) -> list[Finding]:
-    """One row of betas a trial, one column a voxel."""
+def _betas(view: DatasetView) -> list[Finding]:
+    """Check that betas have one row per trial and one column per voxel."""
     findings = []
-    for subject, n_voxels in study.prepared.n_voxels.items():
-        betas = study.betas.get(subject)
-        if betas is None:
-            continue
+    for subject, betas in view.betas.items():
         shape = f"betas are {betas.shape[0]} x {betas.shape[1]}"
-        n_trials = 0
-        if study.trials is not None:
-            n_trials = int((study.trials["subject"] == subject).sum())
-        if study.trials is not None and n_trials != len(betas):
-            text = f"{shape}, but the table has {n_trials} trials: rows cannot be told apart"
-            findings.append(_finding(study, "error", text, where=subject))
-        table = study.voxels.get(subject)
-        for what, count in (
-            ("manifest", n_voxels),
-            ("voxel table", betas.shape[1] if table is None else len(table)),
-        ):
+        n_trials = 0 if view.trials is None else (view.trials["subject"] == subject).sum()
+        if view.trials is not None and n_trials != len(betas):
+            text = f"{shape}, but the trial table has {n_trials} trials"
+            findings.append(_finding(view, "error", text, where=subject))
+        counts = {"manifest": view.prepared.n_voxels[subject]}
+        if subject in view.voxels:
+            counts["voxel table"] = len(view.voxels[subject])
+        for name, count in counts.items():
             if count != betas.shape[1]:
-                text = f"{shape}, but the {what} says {count} voxels"
-                findings.append(_finding(study, "error", text, where=subject))
-    if study.trials is not None:
-        unknown = sorted(set(study.trials["subject"]) - set(study.prepared.subjects))
+                text = f"{shape}, but the {name} has {count} voxels"
+                findings.append(_finding(view, "error", text, where=subject))
+    if view.trials is not None:
+        unknown = sorted(set(view.trials["subject"]) - set(view.prepared.subjects))
         if unknown:
-            text = f"the table has trials of {first_few(unknown)}, who have no betas"
-            findings.append(_finding(study, "error", text))
+            text = f"the trial table has trials of {first_few(unknown)}, but there are no betas"
+            findings.append(_finding(view, "error", text))
     return findings
 
 
-def _per_image(study: Study) -> list[Finding]:
-    """One caption and one row of each target bank an image."""
-    if study.images is None:
+def _per_image(view: DatasetView) -> list[Finding]:
+    """Check that each image has a caption and a row in each bank of targets."""
+    if view.images is None:
         return []
     counts: dict[str, int] = {}
-    for place in sorted((study.folder / "targets").glob("*")):
+    for folder in sorted((view.folder / "targets").glob("*")):
         try:
-            counts[f"targets/{place.name}"] = len(np.load(place / "values.npy", mmap_mode="r"))
-            record = json.loads((place / "encoder.json").read_text())
+            counts[f"targets/{folder.name}"] = len(np.load(folder / "values.npy", mmap_mode="r"))
+            record = json.loads((folder / "encoder.json").read_text())
         except (OSError, ValueError, EOFError):
-            continue  # said among the files
-        if record.get("done", len(study.images)) < len(study.images):
-            counts[f"targets/{place.name}"] = int(record["done"])
-    if (study.folder / "captions.parquet").exists():
-        captions = pd.read_parquet(study.folder / "captions.parquet", columns=["image"])
+            continue  # `check_files` reports damaged files
+        if record.get("done", len(view.images)) < len(view.images):
+            counts[f"targets/{folder.name}"] = int(record["done"])
+    if (view.folder / "captions.parquet").exists():
+        captions = pd.read_parquet(view.folder / "captions.parquet", columns=["image"])
         counts["captions.parquet"] = captions["image"].nunique()
     return [
-        _finding(study, "error", f"{n} for {len(study.images)} images", where=name)
+        _finding(view, "error", f"{n} rows for {len(view.images)} images", where=name)
         for name, n in counts.items()
-        if n != len(study.images)
+        if n != len(view.images)
     ]
 
 
-def _against_source(study: Study) -> list[Finding]:
-    """Tell what a partial download lacks, and sessions that are cut short."""
-    config = study.manifest.get("config", {})
+def _against_source(view: DatasetView) -> list[Finding]:
+    """Report what a partial download lacks, and incomplete sessions."""
+    config = view.manifest.get("config", {})
     declare = DECLARED.get(str(config.get("kind")))
-    declared: Counts = study.manifest.get("declared") or (declare(config) if declare else {})
-    if study.trials is None or not declared:
+    declared: Counts = view.manifest.get("declared") or (declare(config) if declare else {})
+    if view.trials is None or not declared:
         return []
     findings = []
-    lacking = sorted(set(declared) - set(study.prepared.subjects))
-    if lacking:
-        text = f"the source has {len(declared)} subjects; not here: {first_few(lacking)}"
-        findings.append(_finding(study, "note", text))
-    for subject in study.prepared.subjects:
-        expected = declared.get(subject)
-        if expected is None:
-            continue
-        lengths = study.trials_of(subject)["session"].value_counts().sort_index()
-        found = _compare(lengths, expected)
-        findings += [_finding(study, level, text, where=subject) for level, text in found]
+    missing = sorted(set(declared) - set(view.prepared.subjects))
+    if missing:
+        text = f"the source has {len(declared)} subjects; not here: {first_few(missing)}"
+        findings.append(_finding(view, "note", text))
+    for subject in view.prepared.subjects:
+        if subject in declared:
+            lengths = view.trials_of(subject)["session"].value_counts().sort_index()
+            problems = _compare(lengths, declared[subject])
+            findings += [_finding(view, level, text, where=subject) for level, text in problems]
     return findings
 
 
-def _compare(lengths: pd.Series, expected: Mapping[str, int]) -> list[tuple[Level, str]]:
-    """Compare the lengths of a subject's sessions with what is declared."""
-    found: list[tuple[Level, str]] = []
+def _compare(lengths: pd.Series, declared: Mapping[str, int]) -> list[tuple[Level, str]]:
+    """Compare the numbers of trials of a subject's sessions with what is declared."""
+    problems: list[tuple[Level, str]] = []
     n_sessions, n_trials = len(lengths), int(lengths.sum())
-    declared = expected.get("sessions", n_sessions)
-    if n_sessions != declared:
-        # Whole sessions that are not there are a partial download; too many are another source.
-        level: Level = "note" if n_sessions < declared else "error"
-        found.append((level, f"{n_sessions} sessions, the source declares {declared}"))
-    elif n_trials != expected.get("trials", n_trials):
-        text = f"{n_trials} trials, the source declares {expected['trials']}"
-        found.append(("error", text))
-    odd = lengths[lengths != expected.get("per_session", lengths)]
+    n_declared = declared.get("sessions", n_sessions)
+    if n_sessions != n_declared:
+        # Missing sessions are a partial download; too many are another source.
+        level: Level = "note" if n_sessions < n_declared else "error"
+        problems.append((level, f"{n_sessions} sessions, the source declares {n_declared}"))
+    elif n_trials != declared.get("trials", n_trials):
+        problems.append(("error", f"{n_trials} trials, the source declares {declared['trials']}"))
+    odd = lengths[lengths != declared.get("per_session", lengths)]
     if len(odd):
         listed = first_few(f"{session} has {n}" for session, n in odd.items())
-        text = f"sessions of other than {expected['per_session']} trials: {listed}"
-        found.append(("error", text))
-    return found
+        text = f"sessions with other than {declared['per_session']} trials: {listed}"
+        problems.append(("error", text))
+    return problems
 
 
-def check_table(study: Study) -> list[Finding]:
-    """Look for what is wrong inside the trial table.
-
-    Parameters
-    ----------
-    study
-        The open data set.
-
-    Returns
-    -------
-    list of Finding
-        What is wrong, or that the table is sound.
-    """
-    if study.trials is None:
+def check_trial_table(view: DatasetView) -> list[Finding]:
+    """Check images, splits, duplicate rows and repeat numbers of the trial table."""
+    if view.trials is None:
         return []
-    table, findings = study.trials.reset_index(drop=True), []
+    table, problems = view.trials.reset_index(drop=True), list[tuple[Level, str]]()
     try:
-        n_images = len(study.images) if study.images is not None else int(table["image"].max()) + 1
+        n_images = len(view.images) if view.images is not None else int(table["image"].max()) + 1
         check_trials(table, n_images=n_images)
     except (ArtifactError, ValueError) as error:
-        findings.append(_finding(study, "error", str(error), where="trials.parquet"))
+        problems.append(("error", str(error)))
     keys = ["subject", "session", "run", "trial"]
     twice = table[table.duplicated(keys)]
     if len(twice):
         first = ", ".join(f"{k} {twice.iloc[0][k]}" for k in keys)
-        text = f"{len(twice)} trials are listed twice (first: {first})"
-        findings.append(_finding(study, "error", text, where="trials.parquet"))
+        problems.append(("error", f"{len(twice)} trials are listed twice (first: {first})"))
     ordered = table.sort_values(keys, kind="stable")
     earlier = ordered.groupby(["subject", "image"]).cumcount().reindex(table.index)
-    wrong = table["repeat"] != earlier
-    if wrong.any():
-        row = table[wrong].iloc[0]
+    wrong = table[table["repeat"] != earlier]
+    if len(wrong):
+        row = wrong.iloc[0]
         text = (
-            f"'repeat' does not count earlier presentations in {int(wrong.sum())} trials (first: "
+            f"'repeat' does not count earlier presentations in {len(wrong)} trials (first: "
             f"{row['subject']}, session {row['session']}, trial {row['trial']})"
         )
-        findings.append(_finding(study, "warning", text, where="trials.parquet"))
-    if not findings:
+        problems.append(("warning", text))
+    if not problems:
         sizes = table.groupby("split")["image"].nunique()
         listed = first_few(f"{n} {split}" for split, n in sizes.items())
-        text = f"splits are disjoint in images: {listed}"
-        findings.append(_finding(study, "ok", text, where="trials.parquet"))
-    return findings
-
-
-def _finding(study: Study, level: Level, found: str, *, where: str = "") -> Finding:
-    mend = remake(study.manifest) if level in ("error", "warning") else ""
-    return Finding(
-        level=level, check=CHECK, where=where or study.folder.name, found=found, mend=mend
-    )
+        problems.append(("ok", f"splits are disjoint in images: {listed}"))
+    return [_finding(view, level, text, where="trials.parquet") for level, text in problems]

@@ -1,4 +1,4 @@
-"""The environment: versions against what the package asks for, GPU, memory, disk."""
+"""Versions against the package's requirements, GPU, memory and disk."""
 
 import importlib.metadata
 import os
@@ -12,36 +12,25 @@ from packaging.requirements import Requirement
 
 from mindeye2.core import __version__
 from mindeye2.core.runtime import available_cores
-from mindeye2.doctor.finding import Finding, Level
+from mindeye2.doctor.finding import Finding
 
 __all__ = ["check_environment"]
 
 CHECK = "environment"
 
 DEMO_MEMORY_GIB = 6.0
-"""What the demo is promised to fit in."""
+"""Memory that the demo needs at most."""
 
 FREE_DISK_GIB = 2.0
-"""Less than this and a stage is likely to stop half way."""
+"""With less, a stage is likely to stop half way."""
 
 EXTRAS = ("demo", "data", "sdxl")
-"""Extras that a user may want; `test` is for those who change the code."""
+"""Extras for users; `test` is for developers."""
 
 
 def check_environment(folder: Path | None = None) -> list[Finding]:
-    """Look at what the package runs on.
-
-    Parameters
-    ----------
-    folder
-        Where results will go: its disk is looked at; the current folder by default.
-
-    Returns
-    -------
-    list of Finding
-        Versions, devices, memory and disk.
-    """
-    return [_versions(), *_missing(), _gpu(), _memory(), _disk(folder or Path())]
+    """Check versions, devices, memory, and the disk of `folder` (default: the current one)."""
+    return [_versions(), *_missing_extras(), _gpu(), _memory(), _disk(folder or Path())]
 
 
 def _versions() -> Finding:
@@ -54,27 +43,27 @@ def _versions() -> Finding:
         for r in _requirements("")
         if not r.specifier.contains(_installed(r.name) or "0.dev0", prereleases=True)
     ]
-    if wrong:
-        found = f"{found}; not as the package needs them: {', '.join(wrong)}"
-        mend = "pip install -c constraints.txt -e ."
-        return _finding("error", "versions", found, mend=mend)
-    return _finding("ok", "versions", found)
+    if not wrong:
+        return Finding("ok", CHECK, where="versions", found=found)
+    found = f"{found}; the package needs other versions: {', '.join(wrong)}"
+    fix = "pip install -c constraints.txt -e ."
+    return Finding("error", CHECK, where="versions", found=found, fix=fix)
 
 
-def _missing() -> list[Finding]:
-    """One note for each extra that is not whole: most people need one or two of them."""
+def _missing_extras() -> list[Finding]:
+    """Note each incomplete extra: most users need one or two of them."""
     notes = []
     for extra in EXTRAS:
-        lacking = [r.name for r in _requirements(extra) if _installed(r.name) is None]
-        if lacking:
-            found = f"not installed: {', '.join(lacking)}"
-            mend = f"where it is needed: pip install -c constraints.txt 'mindeye2[{extra}]'"
-            notes.append(_finding("note", f"extra {extra!r}", found, mend=mend))
+        missing = [r.name for r in _requirements(extra) if _installed(r.name) is None]
+        if missing:
+            found = f"not installed: {', '.join(missing)}"
+            fix = f"if needed: pip install -c constraints.txt 'mindeye2[{extra}]'"
+            notes.append(Finding("note", CHECK, where=f"extra {extra!r}", found=found, fix=fix))
     return notes
 
 
 def _requirements(extra: str) -> list[Requirement]:
-    """Return what the package, or one of its extras, asks for."""
+    """Return the requirements of the package, or of one of its extras."""
     try:
         listed = [Requirement(text) for text in importlib.metadata.requires("mindeye2") or []]
     except importlib.metadata.PackageNotFoundError:
@@ -99,33 +88,30 @@ def _gpu() -> Finding:
             f"({torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB)"
             for i in range(torch.cuda.device_count())
         ]
-        return _finding("ok", "GPU", f"{', '.join(cards)}; CUDA {torch.version.cuda}")
+        found = f"{', '.join(cards)}; CUDA {torch.version.cuda}"
+        return Finding("ok", CHECK, where="GPU", found=found)
     if Path("/dev/nvidia0").exists():
-        found = f"there is an NVIDIA card, but torch {torch.__version__} does not see it"
-        mend = "install a CUDA build of torch that fits the driver (see 'nvidia-smi'): pytorch.org"
-        return _finding("warning", "GPU", found, mend=mend)
+        found = f"there is an NVIDIA GPU, but torch {torch.__version__} cannot use it"
+        fix = "install a CUDA build of torch that fits the driver (see 'nvidia-smi'): pytorch.org"
+        return Finding("warning", CHECK, where="GPU", found=found, fix=fix)
     found = "none: laptop sizes run on the CPU, the published size needs a GPU"
-    return _finding("note", "GPU", found)
+    return Finding("note", CHECK, where="GPU", found=found)
 
 
 def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     found = f"{total:.1f} GiB of memory, {available_cores()} cores"
-    if total < DEMO_MEMORY_GIB:
-        found = f"{found}: the demo needs up to {DEMO_MEMORY_GIB:.0f} GiB"
-        mend = "mindeye2 demo --set data.n_train=600, or a larger machine"
-        return _finding("warning", "memory", found, mend=mend)
-    return _finding("ok", "memory", found)
+    if total >= DEMO_MEMORY_GIB:
+        return Finding("ok", CHECK, where="memory", found=found)
+    found = f"{found}: the demo needs up to {DEMO_MEMORY_GIB:.0f} GiB"
+    fix = "mindeye2 demo --set data.n_train=600, or a larger machine"
+    return Finding("warning", CHECK, where="memory", found=found, fix=fix)
 
 
 def _disk(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free / 2**30
-    found = f"{free:.1f} GiB free beside {folder.resolve().name or folder}"
-    if free < FREE_DISK_GIB:
-        mend = f"make room, or give --out on another disk: du -sh {folder}/* | sort -h"
-        return _finding("warning", "disk", found, mend=mend)
-    return _finding("ok", "disk", found)
-
-
-def _finding(level: Level, where: str, found: str, *, mend: str = "") -> Finding:
-    return Finding(level=level, check=CHECK, where=where, found=found, mend=mend)
+    found = f"{free:.1f} GiB free on the disk of {folder.resolve().name or folder}"
+    if free >= FREE_DISK_GIB:
+        return Finding("ok", CHECK, where="disk", found=found)
+    fix = f"delete files, or give --out on another disk: du -sh {folder}/* | sort -h"
+    return Finding("warning", CHECK, where="disk", found=found, fix=fix)

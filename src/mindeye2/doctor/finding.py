@@ -1,83 +1,58 @@
-"""What the doctor says: how bad, where, what was found, and the command that mends it."""
+"""Findings of the doctor, and the commands that fix what they report."""
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["LEVELS", "Finding", "Level", "first_few", "remake", "repair"]
+__all__ = ["LEVELS", "Finding", "Level", "first_few", "rerun_command", "restore_command"]
 
 Level = Literal["error", "warning", "note", "ok"]
 
-LEVELS: dict[Level, str] = {
-    "error": "results made from this are wrong, or cannot be made",
-    "warning": "results may be wrong or inflated: look before you go on",
-    "note": "worth knowing",
-    "ok": "examined and found sound",
-}
-"""How bad a finding is, worst first; errors and warnings make the exit code 1."""
+LEVELS: tuple[Level, ...] = ("error", "warning", "note", "ok")
+"""Worst first: results are wrong or cannot be computed; results may be wrong or inflated;
+information; checked without a problem. Errors and warnings make the exit code 1."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
-    """One thing that was examined."""
+    """Outcome of one check."""
 
     level: Level
-    """A key of `LEVELS`."""
+    """One of `LEVELS`."""
 
     check: str
-    """What was examined, e.g. ``"trial order"``."""
+    """Name of the check, e.g. ``"trial order"``."""
+
+    _: KW_ONLY
 
     where: str
-    """The folder, file, subject or session, as short as it is clear."""
+    """Folder, file, subject or session."""
 
     found: str
     """What was found, with numbers."""
 
-    mend: str = ""
-    """What to do, with the command to run; empty where nothing is wrong."""
+    fix: str = ""
+    """What to do, with the command to run; empty if nothing is wrong."""
 
     @property
     def is_wrong(self) -> bool:
-        """Whether anything has to be mended."""
+        """Return whether this is an error or a warning."""
         return self.level in ("error", "warning")
 
 
 def first_few(values: Iterable[object], n: int = 5) -> str:
-    """Write the first few values of a list.
-
-    Parameters
-    ----------
-    values
-        What to list.
-    n
-        How many to write out.
-
-    Returns
-    -------
-    str
-        E.g. ``"3, 5, 9, ... (12 in all)"``.
-    """
+    """Format the first values of a list, e.g. ``"3, 5, 9, ... (12 in all)"``."""
     listed = list(values)
     text = ", ".join(map(str, listed[:n]))
     return text if len(listed) <= n else f"{text}, ... ({len(listed)} in all)"
 
 
-def remake(manifest: Mapping[str, Any], out: Path | str = "NEW") -> str:
-    """Return the command that makes a folder again.
+def rerun_command(manifest: Mapping[str, Any], *, first: str = "", out: Path | str = "NEW") -> str:
+    """Return the command that a manifest's stage was run with, after what has to be done `first`.
 
-    Parameters
-    ----------
-    manifest
-        What the folder's stage recorded.
-    out
-        The folder to fill.
-
-    Returns
-    -------
-    str
-        A shell command; capitals stand for what the manifest does not know.
+    Words in capitals stand for what the manifest does not record.
     """
     stage = str(manifest.get("stage", "prepare"))
     config = manifest.get("config", {})
@@ -91,32 +66,19 @@ def remake(manifest: Mapping[str, Any], out: Path | str = "NEW") -> str:
         words += ["--source", str(source or "DATA")]
     if config.get("init"):
         words += ["--init", str(config["init"])]
-    return shlex.join([*words, "--out", str(out)])
+    command = shlex.join([*words, "--out", str(out)])
+    return f"{first}, then: {command}" if first else command
 
 
-def repair(manifest: Mapping[str, Any], folder: Path, name: str) -> str:
-    """Return the commands that make one damaged file of a folder again.
-
-    Parameters
-    ----------
-    manifest
-        What the folder's stage recorded.
-    folder
-        The folder.
-    name
-        The file, relative to `folder`.
-
-    Returns
-    -------
-    str
-        Shell commands.
-    """
+def restore_command(manifest: Mapping[str, Any], folder: Path, name: str) -> str:
+    """Return the commands that delete one damaged file of a folder and write it again."""
     parts = Path(name).parts
     if manifest.get("stage") != "prepare":
-        # Only preparation can fill one gap; the other stages would take what is there for theirs.
-        return f"rm -r {shlex.quote(str(folder))}; {remake(manifest, folder)}"
-    whole = [folder.joinpath(*parts[:2]) if parts[0] == "targets" else folder / name]
+        # Only preparation can replace one file; other stages would mix old and new results.
+        return f"rm -r {shlex.quote(str(folder))}; {rerun_command(manifest, out=folder)}"
+    paths = [folder.joinpath(*parts[:2]) if parts[0] == "targets" else folder / name]
     if parts[0] in ("betas", "scaler", "voxels"):
-        # What says that this subject is done.
-        whole.append(folder / "state" / Path(name).stem)
-    return f"rm -rf {shlex.join(map(str, whole))}; {remake(manifest, folder)} --resume"
+        # Marks the subject as done.
+        paths.append(folder / "state" / Path(name).stem)
+    rerun = rerun_command(manifest, out=folder)
+    return f"rm -rf {shlex.join(map(str, paths))}; {rerun} --resume"

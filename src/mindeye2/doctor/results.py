@@ -1,4 +1,4 @@
-"""Runs, reconstructions and scores: what is not finite, collapsed, at chance, or saw the test."""
+"""Runs, reconstructions and scores: not finite, collapsed, at chance, trained on test images."""
 
 import json
 from collections.abc import Iterator
@@ -11,118 +11,82 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mindeye2.core.artifacts import hash_file
-from mindeye2.doctor.files import read_loosely
-from mindeye2.doctor.finding import Finding, first_few, remake
+from mindeye2.doctor.finding import Finding, first_few, rerun_command
+from mindeye2.doctor.integrity import read_damaged_manifest
 
 __all__ = ["check_reconstruction", "check_run", "check_scores"]
 
 COLLAPSED = 0.05
-"""Spread over images of what is predicted, as a share of the true spread, below which predictions
-are all alike: output dimension collapse."""
+"""Standard deviation over images of decoded tokens, as a fraction of that of the true tokens,
+below which the decoder's output has collapsed."""
 
 HEADLINES = ("image_top1", "two_way_tokens")
 """Scores that are above chance in any decoder that works."""
 
 
 def check_run(folder: Path, manifest: dict[str, Any]) -> list[Finding]:
-    """Look at weights and losses.
-
-    Parameters
-    ----------
-    folder
-        What ``mindeye2 train`` filled.
-    manifest
-        Its manifest.
-
-    Returns
-    -------
-    list of Finding
-        What is wrong, or that weights and losses are finite.
-    """
-    check, findings, n_steps = "run", [], 0
+    """Check that weights and losses of a training are finite."""
+    problems, n_steps = [], 0
     for path in sorted(folder.glob("*.safetensors")):
         bad = [name for name, values in _tensors(path) if not torch.isfinite(values).all()]
         if bad:
-            found = f"weights are NaN or infinite: {first_few(bad)}"
-            findings.append(_error(check, path.name, found, mend=_lower(manifest)))
+            problems.append((path.name, f"weights are NaN or infinite: {first_few(bad)}"))
     for log in sorted(folder.rglob("steps.jsonl")):
-        losses = [line.get("loss") for line in _lines(log)]
+        lines = log.read_text(encoding="utf-8").splitlines()
+        losses = [json.loads(line).get("loss") for line in lines if line.strip()]
         n_steps += len(losses)
-        wild = [i for i, loss in enumerate(losses) if loss is not None and not np.isfinite(loss)]
-        if wild:
-            found = f"the loss is not finite from step {wild[0]} on"
-            where = log.relative_to(folder).as_posix()
-            findings.append(_error(check, where, found, mend=_lower(manifest)))
-    if not findings:
+        bad_steps = [i for i, x in enumerate(losses) if x is not None and not np.isfinite(x)]
+        if bad_steps:
+            found = f"the loss is not finite from step {bad_steps[0]} on"
+            problems.append((log.relative_to(folder).as_posix(), found))
+    if not problems:
         found = f"weights and the losses of {n_steps} steps are finite"
-        findings.append(Finding(level="ok", check=check, where=folder.name, found=found))
-    return findings
+        return [Finding("ok", "run", where=folder.name, found=found)]
+    name = "ridge" if manifest.get("config", {}).get("task") == "adapt" else "optimizer"
+    fix = f"use a lower learning rate: {rerun_command(manifest)} --set {name}.max_lr=1e-5"
+    return [Finding("error", "run", where=where, found=text, fix=fix) for where, text in problems]
 
 
 def check_reconstruction(folder: Path, manifest: dict[str, Any]) -> list[Finding]:
-    """Look at tokens and pictures, and whether the model saw what it is tested on.
-
-    Parameters
-    ----------
-    folder
-        What ``mindeye2 reconstruct`` filled.
-    manifest
-        Its manifest.
-
-    Returns
-    -------
-    list of Finding
-        What is wrong, or that nothing is.
-    """
+    """Check tokens, reconstructed images, and that no reconstructed image was trained on."""
     check, config = "reconstruction", manifest.get("config", {})
     items = pd.read_parquet(folder / "items.parquet")
     findings = []
     tokens = dict(_tensors(folder / "tokens.safetensors"))
     for name, values in tokens.items():
         if not torch.isfinite(values).all():
-            where = "tokens.safetensors"
-            found = f"{name} tokens are NaN or infinite"
-            mend = f"mindeye2 doctor {config.get('init')}"
-            findings.append(_error(check, where, found, mend=mend))
+            found, fix = (
+                f"{name} tokens are NaN or infinite",
+                f"mindeye2 doctor {config.get('init')}",
+            )
+            findings.append(
+                Finding("error", check, where="tokens.safetensors", found=found, fix=fix)
+            )
     findings += _collapse(tokens, manifest)
     for path in sorted(folder.glob("*.npy")):
-        pictures = np.load(path, mmap_mode="r", allow_pickle=False)
-        flat = [i for i, picture in enumerate(pictures) if picture.min() == picture.max()]
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        flat = [i for i, image in enumerate(images) if image.min() == image.max()]
         if flat:
-            found = f"{len(flat)} pictures are of one colour (rows {first_few(flat)})"
-            findings.append(_error(check, path.name, found, mend=remake(manifest)))
-    seen = set(manifest.get("training_images", [])) | _remembered(config.get("init"))
-    if manifest.get("config", {}).get("split", "test") != "test":
-        seen = set()  # reconstructing training images is a choice, and the settings say so
-    leaked = sorted(seen & set(items["image"].tolist()))
-    if leaked:
+            found = f"{len(flat)} images are of one colour (rows {first_few(flat)})"
+            fix = rerun_command(manifest)
+            findings.append(Finding("error", check, where=path.name, found=found, fix=fix))
+    trained_on = set(manifest.get("training_images", [])) | _training_images(config.get("init"))
+    leaked = sorted(trained_on & set(items["image"].tolist()))
+    # Reconstructing training images is a choice that the settings record.
+    if leaked and config.get("split", "test") == "test":
         found = f"the model was trained on {len(leaked)} of these images: {first_few(leaked)}"
-        mend = f"train on a data set whose splits are disjoint, then: {remake(manifest)}"
-        findings.append(_error(check, folder.name, found, mend=mend))
-    findings += _same_data(config)
+        fix = rerun_command(manifest, first="train on a data set whose splits are disjoint")
+        findings.append(Finding("error", check, where=folder.name, found=found, fix=fix))
+    findings += _other_images(config)
     if not findings:
-        found = (
-            f"{len(items)} images: tokens and pictures are finite and differ; none was trained on"
-        )
-        findings.append(Finding(level="ok", check=check, where=folder.name, found=found))
+        known = "none was trained on" if trained_on else "the training images are unknown"
+        found = f"{len(items)} images: tokens and images are finite and differ; {known}"
+        findings.append(Finding("ok", check, where=folder.name, found=found))
     return findings
 
 
 def check_scores(folder: Path, manifest: dict[str, Any]) -> list[Finding]:
-    """Look at scores that are missing, at chance, or not what their images give.
-
-    Parameters
-    ----------
-    folder
-        What ``mindeye2 evaluate`` filled.
-    manifest
-        Its manifest.
-
-    Returns
-    -------
-    list of Finding
-        What is wrong, or the headline scores.
-    """
+    """Check that scores are finite, above chance, and the means of their images' scores."""
     check = "scores"
     table = pd.read_parquet(folder / "scores.parquet")
     summary = {row["name"]: row for row in json.loads((folder / "summary.json").read_text())}
@@ -132,63 +96,75 @@ def check_scores(folder: Path, manifest: dict[str, Any]) -> list[Finding]:
         if not np.isfinite(values).all():
             rows = table.loc[~np.isfinite(values), "image"]
             found = f"{name} is not finite for images {first_few(rows)}"
-            source = manifest.get("config", {}).get("source")
-            findings.append(_error(check, name, found, mend=f"mindeye2 doctor {source}"))
+            fix = f"mindeye2 doctor {manifest.get('config', {}).get('source')}"
+            findings.append(Finding("error", check, where=name, found=found, fix=fix))
         elif abs(values.mean() - row["value"]) > 1e-4:
-            found = f"summary.json says {row['value']:.4f}, the images give {values.mean():.4f}"
-            findings.append(_error(check, name, found, mend=remake(manifest)))
-    for name in (n for n in HEADLINES if n in summary):
-        row = summary[name]
+            found = f"summary.json has {row['value']:.4f}, the images' mean is {values.mean():.4f}"
+            fix = rerun_command(manifest)
+            findings.append(Finding("error", check, where=name, found=found, fix=fix))
+    headlines = {name: summary[name] for name in HEADLINES if name in summary}
+    for name, row in headlines.items():
         if row["chance"] is not None and row["low"] <= row["chance"]:
             found = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]: not above chance"
-            mend = "mindeye2 doctor DATA, and look at 'trial order' and 'repeats'"
-            findings.append(
-                Finding(level="warning", check=check, where=name, found=found, mend=mend)
-            )
+            fix = "mindeye2 doctor DATA, and see its checks 'trial order' and 'repeats'"
+            findings.append(Finding("warning", check, where=name, found=found, fix=fix))
     if not findings:
-        best = ", ".join(f"{n} {summary[n]['value']:.3f}" for n in HEADLINES if n in summary)
-        found = f"{len(table)} images, {len(summary)} scores, all finite; {best}"
-        findings.append(Finding(level="ok", check=check, where=folder.name, found=found))
+        values = ", ".join(f"{name} {row['value']:.3f}" for name, row in headlines.items())
+        found = f"{len(table)} images, {len(summary)} scores, all finite; {values}"
+        findings.append(Finding("ok", check, where=folder.name, found=found))
     return findings
 
 
 def _collapse(tokens: dict[str, torch.Tensor], manifest: dict[str, Any]) -> list[Finding]:
+    """Warn if decoded tokens hardly differ between images."""
     if not {"true", "backbone"} <= set(tokens) or len(tokens["true"]) < 3:
         return []
-    spreads = {n: float(tokens[n].float().std(dim=0).mean()) for n in ("true", "backbone")}
-    share = spreads["backbone"] / max(spreads["true"], 1e-12)
-    if not share < COLLAPSED:
+    std = {n: float(tokens[n].float().std(dim=0).mean()) for n in ("true", "backbone")}
+    fraction = std["backbone"] / max(std["true"], 1e-12)
+    if not fraction < COLLAPSED:
         return []
     found = (
-        f"predicted tokens hardly differ between images: {100 * share:.1f} % of the true spread "
-        "(output dimension collapse)"
+        f"decoded tokens hardly differ between images: {100 * fraction:.1f} % of the true "
+        "standard deviation (output dimension collapse)"
     )
-    mend = "look at the data's 'trial order', or train with a lower penalty, then: "
-    where = "tokens.safetensors"
-    mend += remake(manifest)
-    check = "reconstruction"
-    return [Finding(level="warning", check=check, where=where, found=found, mend=mend)]
+    first = "see the data set's check 'trial order', or train with a lower alpha"
+    fix = rerun_command(manifest, first=first)
+    return [Finding("warning", "reconstruction", where="tokens.safetensors", found=found, fix=fix)]
 
 
-def _remembered(init: str | None) -> set[int]:
-    """Return the images that the run says it was trained on, where the run is at hand."""
-    tables = sorted(Path(init).glob("memory/*.parquet")) if init else []
-    return {int(i) for t in tables for i in pd.read_parquet(t, columns=["image"])["image"]}
+def _training_images(run: str | None) -> set[int]:
+    """Return the images in the training banks of a run, and of the runs that it started from."""
+    images: set[int] = set()
+    data = None
+    while run:
+        manifest = read_damaged_manifest(Path(run)) or {}
+        data = data or manifest.get("images")
+        if manifest.get("images") != data:
+            break  # trained on another data set, whose image numbers have another meaning
+        for path in sorted(Path(run).glob("memory/*.safetensors")):
+            try:
+                with safe_open(path, framework="pt") as bank:
+                    images |= set(bank.get_tensor("images").tolist())
+            except (OSError, SafetensorError):
+                continue  # `check_files` reports damaged files
+        run = manifest.get("config", {}).get("init")
+    return images
 
 
-def _same_data(config: dict[str, Any]) -> list[Finding]:
-    """Compare the pictures of the data set with those that the run was trained on."""
-    run = read_loosely(Path(str(config.get("init"))))
+def _other_images(config: dict[str, Any]) -> list[Finding]:
+    """Compare the images of the data set with those that the run was trained on."""
+    run = read_damaged_manifest(Path(str(config.get("init"))))
     images = Path(str(config.get("source"))) / "images.npy"
     if run is None or "images" not in run or not images.exists():
         return []
-    data = read_loosely(images.parent) or {"files": {}}
+    data = read_damaged_manifest(images.parent) or {"files": {}}
     stored = data["files"].get("images.npy", {}).get("sha256") or hash_file(images)
     if stored == run["images"]:
         return []
-    found = "the run was trained on other pictures: image numbers do not mean the same"
-    mend = f"mindeye2 reconstruct --source the data set of {config.get('init')}"
-    return [_error("reconstruction", str(config.get("init")), found, mend=mend)]
+    where = str(config.get("init"))
+    found = "the run was trained on other images, so image numbers have another meaning"
+    fix = f"mindeye2 reconstruct --source the data set of {where}"
+    return [Finding("error", "reconstruction", where=where, found=found, fix=fix)]
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -198,19 +174,4 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
             for name in stored.keys():  # noqa: SIM118 - not a mapping
                 yield name, stored.get_tensor(name)
     except (OSError, SafetensorError):
-        return  # said among the files
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.strip():
-            yield json.loads(line)
-
-
-def _lower(manifest: dict[str, Any]) -> str:
-    name = "ridge" if manifest.get("config", {}).get("task") == "adapt" else "optimizer"
-    return f"train again with a lower rate: {remake(manifest)} --set {name}.max_lr=1e-5"
-
-
-def _error(check: str, where: str, found: str, *, mend: str) -> Finding:
-    return Finding(level="error", check=check, where=where, found=found, mend=mend)
+        return  # `check_files` reports damaged files

@@ -1,4 +1,4 @@
-"""The findings as a table for the terminal."""
+"""Table of findings for the terminal."""
 
 from dataclasses import replace
 
@@ -15,31 +15,29 @@ __all__ = ["print_findings"]
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green"}
 
 
-def _folded(findings: list[Finding]) -> list[Finding]:
-    """Write once what is sound, or noted in the same words, however many subjects have it."""
+def _merged(findings: list[Finding]) -> list[Finding]:
+    """Merge rows of a check that passed, and equal notes, over subjects."""
     groups: dict[tuple[str, ...], list[Finding]] = {}
     for finding in findings:
         group: tuple[str, ...] = (finding.level, finding.check)
         if finding.level == "note":
             group = (*group, finding.found)
         elif finding.is_wrong or finding.check == "environment":
-            group = (*group, finding.found, finding.where, finding.mend)
+            group = (*group, finding.found, finding.where, finding.fix)
         groups.setdefault(group, []).append(finding)
     return [
-        alike[0]
-        if len(alike) == 1
-        else replace(alike[0], where=f"{alike[0].where} and {len(alike) - 1} more")
-        for alike in groups.values()
+        first if not others else replace(first, where=f"{first.where} and {len(others)} more")
+        for first, *others in groups.values()
     ]
 
 
 def print_findings(diagnosis: Diagnosis, console: Console | None = None) -> None:
-    """Print findings, worst last, where a terminal's reader looks first.
+    """Print findings, worst last: the end of a long output is what a terminal shows.
 
     Parameters
     ----------
     diagnosis
-        What was found.
+        Result of `doctor`.
     console
         Where to print; standard output by default.
     """
@@ -48,13 +46,12 @@ def print_findings(diagnosis: Diagnosis, console: Console | None = None) -> None
     table.add_column("", no_wrap=True)
     table.add_column("check", no_wrap=True)
     table.add_column("where", overflow="fold", max_width=28)
-    table.add_column("found, and what mends it", overflow="fold")
-    order = list(LEVELS)
-    for finding in sorted(_folded(diagnosis.findings), key=lambda f: -order.index(f.level)):
+    table.add_column("found → fix", overflow="fold")
+    for finding in sorted(_merged(diagnosis.findings), key=lambda f: -LEVELS.index(f.level)):
         colour = COLOURS[finding.level]
         text = escape(finding.found)
-        if finding.mend:
-            text += f"\n[{colour}]→[/] {escape(finding.mend)}"
+        if finding.fix:
+            text += f"\n[{colour}]→[/] {escape(finding.fix)}"
         level = f"[{colour}]{finding.level}[/]"
         table.add_row(level, finding.check, escape(finding.where), text)
     console.print(table)

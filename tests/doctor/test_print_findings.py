@@ -4,7 +4,7 @@ from rich.console import Console
 
 from mindeye2.doctor.diagnose import Diagnosis
 from mindeye2.doctor.finding import Finding
-from mindeye2.doctor.table import print_findings
+from mindeye2.doctor.print_findings import print_findings
 
 
 def printed(*findings):
@@ -19,9 +19,9 @@ def finding(level, where, **given):
     return Finding(level=level, where=where, **values)
 
 
-def test_the_worst_comes_last_with_what_mends_it():
+def test_the_worst_comes_last_with_its_fix():
     text = printed(
-        finding("error", "subj02", mend="mindeye2 prepare nsd --out NEW"),
+        finding("error", "subj02", fix="mindeye2 prepare nsd --out NEW"),
         finding("ok", "subj01"),
     )
     assert text.index("ok there") < text.index("error there")

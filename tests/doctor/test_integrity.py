@@ -3,14 +3,14 @@ import json
 import pytest
 
 from mindeye2.core.artifacts import record_path
-from mindeye2.doctor.files import check_files, check_manifest, read_loosely
+from mindeye2.doctor.integrity import check_files, check_manifest, read_damaged_manifest
 
 BETAS = "betas/subj01.npy"
 
 
 @pytest.fixture
-def folder(parts, write):
-    return write(parts)
+def folder(dataset, write_dataset):
+    return write_dataset(dataset)
 
 
 def damage(folder, name, change):
@@ -27,19 +27,19 @@ def damage(folder, name, change):
     ],
     ids=["truncated", "longer", "one bit"],
 )
-def test_a_damaged_file_is_named_with_the_command_that_makes_it_again(folder, change, message):
+def test_a_damaged_file_is_named_with_the_command_that_restores_it(folder, change, message):
     import re
 
     damage(folder, BETAS, change)
-    (finding,) = check_files(folder, read_loosely(folder), hashes=True)
+    (finding,) = check_files(folder, read_damaged_manifest(folder), hashes=True)
     assert (finding.level, finding.where) == ("error", BETAS)
     assert re.search(message, finding.found)
-    assert "mindeye2 prepare table --source lab" in finding.mend
+    assert "mindeye2 prepare table --source lab" in finding.fix
 
 
 def test_a_missing_file_is_named(folder):
     (folder / "trials.parquet").unlink()
-    (finding,) = check_files(folder, read_loosely(folder), hashes=True)
+    (finding,) = check_files(folder, read_damaged_manifest(folder), hashes=True)
     assert (finding.level, finding.where, finding.found) == (
         "error",
         "trials.parquet",
@@ -49,22 +49,23 @@ def test_a_missing_file_is_named(folder):
 
 def test_without_hashes_only_sizes_are_compared(folder):
     damage(folder, BETAS, lambda b: b[:-1] + bytes([b[-1] ^ 1]))
-    (finding,) = check_files(folder, read_loosely(folder), hashes=False)
+    (finding,) = check_files(folder, read_damaged_manifest(folder), hashes=False)
     assert (finding.level, finding.found.endswith("sizes as written")) == ("ok", True)
 
 
-def test_files_that_nobody_sealed_are_noted_but_not_state_or_hidden_ones(folder, wrong):
+def test_unlisted_files_are_a_note_but_not_state_or_hidden_ones(folder, wrong):
     (folder / "notes.txt").touch()
     (folder / ".hidden").touch()
     (folder / "state").mkdir()
     (folder / "state" / "step").touch()
-    findings = check_files(folder, read_loosely(folder), hashes=False)
+    findings = check_files(folder, read_damaged_manifest(folder), hashes=False)
     assert wrong(findings) == []
-    assert findings[0].found == "files that the manifest does not list: notes.txt"
+    (note,) = [f for f in findings if f.level == "note"]
+    assert note.found == "files that the manifest does not list: notes.txt"
 
 
 def test_another_format_is_an_error(folder, wrong):
-    manifest = {**read_loosely(folder), "schema": 99}
+    manifest = {**read_damaged_manifest(folder), "schema": 99}
     findings = check_files(folder, manifest, hashes=False)
     assert wrong(findings) == [("error", "files", str(folder))]
 
@@ -77,13 +78,13 @@ def test_another_format_is_an_error(folder, wrong):
         ("notes.txt", "", "no manifest.json here"),
     ],
 )
-def test_a_folder_without_a_manifest_says_why(tmp_path, name, text, message):
+def test_the_reason_for_a_missing_manifest_is_named(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
-    assert read_loosely(tmp_path) is None
+    assert read_damaged_manifest(tmp_path) is None
     (finding,) = check_manifest(tmp_path)
     assert finding.level == "error"
     assert message in finding.found
-    assert finding.mend
+    assert finding.fix
 
 
 def test_recorded_paths_are_those_of_the_working_directory(folder, tmp_path, monkeypatch):
@@ -93,4 +94,4 @@ def test_recorded_paths_are_those_of_the_working_directory(folder, tmp_path, mon
     manifest["config"]["source"] = record_path("lab", folder=folder)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert manifest["config"]["source"] == "../lab"
-    assert read_loosely(folder)["config"]["source"] == "lab"
+    assert read_damaged_manifest(folder)["config"]["source"] == "lab"
