@@ -83,7 +83,9 @@ def test_an_empty_folder_is_no_study(tmp_path, run_check):
 
 
 def test_no_folder_is_refused_and_none_is_the_environment(tmp_path):
-    with pytest.raises(ArtifactError, match=r"nowhere is not a folder\. Give the folder of a stage"):
+    with pytest.raises(
+        ArtifactError, match=r"nowhere is not a folder\. Give the folder of a stage"
+    ):
         doctor(tmp_path / "nowhere")
     assert {f.check for f in doctor().findings} == {"environment"}
 
