@@ -16,7 +16,7 @@ CHECK = "files"
 
 
 def read_damaged_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read the manifest of a folder that may be damaged, paths resolved; None if it is unusable."""
+    """Read the manifest of a damaged folder, with paths resolved; None if it lists no files."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
