@@ -95,13 +95,13 @@ def test_options_reach_the_stage_as_settings(tmp_path, monkeypatch):
 
     monkeypatch.setattr("mindeye2.stages.evaluate.evaluate", stage)
     config = tmp_path / "a.yaml"
-    config.write_text("judge_size: 96\nn_resamples: 500\n")
+    config.write_text("extractor_size: 96\nn_resamples: 500\n")
     done = run(
         *("evaluate", "--source", "a", "--out", "b", "--resume"),
         *("--config", config, "--set", "n_resamples=200"),
     )
     assert done.exit_code == 0, done.output
-    assert (seen["settings"].judge_size, seen["settings"].n_resamples) == (96, 200)
+    assert (seen["settings"].extractor_size, seen["settings"].n_resamples) == (96, 200)
     assert (str(seen["source"]), str(seen["out"]), seen["resume"]) == ("a", "b", True)
     assert done.stdout.strip() == str(tmp_path / "manifest.json")
 

@@ -22,6 +22,9 @@ app = typer.Typer(
 
 Source = Annotated[Path | None, typer.Option("--source", help="Folder or file to read.")]
 Init = Annotated[Path | None, typer.Option("--init", help="Run folder to start from.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Prepared data set; by default the recorded one.")
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder to fill.")]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
 Assign = Annotated[
@@ -206,18 +209,19 @@ def evaluate(
     *,
     source: Annotated[Path, typer.Option("--source", help="Folder of reconstructions.")],
     out: Out,
+    data: Data = None,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Score reconstructions: one number per image, intervals, chance, floor and ceiling."""
+    """Score reconstructions: one score per image, intervals, chance, floor and ceiling."""
     from mindeye2.core.settings import load_settings
     from mindeye2.stages.evaluate import EvaluateSettings
     from mindeye2.stages.evaluate import evaluate as run
 
     settings = load_settings(EvaluateSettings(), file=config, assignments=assign or [])
-    print(run(settings, source=source, out=out, resume=resume))
+    print(run(settings, source=source, out=out, data=data, resume=resume))
 
 
 @app.command()
@@ -226,18 +230,19 @@ def report(
     *,
     source: Annotated[Path, typer.Option("--source", help="Folder of scores.")],
     out: Out,
+    data: Data = None,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Make one self-contained page of scores and pictures."""
+    """Render one self-contained page of scores and images."""
     from mindeye2.core.settings import load_settings
     from mindeye2.stages.report import ReportSettings
     from mindeye2.stages.report import report as run
 
     settings = load_settings(ReportSettings(), file=config, assignments=assign or [])
-    print(run(settings, source=source, out=out, resume=resume))
+    print(run(settings, source=source, out=out, data=data, resume=resume))
 
 
 @app.command()

@@ -15,8 +15,8 @@ OPTIONS = {
     "prepare": COMMON | {"kind", "--source", "--device"},
     "train": COMMON | {"--recipe", "--source", "--init", "--device"},
     "reconstruct": COMMON | {"--source", "--init", "--device"},
-    "evaluate": COMMON | {"--source"},
-    "report": COMMON | {"--source"},
+    "evaluate": COMMON | {"--source", "--data"},
+    "report": COMMON | {"--source", "--data"},
     "import": COMMON | {"file", "--released", "--yes"},
     "export": {"run", "--out", "--debug"},
 }

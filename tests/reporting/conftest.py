@@ -23,7 +23,7 @@ N_ITEMS = 14
 
 
 def photograph(number, *, side=24):
-    """Return a picture that is different for every number."""
+    """Return an image that is different for every number."""
     rng = np.random.default_rng(number)
     coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     return np.kron(coarse, np.ones((side // 4, side // 4, 1), np.uint8))
@@ -33,7 +33,7 @@ def item(number):
     return GalleryItem(
         name=f"image {number:02d}",
         seen=photograph(number),
-        pictures={
+        images={
             "Reconstruction": photograph(100 + number, side=16),
             "Nearest training": photograph(number % 3 + 200),
         },
@@ -53,7 +53,7 @@ TOP1 = ScoreRow(
 )  # fmt: skip
 PIXCORR = ScoreRow(
     metric="PixCorr, blended", value=0.2431, low=0.2172, high=0.2683, floor=0.1734,
-    ceiling=0.5612, n=100, group="Pictures",
+    ceiling=0.5612, n=100, group="Images",
 )  # fmt: skip
 
 
@@ -69,9 +69,9 @@ def content():
         high=0.1563, percent=True, n=100,
     )  # fmt: skip
     return ReportContent(
-        title="What eight people saw",
-        summary="A decoder was adapted to a new person. It draws what they saw.",
-        brains=BrainSource(label="Simulated brains", simulated=True, explanation="By equations."),
+        title="Images of eight subjects",
+        summary="A decoder was adapted to a new subject. It reconstructs the seen images.",
+        brains=BrainSource(label="Simulated subjects", simulated=True, explanation="Computed."),
         warnings=["Only fourteen images were decoded."],
         headline=[TOP1, PIXCORR],
         columns={"Reconstruction": "The answer.", "Nearest training": "Shows copying."},

@@ -56,7 +56,7 @@ def test_neighbouring_ticks_have_different_labels():
     assert nice_axis([0, 0.6]).label(0.2, percent=True) == f"20{SPACE}%"
 
 
-def test_a_place_on_the_axis_is_a_share_and_stays_inside():
+def test_a_position_on_the_axis_is_a_percentage_and_stays_inside():
     axis = nice_axis([0, 10])
     assert [axis.at(v) for v in (-5, 0, 2.5, 10, 99)] == [0, 0, 25, 100, 100]
 
@@ -71,7 +71,7 @@ def test_a_curve_goes_through_its_points_from_edge_to_edge():
     assert y1 < y2 < y0  # up is less in an SVG
 
 
-def test_gaps_lift_the_pen_and_a_single_point_stays_visible():
+def test_gaps_interrupt_the_path_and_a_single_point_stays_visible():
     nan = float("nan")
     svg = curve_svg(panel(Curve(name="a", x=[0, 1, 2, 3], y=[1.0, nan, 2.0, 3.0])))
     assert re.search(r'd="M[^L"]*M[^L"]*L[^"]*"', svg)
@@ -86,7 +86,7 @@ def test_long_logs_are_averaged_in_blocks():
     assert len(heights) == 1  # every block has mean 2
 
 
-def test_the_picture_is_described_and_its_text_escaped():
+def test_the_figure_is_described_and_its_text_escaped():
     curve = Curve(name='<b>"x"', x=[0, 1], y=[0.9, 0.4])
     svg = ET.fromstring(curve_svg(panel(curve, chance=0.5)))
     assert svg.get("aria-label") == 'Loss, nats over step. <b>"x": from 0.900 to 0.400.'

@@ -76,24 +76,24 @@ addEventListener("load", () => {
 """
 
 
-def values(content, *, picture_budget=10**7):
+def values(content, *, image_budget=10**7):
     """Return the values as the script gets them: through JSON."""
-    return json.loads(json.dumps(gallery_values(content, picture_budget=picture_budget)))
+    return json.loads(json.dumps(gallery_values(content, image_budget=image_budget)))
 
 
-def test_an_item_needs_only_its_picture(content):
+def test_an_item_needs_only_its_image(content):
     bare = GalleryItem(name="image 00", seen=content.items[0].seen)
     read = values(dataclasses.replace(content, items=[bare]))
     assert read["items"][0]["pictures"] == [None, None]
     assert read["scores"] == []
 
 
-def test_equal_pictures_are_stored_once(content):
+def test_equal_images_are_stored_once(content):
     read = values(content)
     used = {i["seen"] for i in read["items"]} | set(read["pool"])
     for i in read["items"]:
         used |= set(i["pictures"]) | {n for _, n in i["variants"]}
-    # 14 seen, 14 answers, 3 training pictures, 14 variants; the pool is the seen ones again.
+    # 14 seen, 14 reconstructions, 3 training images, 14 variants; the pool is the seen ones again.
     assert len(read["pictures"]) == len(set(read["pictures"])) == len(used) == 45
 
 
@@ -116,32 +116,32 @@ def test_scores_that_no_item_has_are_not_offered_and_nan_is_null(content):
     assert read["items"][0]["scores"] == [None, 0.5]
 
 
-def test_pictures_that_do_not_fit_are_made_smaller(content):
+def test_images_that_do_not_fit_are_made_smaller(content):
     noise = np.random.default_rng(0).integers(0, 256, (12, 112, 112, 3), dtype=np.uint8)
     items = [GalleryItem(name=f"image {n}", seen=picture) for n, picture in enumerate(noise)]
     large = dataclasses.replace(content, items=items)
     assert sum(map(len, values(large)["pictures"])) > 80_000
-    read = values(large, picture_budget=40_000)
+    read = values(large, image_budget=40_000)
     assert sum(map(len, read["pictures"])) <= 40_000
 
 
-def test_a_picture_of_an_unknown_column_is_refused(content):
-    item = dataclasses.replace(content.items[0], pictures={"Blurry": content.items[0].seen})
-    with pytest.raises(ValueError, match=r"image 00 has a picture 'Blurry', but the columns are"):
+def test_an_image_of_an_unknown_column_is_refused(content):
+    item = dataclasses.replace(content.items[0], images={"Blurry": content.items[0].seen})
+    with pytest.raises(ValueError, match=r"image 00 has an image 'Blurry', but the columns are"):
         values(dataclasses.replace(content, items=[item]))
 
 
-def test_a_candidate_outside_the_pool_is_refused(content):
+def test_an_image_outside_the_pool_is_refused(content):
     item = dataclasses.replace(content.items[0], retrieved=[0, 14])
     items = [item, *content.items[1:]]
-    with pytest.raises(ValueError, match=r"image 00 retrieves candidate 14, .* are 0 to 13"):
+    with pytest.raises(ValueError, match=r"image 00 retrieves gallery image 14, .* has 0 to 13"):
         values(dataclasses.replace(content, items=items))
 
 
-def test_a_rank_beyond_the_candidates_is_refused(content):
+def test_a_rank_beyond_the_gallery_is_refused(content):
     item = dataclasses.replace(content.items[0], rank=15)
     with pytest.raises(
-        ValueError, match=r"image 00 has rank 15, but there are 14 candidates.*pool"
+        ValueError, match=r"image 00 has rank 15, but the gallery has 14 images.*pool"
     ):
         values(dataclasses.replace(content, items=[item, *content.items[1:]]))
 
@@ -177,7 +177,7 @@ def test_no_script_fails_and_nothing_is_wider_than_the_window(answer):
     assert answer["overflow"] == answer["drillOverflow"] == 0
 
 
-def test_every_picture_has_a_text_for_those_who_do_not_see_it(answer):
+def test_every_image_has_an_alternative_text(answer):
     assert answer["nameless"] == 0
 
 
@@ -189,7 +189,7 @@ def test_the_gallery_opens_at_random_and_sorts_by_the_score_asked_for(answer, co
     assert answer["all"] == len(content.items)
 
 
-def test_the_same_seed_draws_the_same_sample_at_any_width(answers):
+def test_the_same_seed_shows_the_same_sample_at_any_width(answers):
     narrow, wide = answers[390]["random"], answers[1280]["random"]
     assert (len(narrow), len(wide)) == (6, 12)
     assert wide[:6] == narrow

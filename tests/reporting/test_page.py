@@ -10,7 +10,7 @@ from mindeye2.reporting import (
     ScoreRow,
     render_page,
 )
-from mindeye2.reporting.page import PICTURE_BUDGET, _clock
+from mindeye2.reporting.page import IMAGE_BUDGET, _clock
 
 
 def data(page):
@@ -76,13 +76,13 @@ def test_for_a_distance_less_is_better(content):
 @pytest.mark.parametrize(
     ("part", "empty", "sign"),
     [
-        ("warnings", (), "Before you trust"),
+        ("warnings", (), ">Warnings<"),
         ("headline", (), 'class="cards"'),
         ("items", (), 'id="gallery"'),
-        ("columns", {}, "What each picture is"),
+        ("columns", {}, "What each image is"),
         ("scores", (), '<h2 id="scores-title"'),
         ("comparisons", (), 'id="comparison"'),
-        ("learning", (), "How it learned"),
+        ("learning", (), "Training curves"),
         ("ceilings", (), 'id="ceilings"'),
         ("notes", (), "How to read this page"),
         ("provenance", {}, 'class="facts"'),
@@ -93,7 +93,7 @@ def test_for_a_distance_less_is_better(content):
 def test_a_part_that_is_missing_leaves_no_trace(page, content, part, *, empty, sign):
     changes = {part: empty}
     if part == "columns":
-        changes["items"] = [dataclasses.replace(i, pictures={}) for i in content.items]
+        changes["items"] = [dataclasses.replace(i, images={}) for i in content.items]
     assert sign in page
     assert sign not in render_page(dataclasses.replace(content, **changes))
 
@@ -106,7 +106,7 @@ def test_the_least_content_is_still_a_page(content):
     }
     page = render_page(dataclasses.replace(content, **defaults))
     assert "<section" not in page
-    assert "<h1>What eight people saw</h1>" in page
+    assert "<h1>Images of eight subjects</h1>" in page
 
 
 def test_text_cannot_become_markup(content):
@@ -133,7 +133,7 @@ def test_a_hundred_images_stay_below_ten_megabytes(content):
     ]
     page = render_page(dataclasses.replace(content, items=items))
     rest = len(page) - sum(map(len, data(page)["pictures"]))
-    assert rest + PICTURE_BUDGET < 10_000_000
+    assert rest + IMAGE_BUDGET < 10_000_000
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_difference_of_something_unknown_is_refused(content, change, message):
         render_page(dataclasses.replace(content, comparisons=[other]))
 
 
-def test_durations_are_written_for_people():
+def test_durations_are_written_in_two_units():
     assert [_clock(s) for s in (3.42, 59.97, 61.2, 3725)] == [
         "3.4 s", "1 min 00 s", "1 min 01 s", "1 h 02 min",
     ]  # fmt: skip

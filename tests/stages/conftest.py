@@ -146,7 +146,7 @@ def judging():
     """Return settings of a quick evaluation."""
     from mindeye2.stages.evaluate import EvaluateSettings
 
-    return EvaluateSettings(judge_size=64, n_resamples=200)
+    return EvaluateSettings(extractor_size=64, n_resamples=200)
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +164,7 @@ def page(home, scores, pretrained):
     from mindeye2.stages.report import ReportSettings, report
 
     settings = ReportSettings(
-        title="Three people", curves={"pretraining": pretrained}, compare={"twin": scores}
+        title="Three subjects", curves={"pretraining": pretrained}, compare={"twin": scores}
     )
     report(settings, source=scores, out=home / "page")
     return home / "page"

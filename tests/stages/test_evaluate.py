@@ -1,9 +1,13 @@
+import functools
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import skimage.transform
+import sklearn.metrics
 import torch
 from safetensors.torch import save_file
 
@@ -23,10 +27,10 @@ def summary(folder):
 def score(data, judging, tmp_path):
     """Return a function that scores forged tokens of images 0 to 59."""
 
-    def _score(predicted, true, *, training_images=range(60, 82)):
+    def _score(preds, targets, *, retrieval=None, training_images=range(60, 82)):
         bank = torch.randn(22, 4, 6, generator=torch.Generator().manual_seed(9))
-        tokens = {"backbone": predicted, "retrieval": predicted, "prior": predicted}
-        tokens |= {"true": true, "expected": true.clone()}
+        tokens = {"backbone": preds, "retrieval": preds if retrieval is None else retrieval}
+        tokens |= {"prior": preds, "true": targets, "expected": targets.clone()}
         tokens |= {
             f"training_{n}": bank + 0.1 * i for i, n in enumerate(("backbone", "true", "expected"))
         }
@@ -51,17 +55,16 @@ def score(data, judging, tmp_path):
 
 
 def test_true_tokens_are_found_by_every_metric(score, rng):
-    true = torch.randn(N, 4, 6, generator=rng)
-    rows = score(true, true)
+    targets = torch.randn(N, 4, 6, generator=rng)
+    rows = score(targets, targets)
     for name in ("image_top1", "image_top5", "brain_top1", "image_top1_raw", "two_way_prior"):
         assert rows[name]["value"] == 1, name
 
 
 def test_shuffled_predictions_score_at_the_chance_levels_of_the_table(score, rng):
     """Predictions that belong to other images, here those of the next one, are guesses."""
-    true, predicted = torch.randn(2, N, 4, 6, generator=rng)
-    predicted = (0.5 * true + predicted).roll(1, dims=0)
-    rows = score(predicted, true)
+    targets, noise = torch.randn(2, N, 4, 6, generator=rng)
+    rows = score((0.5 * targets + noise).roll(1, dims=0), targets)
     assert rows["two_way_tokens"]["chance"] == 0.5
     assert rows["two_way_tokens"]["value"] == pytest.approx(0.5, abs=4 * 0.29 / N**0.5)
     for name, chance in (("image_top1", 1 / N), ("brain_top1", 1 / N), ("image_top5", 5 / N)):
@@ -70,9 +73,8 @@ def test_shuffled_predictions_score_at_the_chance_levels_of_the_table(score, rng
 
 
 def test_predictions_that_are_all_alike_score_at_chance_and_not_as_hits(score, rng):
-    """Each image then fits every brain equally: all are tied, and none is found."""
-    true = torch.randn(N, 4, 6, generator=rng)
-    rows = score(torch.ones(N, 4, 6), true)
+    """Each image then fits every brain sample equally: all are tied, and none is found."""
+    rows = score(torch.ones(N, 4, 6), torch.randn(N, 4, 6, generator=rng))
     assert rows["brain_top1_raw"]["value"] == pytest.approx(1 / N)
     assert rows["brain_top1"]["value"] == pytest.approx(1 / N)
     assert rows["image_top5"]["value"] == pytest.approx(5 / N)
@@ -81,7 +83,7 @@ def test_predictions_that_are_all_alike_score_at_chance_and_not_as_hits(score, r
 def test_captions_are_compared_by_meaning_where_an_encoder_is_given(
     decoded, judging, tmp_path, monkeypatch
 ):
-    """With a stand-in that embeds a caption as what letter it begins with."""
+    """With a stand-in that embeds a caption as its first letter."""
 
     def load(name):
         assert name == "some folder"
@@ -98,12 +100,24 @@ def test_captions_are_compared_by_meaning_where_an_encoder_is_given(
     assert len(items) == row["n"]
 
 
-def test_a_constant_guess_of_the_kind_scores_its_share(score, prepared, rng):
-    kinds = prepared.categories
+def test_the_retrieval_head_is_scored_by_raw_cosine_in_both_directions(score, rng):
+    """An offset of all test predictions must count: removing their mean uses the test set."""
+    targets, noise = torch.randn(2, N, 4, 6, generator=rng)
+    retrieval = targets + noise + 3 * torch.randn(1, 4, 6, generator=rng)
+    rows = score(noise, targets, retrieval=retrieval)
+    cosine = sklearn.metrics.pairwise.cosine_similarity(retrieval.flatten(1), targets.flatten(1))
+    for name, similarity in (("image", cosine), ("brain", cosine.T)):
+        hits = (similarity.argmax(axis=1) == range(N)).mean()
+        assert 1 / N < hits < 0.9
+        assert rows[f"{name}_top1_retrieval_head"]["value"] == pytest.approx(hits)
+
+
+def test_a_constant_category_scores_its_frequency(score, prepared, rng):
+    categories = prepared.categories
     row = score(*torch.randn(2, N, 4, 6, generator=rng))["category"]
-    assert row["value"] == pytest.approx(np.mean([k == kinds[60] for k in kinds[:N]]))
-    known = kinds[60:82]
-    guesses = [known.count(k) / len(known) for k in kinds[:N]]
+    assert row["value"] == pytest.approx(np.mean([c == categories[60] for c in categories[:N]]))
+    training = categories[60:82]
+    guesses = [training.count(c) / len(training) for c in categories[:N]]
     assert row["chance"] == pytest.approx(np.mean(guesses))
 
 
@@ -133,23 +147,65 @@ def test_there_is_one_number_per_image_whose_mean_is_the_score(scores):
     assert hits == pytest.approx(rows["image_top1"]["value"])
 
 
-def test_pixcorr_is_numpy_s_correlation_with_the_seen_picture(scores, decoded, prepared):
-    drawn = np.load(decoded / "lowlevel.npy")[3].astype(np.float64)
-    seen = torch.tensor(np.array(prepared.images[75])).permute(2, 0, 1)[None].double()
-    seen = torch.nn.functional.interpolate(seen, drawn.shape[:2], mode="area")[0]
-    expected = np.corrcoef(drawn.ravel(), seen.permute(1, 2, 0).numpy().ravel())[0, 1]
+def test_pixcorr_resizes_the_seen_image_bilinearly_as_published(scores, decoded, prepared):
+    resize = functools.partial(skimage.transform.resize, order=1, mode="edge", anti_aliasing=False)
+    preds = np.load(decoded / "lowlevel.npy")[3].astype(np.float64)
+    targets = resize(np.array(prepared.images[75], dtype=np.float64), preds.shape)
+    assert prepared.images.shape[1] < preds.shape[0]  # where "area" would repeat pixels
+    large = [resize(x, (425, 425, 3)).ravel() for x in (preds, targets)]
     table = pd.read_parquet(scores / "scores.parquet")
-    # The published scores are of pictures enlarged to 425 pixels, which changes little.
-    assert table["pixcorr_lowlevel"][3] == pytest.approx(expected, abs=0.02)
+    assert table["pixcorr_lowlevel"][3] == pytest.approx(np.corrcoef(*large)[0, 1], abs=2e-4)
 
 
-def test_the_best_candidates_are_rows_of_the_test_set(scores):
+@pytest.fixture
+def refined(decoded, data, adapted, tmp_path):
+    """Return a copy of the reconstructions with images that a refinement made."""
+    folder = shutil.copytree(decoded, tmp_path / "refined")
+    images = np.load(folder / "unclip.npy")
+    np.save(folder / "refined.npy", 255 - images)
+    manifest = read_manifest(decoded, stage="reconstruct")
+    facts = {k: manifest[k] for k in ("subject", "label", "training_images")}
+    config = {**manifest["config"], "source": str(data), "init": str(adapted)}
+    write_manifest(folder, stage="reconstruct", config=config, **facts)
+    return folder
+
+
+def test_refined_images_are_scored(refined, judging, tmp_path):
+    evaluate(judging, source=refined, out=tmp_path / "scores")
+    rows = summary(tmp_path / "scores")
+    table = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
+    np.testing.assert_allclose(table["pixcorr_refined"], -table["pixcorr_unclip"], atol=0.02)
+    assert {"ssim_refined", "two_way_refined"} <= set(rows)
+
+
+def test_folders_are_found_from_any_working_directory(decoded, judging, tmp_path, monkeypatch):
+    monkeypatch.chdir(decoded.parent)
+    evaluate(judging, source=Path(decoded.name), out=Path("scores elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    config = read_manifest(decoded.parent / "scores elsewhere", stage="evaluate")["config"]
+    assert (config["source"], config["data"]) == ("../decoded", "../data")
+
+
+def test_a_data_set_that_moved_is_given(decoded, data, judging, tmp_path):
+    moved = shutil.copytree(data, tmp_path / "moved")
+    lost = shutil.copytree(decoded, tmp_path / "lost")
+    manifest = read_manifest(decoded, stage="reconstruct")
+    facts = {k: manifest[k] for k in ("subject", "label", "training_images")}
+    write_manifest(lost, stage="reconstruct", config={"source": "../nowhere"}, **facts)
+    with pytest.raises(ArtifactError, match=r"nowhere does not exist"):
+        evaluate(judging, source=lost, out=tmp_path / "scores")
+    evaluate(judging, source=lost, out=tmp_path / "scores", data=moved)
+    config = read_manifest(tmp_path / "scores", stage="evaluate")["config"]
+    assert config["data"] == "../moved"
+
+
+def test_retrieved_images_are_rows_of_the_test_set(scores):
     retrieved = np.load(scores / "retrieved.npy")
     assert retrieved.shape == (10, 5)
     assert all(len(set(row)) == 5 and max(row) < 10 for row in retrieved.tolist())
 
 
-def test_tokens_alone_are_scored_without_pictures(decoded, judging, tmp_path):
+def test_tokens_alone_are_scored_without_images(decoded, judging, tmp_path):
     tokens = shutil.copytree(decoded, tmp_path / "tokens", ignore=shutil.ignore_patterns("*.npy"))
     manifest = read_manifest(decoded, stage="reconstruct")
     facts = {k: manifest[k] for k in ("config", "subject", "label", "training_images")}
@@ -162,7 +218,7 @@ def test_tokens_alone_are_scored_without_pictures(decoded, judging, tmp_path):
     }
 
 
-def test_what_did_not_finish_is_not_scored(judging, data, tmp_path):
+def test_unfinished_folders_are_not_scored(judging, data, tmp_path):
     with pytest.raises(ArtifactError, match=r"comes from the stage 'prepare'.*'reconstruct'"):
         evaluate(judging, source=data, out=tmp_path / "out")
     (tmp_path / "cut").mkdir()

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.doctor import doctor
+from mindeye2.stages.evaluate import evaluate
 from mindeye2.stages.report import ReportSettings, report
 
 
@@ -16,9 +18,17 @@ def html(page):
     return (page / "index.html").read_text()
 
 
-def test_the_page_says_whose_brains_they_are(html):
-    assert "Three people" in html
-    assert "no person was scanned" in html
+def test_the_badge_follows_the_data_set_and_not_its_label(scores, data, html, tmp_path):
+    assert "Three subjects" in html
+    assert 'class="badge simulated"' in html
+    measured = shutil.copytree(data, tmp_path / "measured")
+    facts = read_manifest(data, stage="prepare")
+    kept = {k: v for k, v in facts.items() if k not in ("schema", "stage", "mindeye2", "files")}
+    write_manifest(measured, stage="prepare", **{**kept, "simulated": False})
+    report(ReportSettings(), source=scores, out=tmp_path / "page", data=measured)
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert 'class="badge simulated"' not in page
+    assert "Simulated responses test the software" not in page
 
 
 def test_every_score_is_on_the_page(html, scores):
@@ -26,7 +36,7 @@ def test_every_score_is_on_the_page(html, scores):
         assert row["title"] in html
 
 
-def test_the_page_needs_nothing_beside_it(html):
+def test_the_page_is_self_contained(html):
     links = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert [u[:40] for u in links if not u.startswith(("data:", "#"))] == []
 
@@ -39,7 +49,7 @@ def test_every_test_image_is_shown_with_both_captions(html, decoded, prepared):
         assert caption in html
 
 
-def test_fewer_images_are_drawn_by_the_seed(scores, tmp_path):
+def test_fewer_images_are_sampled_by_the_seed(scores, tmp_path):
     def shown(name, seed):
         settings = ReportSettings(max_images=4, seed=seed)
         report(settings, source=scores, out=tmp_path / name)
@@ -70,11 +80,11 @@ def test_scores_that_did_not_finish_are_refused(scores, tmp_path):
         report(settings, source=scores, out=tmp_path / "page")
 
 
-def test_scores_whose_pictures_are_gone_are_refused(scores, tmp_path):
+def test_scores_without_their_reconstructions_are_refused(scores, tmp_path):
     other = shutil.copytree(scores, tmp_path / "other")
     config = {"source": str(tmp_path / "nowhere")}
     write_manifest(other, stage="evaluate", config=config, subject="subj03", label="")
-    with pytest.raises(ArtifactError, match=r"nowhere is not a folder.*'mindeye2 reconstruct'"):
+    with pytest.raises(ArtifactError, match=r"nowhere does not exist"):
         report(ReportSettings(), source=other, out=tmp_path / "page")
 
 
@@ -88,3 +98,40 @@ def test_the_doctor_raises_no_alarm_on_the_folders_of_the_stages(
         for f in doctor(folder).findings
     ]
     assert [f for f in findings if f.is_wrong and f.check not in {"environment", "scores"}] == []
+
+
+@pytest.fixture
+def published(decoded, data, judging, tmp_path):
+    """Return scores of refined reconstructions that imported weights made, without blending."""
+    for kind in ("mindeye", "unclip"):
+        folder = tmp_path / "weights" / kind
+        folder.mkdir(parents=True)
+        facts = {"kind": kind, "source": f"{kind}.pth", "sha256": "f" * 64, "licence": "MIT"}
+        write_manifest(folder, stage="import", config={"precision": "float32"}, **facts)
+    folder = shutil.copytree(decoded, tmp_path / "decoded")
+    (folder / "blended.npy").rename(folder / "refined.npy")
+    manifest = read_manifest(decoded, stage="reconstruct")
+    facts = {k: manifest[k] for k in ("subject", "label", "training_images")}
+    config = {"source": str(data), "init": "../weights"}
+    write_manifest(folder, stage="reconstruct", config=config, **facts)
+    evaluate(judging, source=folder, out=tmp_path / "scores")
+    return tmp_path / "scores"
+
+
+def test_published_weights_are_reported_with_their_origin(published, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    report(ReportSettings(), source=Path("..") / published.name, out=Path("page"))
+    page = Path("page/index.html").read_text()
+    for kind in ("mindeye", "unclip"):
+        assert f"{kind}.pth, sha256 ffffffffffff, MIT" in page
+    assert "precision: float32" in page
+
+
+def test_refined_images_stand_on_the_page(published, tmp_path):
+    report(ReportSettings(), source=published, out=tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text()
+    gallery = json.loads(re.search(r'id="gallery-data">(.*?)</script>', page, re.S).group(1))
+    assert [c["label"] for c in gallery["columns"]][:2] == ["Refined", "unCLIP"]
+    assert "PixCorr, refined image" in page
+    assert all(item["scores"][0] is not None for item in gallery["items"])

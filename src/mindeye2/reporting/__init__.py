@@ -1,4 +1,4 @@
-"""One self-contained page that shows what was seen, what was decoded, and how good it is."""
+"""Self-contained HTML page of stimuli, reconstructions and scores."""
 
 from mindeye2.reporting.content import (
     Arm,

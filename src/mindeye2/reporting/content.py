@@ -1,8 +1,8 @@
-"""What a report shows, as plain frozen values: whoever fills these needs no HTML.
+"""Content of a report as plain frozen values, without HTML.
 
 Everything but the title, the summary and the source of the brain data is optional. What is left
 out is left out of the page, heading included. Numbers are given as the metric defines them
-(shares in [0, 1], never percent); `percent` says how they are written.
+(fractions in [0, 1], never percent); `percent` sets how they are written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,33 +22,33 @@ __all__ = [
     "GalleryItem",
     "ImageScore",
     "Note",
-    "Picture",
     "ReportContent",
+    "RgbImage",
     "RoiCeiling",
     "ScoreRow",
     "StageCost",
 ]
 
-# Pictures of one item differ in size, so that only the colour axis has a name here.
-Picture: TypeAlias = UInt8[np.ndarray, "... rgb"]
+# Images of one item differ in size, so that only the colour axis has a name here.
+RgbImage: TypeAlias = UInt8[np.ndarray, "... rgb"]
 """RGB, (height, width, 3), uint8 in [0, 255]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrainSource:
-    """Where the brain data come from; the badge at the top of the page."""
+    """Origin of the brain responses; the badge at the top of the page."""
 
     label: str
-    """E.g. ``"Simulated brains"`` or ``"Real fMRI: Kriegeskorte 92"``."""
+    """E.g. ``"Simulated subjects"`` or ``"Real fMRI: Kriegeskorte 92"``."""
     simulated: bool
-    """Draws the badge as a warning."""
+    """Responses were computed; shows the badge as a warning."""
     explanation: str
-    """What is simulated and what is real, or who was scanned and where it was published."""
+    """Which parts are simulated, or which participants were scanned and where published."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreRow:
-    """One score over the test images, with all that is needed to judge it."""
+    """One score over the test images, with interval, chance, floor and ceiling."""
 
     metric: str
     """Name as shown, e.g. ``"Image given brain, top-1"``."""
@@ -59,11 +59,11 @@ class ScoreRow:
     high: float | None = None
     """Upper end of the 95 % interval."""
     chance: float | None = None
-    """What guessing gives."""
+    """Chance level."""
     floor: float | None = None
-    """What an answer without any brain gives, e.g. the mean training image."""
+    """Score without any brain response, e.g. of the mean training image."""
     ceiling: float | None = None
-    """What perfect tokens would give, e.g. the true tokens through the image decoder."""
+    """Score of perfect tokens, e.g. of the true tokens through the image decoder."""
     n: int | None = None
     """Number of test images behind the score."""
     higher_is_better: bool = True
@@ -75,12 +75,12 @@ class ScoreRow:
     group: str = ""
     """Heading inside the table of scores, e.g. ``"Retrieval"``."""
     explanation: str = ""
-    """One sentence in plain words."""
+    """One sentence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageScore:
-    """How a score of single images is shown and sorted."""
+    """Format and order of a score of single images."""
 
     name: str
     """Key of `GalleryItem.scores`."""
@@ -91,7 +91,7 @@ class ImageScore:
     digits: int = 3
     """Decimals, where it is not written in percent (then one)."""
     explanation: str = ""
-    """One sentence in plain words."""
+    """One sentence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,10 +100,10 @@ class GalleryItem:
 
     name: str
     """Short and unique, e.g. ``"image 412"``."""
-    seen: Picture
-    """What the person saw."""
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
-    """Pictures by the labels of `ReportContent.columns`; any may be missing."""
+    seen: RgbImage
+    """Stimulus."""
+    images: Mapping[str, RgbImage] = field(default_factory=dict)
+    """Images by the labels of `ReportContent.columns`; any may be missing."""
     caption: str = ""
     """Decoded caption."""
     true_caption: str = ""
@@ -111,27 +111,27 @@ class GalleryItem:
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores of this image by name; NaN where one is not defined."""
     retrieved: Sequence[int] = ()
-    """Best candidates, best first: rows of `ReportContent.pool`, or of `items` without a pool."""
+    """Retrieved images, best first: rows of `ReportContent.pool`, or of `items` without a pool."""
     target: int | None = None
     """Row of the seen image in the pool; None: without a pool the item's own row."""
     rank: int | None = None
-    """Place of the seen image among all candidates, 1 is first."""
+    """Rank of the seen image in the retrieval gallery, 1 is best."""
     seed: int | None = None
-    """Seed that the picture was generated with."""
-    variants: Mapping[str, Picture] = field(default_factory=dict)
-    """More answers to the same image, e.g. ``{"trial 1": ..., "trial 2": ...}``."""
+    """Seed that the reconstruction was generated with."""
+    variants: Mapping[str, RgbImage] = field(default_factory=dict)
+    """Further reconstructions of the same image, e.g. ``{"trial 1": ..., "trial 2": ...}``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arm:
-    """One of several compared ways, e.g. "One session, pretrained"."""
+    """One of several compared runs, e.g. "One session, pretrained"."""
 
     name: str
     """Name as shown."""
     rows: Sequence[ScoreRow]
-    """Its scores; arms are drawn side by side where the `metric` is the same."""
+    """Its scores; arms are shown side by side where the `metric` is the same."""
     emphasis: bool = False
-    """Draw it in the accent colour."""
+    """Show it in the accent colour."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,13 +165,13 @@ class Comparison:
     """Arms (or subjects) side by side, and their paired differences."""
 
     title: str
-    """E.g. ``"One session of a new person"``."""
+    """E.g. ``"One session of a new subject"``."""
     arms: Sequence[Arm]
-    """What is compared, in the order shown."""
+    """Compared runs, in the order shown."""
     differences: Sequence[Difference] = ()
     """Paired differences."""
     explanation: str = ""
-    """What differs between the arms, and what does not."""
+    """Differences between the arms, and what they have in common."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,12 +203,12 @@ class CurvePanel:
     percent: bool = False
     """Write the values of y as percent."""
     explanation: str = ""
-    """One sentence in plain words."""
+    """One sentence."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoiCeiling:
-    """Share of the variance of a region's voxels that any model could explain."""
+    """Fraction of the variance of a region's voxels that any model could explain."""
 
     roi: str
     """E.g. ``"V1"``."""
@@ -226,7 +226,7 @@ class RoiCeiling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageCost:
-    """What one stage took."""
+    """Time and memory of one stage."""
 
     stage: str
     """E.g. ``"train"``."""
@@ -253,21 +253,21 @@ class ReportContent:
     title: str
     """Heading of the page."""
     summary: str
-    """What this is, in two sentences."""
+    """Two sentences on what was decoded."""
     brains: BrainSource
     """The badge."""
     warnings: Sequence[str] = ()
-    """What the reader must know before trusting a number."""
+    """Limits to state before any number."""
     headline: Sequence[ScoreRow] = ()
-    """Three to five scores, drawn large."""
+    """Three to five scores, shown large."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Labels of the pictures and what each is, in the order shown; the first is the answer."""
+    """Label of an image: explanation, in the order shown; the first is the reconstruction."""
     items: Sequence[GalleryItem] = ()
-    """The gallery: all test images, or a sample drawn without looking."""
+    """The gallery: all test images, or a random sample."""
     image_scores: Sequence[ImageScore] = ()
-    """How scores of images are shown; those not listed count as "higher is better"."""
-    pool: Sequence[Picture] = ()
-    """Retrieval candidates, where they are more than the `items`."""
+    """Format of the scores of images; those not listed count as "higher is better"."""
+    pool: Sequence[RgbImage] = ()
+    """Retrieval gallery, where it is larger than the `items`."""
     sample_seed: int = 0
     """Seed of the random order in which the gallery opens."""
     scores: Sequence[ScoreRow] = ()
@@ -279,9 +279,9 @@ class ReportContent:
     ceilings: Sequence[RoiCeiling] = ()
     """Noise ceilings by region."""
     notes: Sequence[Note] = ()
-    """How to read the page, and what not to conclude."""
+    """Notes on how to read the page."""
     provenance: Mapping[str, str] = field(default_factory=dict)
-    """Date, version, recipe, seeds, machine, data set: whatever names the run."""
+    """Date, version, recipe, seeds, machine, data set."""
     stages: Sequence[StageCost] = ()
     """Wall time and peak memory."""
     config: str = ""

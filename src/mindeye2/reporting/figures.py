@@ -1,7 +1,7 @@
-"""Numbers, axes and curves as text and inline SVG, drawn in the page's own fonts and colours.
+"""Numbers, axes and curves as text and inline SVG, in the page's own fonts and colours.
 
-The page draws its figures itself instead of embedding matplotlib's: they follow its fonts, its
-width and its dark mode, and stay readable on a phone.
+Unlike embedded matplotlib figures, they follow the page's fonts, width and dark mode, and stay
+readable on a phone.
 """
 
 import math
@@ -23,23 +23,7 @@ PERCENT = "\N{NO-BREAK SPACE}%"
 def format_number(
     value: float | None, *, percent: bool = False, digits: int = 3, signed: bool = False
 ) -> str:
-    """Write a number as the page shows it.
-
-    Parameters
-    ----------
-    value
-        The number; None and NaN become a dash.
-    percent
-        Write .41 as ``41.0 %``.
-    digits
-        Decimals, where it is not a percentage.
-    signed
-        Write the plus sign too.
-
-    Returns
-    -------
-    str
-        With a true minus sign and a space that does not break.
+    """Format a number with a true minus sign; None and NaN become a dash.
 
     Examples
     --------
@@ -64,25 +48,7 @@ def format_interval(
     digits: int = 3,
     signed: bool = False,
 ) -> str:
-    """Write an interval, the unit once.
-
-    Parameters
-    ----------
-    low
-        Lower end.
-    high
-        Upper end.
-    percent
-        Write .41 as ``41.0 %``.
-    digits
-        Decimals, where it is not a percentage.
-    signed
-        Write plus signs too.
-
-    Returns
-    -------
-    str
-        Both ends; a dash where one is unknown.
+    """Format an interval with its unit once; a dash where one end is None.
 
     Examples
     --------
@@ -99,7 +65,7 @@ def format_interval(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """A linear axis with round ticks."""
+    """Linear axis with round ticks."""
 
     start: float
     """Value at the left or lower end."""
@@ -109,36 +75,12 @@ class Axis:
     """Round values from `start` to `stop`."""
 
     def at(self, value: float) -> float:
-        """Return where a value lies.
-
-        Parameters
-        ----------
-        value
-            In the axis' unit.
-
-        Returns
-        -------
-        float
-            Percent of the axis, from 0 to 100; values outside stay at the ends.
-        """
-        share = (value - self.start) / (self.stop - self.start)
-        return round(100 * min(max(share, 0.0), 1.0), 3)
+        """Return the position of a value in percent of the axis, at most at its ends."""
+        fraction = (value - self.start) / (self.stop - self.start)
+        return round(100 * min(max(fraction, 0.0), 1.0), 3)
 
     def label(self, tick: float, *, percent: bool = False) -> str:
-        """Write a tick with as few decimals as keep neighbours apart.
-
-        Parameters
-        ----------
-        tick
-            One of `ticks`.
-        percent
-            Write .4 as ``40 %``.
-
-        Returns
-        -------
-        str
-            The label.
-        """
+        """Format a tick with as few decimals as tell neighbours apart."""
         step = (self.ticks[1] - self.ticks[0]) * (100 if percent else 1)
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         text = f"{tick * (100 if percent else 1):.{decimals}f}".replace("-", "\N{MINUS SIGN}")
@@ -146,19 +88,7 @@ class Axis:
 
 
 def nice_axis(values: Iterable[float | None], *, n_ticks: int = 5) -> Axis:
-    """Return a round axis that holds all values.
-
-    Parameters
-    ----------
-    values
-        What it must hold; None and NaN are passed over.
-    n_ticks
-        About how many ticks.
-
-    Returns
-    -------
-    Axis
-        With steps of 1, 2 or 5 times a power of ten.
+    """Return an axis that contains all finite values, with steps of 1, 2 or 5 times 10**k.
 
     Examples
     --------
@@ -168,7 +98,7 @@ def nice_axis(values: Iterable[float | None], *, n_ticks: int = 5) -> Axis:
     finite = [v for v in values if v is not None and math.isfinite(v)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if high - low < 1e-12 * max(abs(low), abs(high), 1e-300):
-        # A single value still needs a width to be drawn in.
+        # A single value still needs an axis of some width.
         low, high = low - max(abs(low), 1.0) / 2, high + max(abs(high), 1.0) / 2
     power = 10.0 ** math.floor(math.log10((high - low) / max(n_ticks - 1, 1)))
     ranges = {
@@ -182,17 +112,7 @@ def nice_axis(values: Iterable[float | None], *, n_ticks: int = 5) -> Axis:
 
 
 def curve_svg(panel: CurvePanel) -> Markup:
-    """Draw a panel of curves.
-
-    Parameters
-    ----------
-    panel
-        The curves.
-
-    Returns
-    -------
-    Markup
-        One ``<svg>``; colours come from the page's classes ``s1`` to ``s6``.
+    """Render curves as one ``<svg>`` with the page's colour classes ``s1`` to ``s6``.
 
     Raises
     ------
@@ -244,7 +164,7 @@ def curve_svg(panel: CurvePanel) -> Markup:
 
 
 def _tight(axis: Axis, curves: Sequence[Curve]) -> Axis:
-    """Cut an axis to the curves' own range, so that they fill the width."""
+    """Crop an axis to the range of the curves."""
     start, stop = (end(float(v) for c in curves for v in c.x) for end in (min, max))
     if start == stop:
         return axis
@@ -252,7 +172,7 @@ def _tight(axis: Axis, curves: Sequence[Curve]) -> Axis:
 
 
 def _thin(curve: Curve) -> list[tuple[float, float]]:
-    """Average long curves in equal blocks, so that a log of every step does not fill the page."""
+    """Average long curves in equal blocks, so that a log of every step stays small."""
     block = math.ceil(len(curve.x) / MOST_POINTS)
     pairs = list(zip(map(float, curve.x), map(float, curve.y), strict=True))
     if block == 1:
@@ -262,7 +182,7 @@ def _thin(curve: Curve) -> list[tuple[float, float]]:
 
 
 def _path(points: Sequence[tuple[float, float] | None]) -> str:
-    """Join points, lifting the pen at gaps."""
+    """Return the SVG path through points, interrupted at gaps."""
     words, down = [], False
     for point in points:
         if point is not None:
@@ -273,7 +193,7 @@ def _path(points: Sequence[tuple[float, float] | None]) -> str:
 
 
 def _describe(panel: CurvePanel) -> str:
-    """Say in words what the picture shows."""
+    """Describe the curves in words, for screen readers."""
     ends = (
         f"{c.name}: from {format_number(c.y[0], percent=panel.percent)} "
         f"to {format_number(c.y[-1], percent=panel.percent)}"

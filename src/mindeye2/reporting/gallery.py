@@ -1,74 +1,62 @@
-"""What the gallery shows, as the plain values that the page's script reads."""
+"""Gallery of the page as the plain values that its script reads."""
 
 import math
 from typing import Any
 
 from mindeye2.reporting.content import ImageScore, ReportContent
-from mindeye2.reporting.pictures import PictureBook
+from mindeye2.reporting.images import ImageStore
 
 __all__ = ["gallery_values"]
 
 
-def gallery_values(content: ReportContent, *, picture_budget: int) -> dict[str, Any] | None:
-    """Return what the page's script shows, as plain values; pictures are named by number.
-
-    Parameters
-    ----------
-    content
-        The report.
-    picture_budget
-        Bytes that all pictures together may take.
-
-    Returns
-    -------
-    dict or None
-        What JSON can hold; None without items.
+def gallery_values(content: ReportContent, *, image_budget: int) -> dict[str, Any] | None:
+    """Return the gallery as JSON values, with images by number; None without items.
 
     Raises
     ------
     ValueError
-        If an item names a column or a candidate that does not exist, or a picture is not RGB in
-        uint8.
+        If an item names a column or a gallery image that does not exist, or an image is not RGB
+        in uint8.
     """
     if not content.items:
         return None
-    book = PictureBook(budget_bytes=picture_budget)
+    store = ImageStore(budget_bytes=image_budget)
     scores = _image_scores(content)
-    pool = [book.add(p, name=f"candidate {i}") for i, p in enumerate(content.pool)]
+    pool = [store.add(p, name=f"gallery image {i}") for i, p in enumerate(content.pool)]
     if not pool:
-        pool = [book.add(item.seen, name=f"what {item.name} shows") for item in content.items]
+        pool = [store.add(item.seen, name=f"seen {item.name}") for item in content.items]
     items = []
     for row, item in enumerate(content.items):
-        for label in item.pictures:
+        for label in item.images:
             if label not in content.columns:
                 raise ValueError(
-                    f"{item.name} has a picture {label!r}, but the columns are "
+                    f"{item.name} has an image {label!r}, but the columns are "
                     f"{list(content.columns)}. Name it in ReportContent.columns."
                 )
         outside = [i for i in item.retrieved if not 0 <= i < len(pool)]
         if outside:
             raise ValueError(
-                f"{item.name} retrieves candidate {outside[0]}, "
-                f"but the candidates are 0 to {len(pool) - 1}."
+                f"{item.name} retrieves gallery image {outside[0]}, "
+                f"but the gallery has 0 to {len(pool) - 1}."
             )
         if item.rank is not None and not 1 <= item.rank <= len(pool):
             raise ValueError(
-                f"{item.name} has rank {item.rank}, but there are {len(pool)} candidates. "
-                "Give all candidates as ReportContent.pool."
+                f"{item.name} has rank {item.rank}, but the gallery has {len(pool)} images. "
+                "Give the whole gallery as ReportContent.pool."
             )
         items.append(
             {
                 "name": item.name,
-                "seen": book.add(item.seen, name=f"what {item.name} shows"),
+                "seen": store.add(item.seen, name=f"seen {item.name}"),
                 "pictures": [
-                    book.add(item.pictures[label], name=f"{label!r} of {item.name}")
-                    if label in item.pictures
+                    store.add(item.images[label], name=f"{label!r} of {item.name}")
+                    if label in item.images
                     else None
                     for label in content.columns
                 ],
                 "variants": [
-                    [label, book.add(picture, name=f"{label!r} of {item.name}")]
-                    for label, picture in item.variants.items()
+                    [label, store.add(image, name=f"{label!r} of {item.name}")]
+                    for label, image in item.variants.items()
                 ],
                 "caption": item.caption,
                 "truth": item.true_caption,
@@ -95,7 +83,7 @@ def gallery_values(content: ReportContent, *, picture_budget: int) -> dict[str, 
         "items": items,
         "pool": pool,
         "captions": [item.true_caption for item in content.items] if not content.pool else [],
-        "pictures": book.encode(),
+        "pictures": store.encode(),
     }
 
 

@@ -1,4 +1,4 @@
-"""How to read a report, and what not to conclude from it: the words that hold for every run."""
+"""Notes on how to read a report, and what not to conclude from it."""
 
 from mindeye2.reporting.content import Note
 
@@ -6,58 +6,47 @@ __all__ = ["default_notes"]
 
 
 def default_notes(*, simulated: bool) -> tuple[Note, ...]:
-    """Return the notes that every report carries.
-
-    Parameters
-    ----------
-    simulated
-        Whether the brain responses are computed.
-
-    Returns
-    -------
-    tuple of Note
-        For `ReportContent.notes`; add what holds for one run only.
-    """
+    """Return the notes of every report, and that on simulated or measured responses."""
     return (*COMMON, SIMULATED if simulated else MEASURED)
 
 
 COMMON = (
     Note(
-        title="Chance, floor and ceiling first",
-        text="A score means something only beside what guessing gives (chance), what an answer "
-        "without any brain gives (floor) and what perfect tokens would give (ceiling). A low "
-        "number close to its ceiling can be the better one.",
+        title="Compare with chance, floor and ceiling",
+        text="Chance is the score of guessing, the floor that of a method without brain "
+        "responses, the ceiling that of perfect tokens. A low score near its ceiling can be "
+        "better than a high one far below it.",
     ),
     Note(
-        title="Judge by the random sample",
-        text="The gallery opens in an order drawn with a fixed seed. Best first shows what the "
-        "decoder manages at times; the random sample and the worst show what to expect.",
+        title="Assess the random sample",
+        text="The gallery opens in a random order with a fixed seed. Best first shows the best "
+        "cases only; the random sample and the worst cases show what to expect.",
     ),
     Note(
-        title="A likeness is not a measurement",
-        text="The image decoder learned what photographs look like, and draws plausible ones even "
-        "from noise. Detail may be made up. Where the answer resembles the nearest training "
-        "picture more than the seen one, it may be copied.",
+        title="A plausible image is not evidence",
+        text="The image decoder was trained on photographs and generates plausible ones even from "
+        "noise, so detail may be invented. A reconstruction that resembles the nearest training "
+        "image more than the seen image may be a copy of it.",
     ),
     Note(
-        title="Identification depends on the pool",
-        text="Finding one of a hundred is harder than one of two, and harder among lookalikes. "
-        "Compare such numbers only where the candidates are the same.",
+        title="Identification depends on the gallery",
+        text="Retrieval from one hundred images is harder than from two, and harder among similar "
+        "images. Compare such scores only for the same gallery.",
     ),
     Note(
-        title="What the intervals cover",
-        text="They resample test images. They say nothing about another person, another scanner "
-        "or another run of the training with another seed.",
+        title="Scope of the intervals",
+        text="Intervals are 95 % BCa bootstrap intervals over test images. They do not cover "
+        "other subjects, other scanners or other training seeds.",
     ),
 )
 
 SIMULATED = Note(
-    title="Simulated brains test the software",
-    text="They show that every stage works and what it gains under known conditions. How well "
-    "real brains can be decoded, and which method is best for them, does not follow from it.",
+    title="Simulated responses test the software",
+    text="They show that every stage works, and its effect under known conditions. They do not "
+    "show how well measured responses can be decoded, nor which method is best for them.",
 )
 MEASURED = Note(
-    title="What it takes",
-    text="Every person lay still in a scanner, looked at the pictures and was recorded for the "
-    "decoder's sake. Nothing here reads thoughts, or works on a person who does not take part.",
+    title="Cooperation of the participants",
+    text="Participants lay still in a scanner, looked at the stimuli and were recorded for this "
+    "purpose. The decoder does not work on a participant who does not cooperate.",
 )

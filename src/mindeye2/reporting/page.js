@@ -86,14 +86,14 @@
   const seenAs = (item) => (item.truth ? `Seen: ${item.truth}` : `Seen: ${item.name}`);
   const answers = (item) =>
     columns.map((column, i) => ({ ...column, number: item.pictures[i] })).filter(({ number }) => number !== null);
-  const placed = (rank) => `seen one ranked ${rank} of ${data.pool.length}`;
+  const placed = (rank) => `seen image ranked ${rank} of ${data.pool.length}`;
   const strip = (item) => {
     if (!item.retrieved.length) return null;
     const candidates = item.retrieved.slice(0, 5).map((row, i) => {
       const right = row === item.target;
       const what = data.captions[row] ? `: ${data.captions[row]}` : "";
       return h("span", { class: right ? "candidate right" : "candidate" },
-        image(data.pool[row], `Retrieved ${i + 1}${right ? ", the seen one" : ""}${what}`));
+        image(data.pool[row], `Retrieved ${i + 1}${right ? ", the seen image" : ""}${what}`));
     });
     return h("span", { class: "strip" }, ...candidates);
   };
@@ -134,7 +134,7 @@
     const shown = Math.min(state.limit, state.rows.length);
     const count = `${shown} of ${items.length} shown.`;
     if (state.order === "random") {
-      return `Random order, drawn with seed ${state.seed}: good and bad alike. ${count}`;
+      return `Random order with seed ${state.seed}. ${count}`;
     }
     const { name, higher } = scores[state.by];
     return `${state.order === "best" ? "Best" : "Worst"} first by ${name} (${higher ? "higher" : "lower"} is better). ${count}`;
@@ -144,7 +144,7 @@
     state.rows = rows.filter(matches);
     const shown = state.rows.slice(0, state.limit);
     $("grid").replaceChildren(...shown.map(tile));
-    if (!shown.length) $("grid").append(h("p", { class: "empty" }, "No picture has this in its name or captions."));
+    if (!shown.length) $("grid").append(h("p", { class: "empty" }, "No image has this in its name or captions."));
     $("gallery-note").textContent = explain();
     const left = state.rows.length - shown.length;
     $("more").hidden = left <= 0;
@@ -198,7 +198,7 @@
         h("div", {},
           ...[block("Decoded caption", item.caption ? h("span", { class: "words" }, h("q", {}, item.caption)) : null),
             block(item.rank === null ? "Retrieved, best first" : `Retrieved, best first: ${placed(item.rank)}`, strip(item)),
-            block("Other answers to the same image", variants.length ? h("div", { class: "pics variants" }, ...variants) : null),
+            block("Other reconstructions of the same image", variants.length ? h("div", { class: "pics variants" }, ...variants) : null),
             item.seed === null ? null : h("p", { class: "small block" }, `Generated with seed ${item.seed}.`)].filter(Boolean)),
         h("div", {}, ...[block("Scores, and place among all images (right is best)", scoreTable(row))].filter(Boolean))));
     drill.scrollTop = 0;
@@ -255,10 +255,10 @@
     $("blind-progress").textContent = `${test.done.length + 1} of ${test.trials.length}`;
     const sides = trial.left ? [trial.row, trial.other] : [trial.other, trial.row];
     const choice = (row, side, label) =>
-      h("button", { type: "button", "aria-label": `${side} photograph`, onclick: () => choose(side) },
-        picture(items[row].seen, label, `${side} photograph`));
+      h("button", { type: "button", "aria-label": `${side} image`, onclick: () => choose(side) },
+        picture(items[row].seen, label, `${side} image`));
     $("blind-body").replaceChildren(h("div", { class: "blind" },
-      h("div", { class: "shown" }, picture(items[trial.row].pictures[test.column], columns[test.column].label, "Decoded picture")),
+      h("div", { class: "shown" }, picture(items[trial.row].pictures[test.column], columns[test.column].label, "Reconstruction")),
       h("div", { class: "choices" }, choice(sides[0], "left", "← left"), choice(sides[1], "right", "right →")),
       h("button", { type: "button", class: "quiet", onclick: showResult }, "Stop here and see the result")));
   };
@@ -278,7 +278,7 @@
     const cell = (value) => (/[",\n\r]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
     const name = (row) => items[row].name;
     const lines = test.done.map((t) => [name(t.row), name(t.left ? t.row : t.other), name(t.left ? t.other : t.row), t.choice, t.correct ? 1 : 0, columns[test.column].label, test.seed]);
-    return [["image", "left", "right", "choice", "correct", "picture", "seed"], ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
+    return [["image", "left", "right", "choice", "correct", "reconstruction", "seed"], ...lines].map((line) => line.map(cell).join(",")).join("\n") + "\n";
   };
   const save = () => {
     const address = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
@@ -291,14 +291,14 @@
   const showResult = () => {
     const n = test.done.length;
     const k = test.done.filter(({ correct }) => correct).length;
-    const percent = (share) => `${(100 * share).toFixed(0)}\u00a0%`;
+    const percent = (fraction) => `${(100 * fraction).toFixed(0)}\u00a0%`;
     const rest = n < test.trials.length;
     $("blind-progress").textContent = "";
     const [low, high] = n ? wilson(k, n) : [0, 1];
     $("blind-body").replaceChildren(h("div", { class: "blind-intro blind-result" },
       h("p", { class: "figure" }, n ? percent(k / n) : "\u2013"),
       h("p", {}, n
-        ? `You found the seen photograph in ${k} of ${n} (95\u00a0% interval ${percent(low)} to ${percent(high)}; guessing gives 50\u00a0%).`
+        ? `You identified the seen image in ${k} of ${n} (95\u00a0% interval ${percent(low)} to ${percent(high)}; chance is 50\u00a0%).`
         : "No choice was made."),
       h("div", { class: "row" },
         n ? h("button", { type: "button", class: "accent", onclick: save }, "Download the choices as CSV") : null,
@@ -308,13 +308,13 @@
   const introduce = () => {
     test.trials = [];
     $("blind-progress").textContent = "";
-    const select = h("select", { "aria-label": "Picture to judge" }, ...choices.map(({ label, i }) => h("option", { value: i }, label)));
+    const select = h("select", { "aria-label": "Reconstruction to test" }, ...choices.map(({ label, i }) => h("option", { value: i }, label)));
     if (choices.some(({ i }) => i === test.column)) select.value = test.column;
     const start = h("button", { type: "button", class: "accent", onclick: () => { test.column = Number(select.value); startTest(); } }, "Start");
     $("blind-body").replaceChildren(h("div", { class: "blind-intro" },
-      h("p", {}, "You get one decoded picture and two photographs: the one that was seen, and another of the test images drawn at random. Choose with a click or with the arrow keys. Whether you were right is shown only at the end."),
+      h("p", {}, "Each trial shows one reconstruction and two images: the one that was seen, and another test image chosen at random. Choose with a click or with the arrow keys. Results are shown at the end only."),
       h("p", {}, "It is blind only for someone who has not looked through the gallery before. Choices stay in this window until you download them."),
-      h("div", { class: "row" }, h("label", { class: "field" }, h("span", {}, "Judge"), select), start)));
+      h("div", { class: "row" }, h("label", { class: "field" }, h("span", {}, "Reconstruction"), select), start)));
     start.focus();
   };
   $("blind-open").addEventListener("click", () => { blind.showModal(); if (!test.trials.length) introduce(); });

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: no network, no other file, nothing to install to read it."""
+"""Self-contained HTML page: no network, no other file, nothing to install to read it."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -14,38 +14,38 @@ from mindeye2.reporting.gallery import gallery_values
 
 __all__ = ["render_page"]
 
-PICTURE_BUDGET = 8_000_000
-"""Bytes of pictures in one page: a browser opens ten megabytes from disk without a pause."""
+IMAGE_BUDGET = 8_000_000
+"""Bytes of images in one page: a browser opens ten megabytes from disk without a pause."""
 
 
-def render_page(content: ReportContent, *, picture_budget: int = PICTURE_BUDGET) -> str:
-    """Draw a report.
+def render_page(content: ReportContent, *, image_budget: int = IMAGE_BUDGET) -> str:
+    """Render a report as one HTML document that loads nothing.
 
     Parameters
     ----------
     content
-        What to show.
-    picture_budget
-        Bytes that all pictures together may take; they are made smaller until they fit.
+        Everything that the page shows.
+    image_budget
+        Bytes that all images together may take; they are downscaled until they fit.
 
     Returns
     -------
     str
-        A whole HTML document that loads nothing from anywhere.
+        The HTML document.
 
     Raises
     ------
     ValueError
-        If an item names a column, a candidate or a score that does not exist, or a picture is not
-        RGB in uint8.
+        If an item names a column, a gallery image or a score that does not exist, or an image is
+        not RGB in uint8.
     """
-    # The two assets are ours and hold no user's text, so that they need no escaping.
+    # The two assets hold no text of users, so that they need no escaping.
     assets = files("mindeye2.reporting")
     return _template().render(
         content=content,
         style=Markup((assets / "page.css").read_text(encoding="utf-8")),
         script=Markup((assets / "page.js").read_text(encoding="utf-8")),
-        gallery=gallery_values(content, picture_budget=picture_budget),
+        gallery=gallery_values(content, image_budget=image_budget),
         row_axis=_row_axis,
         shown=_shown_columns(content.scores),
         groups=list(dict.fromkeys(row.group for row in content.scores)),
@@ -75,7 +75,7 @@ def _template() -> Template:
 
 
 def _row_axis(row: ScoreRow) -> Axis:
-    """Return the whole range of a share, or from zero to the largest number of any other score."""
+    """Return the axis from 0 to 1 of a fraction, or from zero to the largest number of the row."""
     if row.percent:
         return Axis(start=0.0, stop=1.0, ticks=(0.0, 0.5, 1.0))
     return nice_axis(
@@ -90,7 +90,7 @@ def _shown_columns(rows: Sequence[ScoreRow]) -> list[str]:
 
 
 def _metric_panels(comparison: Comparison) -> list[dict[str, Any]]:
-    """Gather the arms and differences of a comparison by metric, each on a common axis."""
+    """Group the arms and differences of a comparison by metric, each on a common axis."""
     metrics = dict.fromkeys(row.metric for arm in comparison.arms for row in arm.rows)
     known = {arm.name for arm in comparison.arms}
     for d in comparison.differences:
@@ -131,12 +131,12 @@ def _verdict(low: float, high: float, higher_is_better: bool) -> str:  # noqa: F
 
 
 def _points(text: str) -> str:
-    """Name the unit of a difference between two percentages, which is not a percentage."""
+    """Replace the percent sign in a difference between two percentages by "points"."""
     return text.replace("%", "points")
 
 
 def _clock(seconds: float) -> str:
-    """Write a duration for people."""
+    """Format a duration in s, min or h."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""Evaluate: reconstructions -> one number per image and metric, with intervals and chance."""
+"""Evaluate: reconstructions -> one score per image and metric, with intervals and chance."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +14,14 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mindeye2.core.artifacts import claim_folder, read_manifest, write_json, write_manifest
+from mindeye2.core.artifacts import (
+    claim_folder,
+    read_manifest,
+    record_path,
+    resolve_path,
+    write_json,
+    write_manifest,
+)
 from mindeye2.core.runtime import generator, peak_memory_gib, progress
 from mindeye2.core.settings import Settings, plain
 from mindeye2.data.prepared import Prepared, open_prepared
@@ -37,161 +44,189 @@ __all__ = ["METRICS", "EvaluateSettings", "evaluate"]
 
 
 class EvaluateSettings(Settings):
-    """What to score."""
+    """Settings of the stage ``evaluate``."""
 
     seed: int = 0
     """Seeds the bootstrap."""
 
     n_resamples: Annotated[int, Field(ge=100)] = 10_000
-    """Resamples of the images for the 95 % intervals."""
+    """Bootstrap resamples of the images for the 95 % intervals."""
 
-    judge_size: Annotated[int, Field(ge=64)] = 240
-    """Side in pixels at which the judge, EfficientNet-Lite1, sees pictures. It trained nothing
-    here: the tokens are Lite0's, the simulated brains Lite2's."""
+    extractor_size: Annotated[int, Field(ge=64)] = 240
+    """Side in pixels of the input of the feature extractor, EfficientNet-Lite1. It is used nowhere
+    else: target tokens come from Lite0, simulated responses from Lite2."""
 
     sentence_encoder: str | None = None
-    """Encoder that compares captions by what they say: a folder, or a name on the hub such as
-    sentence-transformers/all-MiniLM-L6-v2 (91 MB, Apache-2.0), which is then downloaded. Not
-    scored by default: a word in common with the true caption is."""
+    """Sentence encoder that compares captions by meaning: a folder, or a name on the hub such as
+    sentence-transformers/all-MiniLM-L6-v2 (91 MB, Apache-2.0), which is then downloaded. None
+    scores shared words only."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a table needs to know of a metric."""
+    """Title, explanation and chance level of a metric, as tables show them."""
 
     title: str
-    """Name as shown."""
+    """Name in tables."""
 
     group: str
     """Heading in tables."""
 
     chance: Callable[[int], float] | None
-    """What guessing gives among n images."""
+    """Chance level among n images; None where there is no exact one."""
 
     explanation: str
-    """One sentence in plain words."""
+    """One sentence on how it is computed."""
 
     percent: bool = True
     """Written as a percentage."""
 
 
-def _half(_: int) -> float:
+def _two_way(_: int) -> float:
     return 0.5
 
 
-def _one(n: int) -> float:
-    return 1 / n
+def _top(k: int) -> Callable[[int], float]:
+    return lambda n: min(1.0, k / n)
 
 
-def _five(n: int) -> float:
-    return min(1.0, 5 / n)
-
-
-_PICTURES = {
-    "unclip": "unCLIP picture",
-    "blended": "blended picture",
+_IMAGES = {
+    "unclip": "unCLIP image",
+    "refined": "refined image",
+    "blended": "blended image",
     "lowlevel": "low-level image",
-    "ceiling": "picture from the true tokens",
-    "floor": "mean training picture",
+    "ceiling": "image from the true tokens",
+    "floor": "mean training image",
 }
+"""Files of reconstructions, and the floor that is computed here: label."""
 
 METRICS: dict[str, Metric] = {
     "image_top1": Metric(
         "Image given brain, top-1",
         "Retrieval",
-        _one,
-        "Candidates as brains make them, training mean removed, CSLS from the training bank.",
+        _top(1),
+        "Gallery tokens passed through the forward model, mean-centred, with CSLS from training "
+        "images.",
     ),
-    "image_top5": Metric("Image given brain, top-5", "Retrieval", _five, "Calibrated."),
+    "image_top5": Metric(
+        "Image given brain, top-5",
+        "Retrieval",
+        _top(5),
+        "As top-1; the seen image is among the five best.",
+    ),
     "brain_top1": Metric(
         "Brain given image, top-1",
         "Retrieval",
-        _one,
-        "Calibrated; the direction that papers report as 'image'.",
+        _top(1),
+        "True tokens, mean-centred, with CSLS from training images. Papers report this direction "
+        "as 'image'.",
     ),
-    "image_top1_unexpected": Metric(
-        "Image given brain, top-1, true tokens as gallery",
+    "image_top1_no_forward_model": Metric(
+        "Image given brain, top-1, no forward model",
         "Retrieval",
-        _one,
-        "Calibrated, without what pretraining knows of brains.",
+        _top(1),
+        "True tokens as gallery, mean-centred, with CSLS from training images.",
     ),
     "image_top1_raw": Metric(
         "Image given brain, top-1, raw cosine",
         "Retrieval",
-        _one,
-        "Nothing removed, as published code does it.",
+        _top(1),
+        "Cosine of backbone tokens with true tokens, neither centred nor scaled.",
     ),
     "brain_top1_raw": Metric(
-        "Brain given image, top-1, raw cosine", "Retrieval", _one, "Nothing removed."
+        "Brain given image, top-1, raw cosine",
+        "Retrieval",
+        _top(1),
+        "Cosine of backbone tokens with true tokens, neither centred nor scaled.",
     ),
-    "image_top1_projected": Metric(
+    "image_top1_retrieval_head": Metric(
         "Image given brain, top-1, retrieval head",
         "Retrieval",
-        _one,
-        "Raw cosine of the retrieval head's tokens, centred.",
+        _top(1),
+        "Raw cosine of the retrieval head's tokens with true tokens, as published. Papers report "
+        "this direction as 'brain'.",
+    ),
+    "brain_top1_retrieval_head": Metric(
+        "Brain given image, top-1, retrieval head",
+        "Retrieval",
+        _top(1),
+        "Raw cosine of the retrieval head's tokens with true tokens, as published. Papers report "
+        "this direction as 'image'.",
     ),
     "two_way_tokens": Metric(
-        "Two-way identification, predicted tokens",
+        "Two-way identification, backbone tokens",
         "Identification",
-        _half,
-        "Share of wrong images that fit worse than the right one; training mean removed.",
+        _two_way,
+        "Fraction of distractor images whose tokens correlate less with the mean-centred backbone "
+        "tokens than those of the seen image.",
     ),
     "two_way_prior": Metric(
         "Two-way identification, prior tokens",
         "Identification",
-        _half,
+        _two_way,
         "The same for samples of the diffusion prior.",
     ),
     "category": Metric(
-        "Kind of thing named",
+        "Category of the main object",
         "Captions",
         None,
-        "The nearest caption's main object is of the seen one's kind (animal, food, tool, ...).",
+        "Fraction of images whose nearest training image shows a main object of the same category "
+        "(animal, food, tool, ...).",
     ),
     "caption": Metric(
         "Words shared with the true caption",
         "Captions",
         None,
-        "F1 of content words; test objects are of kinds that training captions need not name.",
+        "F1 of the sets of content words. Training captions need not name the test objects.",
     ),
     "caption_meaning": Metric(
-        "Meaning of the caption",
+        "Sentence similarity with the true caption",
         "Captions",
         None,
-        "Cosine of sentence embeddings of the decoded and the true caption.",
+        "Cosine of the sentence embeddings of the decoded and the true caption.",
         percent=False,
     ),
     **{
-        f"{key}_{name}": Metric(f"{title}, {label}", "Pictures", chance, text, percent)
-        for name, label in _PICTURES.items()
+        f"{key}_{name}": Metric(f"{title}, {label}", "Images", chance, text, percent)
+        for name, label in _IMAGES.items()
         for key, title, chance, text, percent in (
-            ("pixcorr", "PixCorr", None, "Correlation of pixels with the seen picture.", False),
-            ("ssim", "SSIM", None, "Structural similarity with the seen picture.", False),
+            ("pixcorr", "PixCorr", None, "Pixel correlation with the seen image.", False),
+            ("ssim", "SSIM", None, "Structural similarity with the seen image.", False),
             (
                 "two_way",
-                "Two-way by a judge network",
-                _half,
-                "EfficientNet-Lite1, which trained nothing here.",
+                "Two-way identification by EfficientNet-Lite1",
+                _two_way,
+                "Fraction of distractor images whose features correlate less with the "
+                "reconstruction than those of the seen image.",
                 True,
             ),
         )
         if not (name == "floor" and key == "two_way")
     },
 }
-"""Every metric by its name in files. Adding one is adding a line here and its scores below."""
+"""Metric by its name in files."""
 
 
-def evaluate(settings: EvaluateSettings, *, source: Path, out: Path, resume: bool = False) -> Path:
+def evaluate(
+    settings: EvaluateSettings,
+    *,
+    source: Path,
+    out: Path,
+    data: Path | None = None,
+    resume: bool = False,
+) -> Path:
     """Score one folder of reconstructions.
 
     Parameters
     ----------
     settings
-        What to compute.
+        Metrics and resampling.
     source
         Folder that the stage ``reconstruct`` finished.
     out
         Folder to fill with ``scores.parquet`` (one row per image and metric) and ``summary.json``.
+    data
+        Prepared data set; by default the one that the reconstructions were made from.
     resume
         Fill a folder that an interrupted run left behind.
 
@@ -206,7 +241,7 @@ def evaluate(settings: EvaluateSettings, *, source: Path, out: Path, resume: boo
         If the source is unfinished, or its data set is gone.
     """
     manifest = read_manifest(source, stage="reconstruct")
-    prepared = open_prepared(Path(manifest["config"]["source"]))
+    prepared = open_prepared(data or resolve_path(manifest["config"]["source"], folder=source))
     out = claim_folder(out, resume=resume)
     items = pd.read_parquet(source / "items.parquet")
     tokens = {k: v.float() for k, v in load_file(source / "tokens.safetensors").items()}
@@ -214,21 +249,20 @@ def evaluate(settings: EvaluateSettings, *, source: Path, out: Path, resume: boo
     check_gallery(images, manifest["training_images"])
     scores = {
         **_token_scores(tokens),
-        **_picture_scores(settings, source, prepared, images=images, manifest=manifest),
+        **_image_scores(settings, source, prepared, images=images, manifest=manifest),
     }
     if "caption" in items and prepared.captions is not None:
-        true = [prepared.captions[i] for i in images]
-        named = items["caption"].tolist()
-        scores["caption"] = content_word_overlap(named, true)
+        preds, targets = items["caption"].tolist(), [prepared.captions[i] for i in images]
+        scores["caption"] = content_word_overlap(preds, targets)
         if settings.sentence_encoder is not None:
             embed = load_sentences(settings.sentence_encoder)
-            scores["caption_meaning"] = sentence_similarity(embed(named), embed(true))
+            scores["caption_meaning"] = sentence_similarity(embed(preds), embed(targets))
     chances: dict[str, float] = {}
     if prepared.categories is not None:
         scores["category"], chances["category"] = _category_scores(prepared, items, manifest)
     calibrated = _calibrated(tokens)
     np.save(out / "retrieved.npy", calibrated.topk(min(5, len(images)), dim=1).indices.numpy())
-    # The middle of tied ranks, rounded to the worse: a tie is not a find.
+    # The middle of tied ranks, rounded to the worse: a tie does not count as found.
     ranks = match_ranks(calibrated).ceil().long()
     table = pd.DataFrame({"image": images, **{k: v.numpy() for k, v in scores.items()}})
     table["rank"] = ranks.numpy()
@@ -237,7 +271,11 @@ def evaluate(settings: EvaluateSettings, *, source: Path, out: Path, resume: boo
     return write_manifest(
         out,
         stage="evaluate",
-        config={**plain(settings), "source": str(source)},
+        config={
+            **plain(settings),
+            "source": record_path(source, folder=out),
+            "data": record_path(prepared.folder, folder=out),
+        },
         subject=manifest["subject"],
         label=manifest.get("label", ""),
         peak_memory_gib=round(peak_memory_gib(), 2),
@@ -247,35 +285,37 @@ def evaluate(settings: EvaluateSettings, *, source: Path, out: Path, resume: boo
 def _category_scores(
     prepared: Prepared, items: pd.DataFrame, manifest: Mapping[str, Any]
 ) -> tuple[Float[Tensor, " images"], float]:
-    """Score the kind of the nearest training image; chance draws one of them at random."""
-    kinds = prepared.categories
-    assert kinds is not None
-    true = [kinds[i] for i in items["image"]]
-    named = [kinds[i] for i in items["nearest_training_image"]]
-    known = [kinds[i] for i in manifest["training_images"]]
-    chance = sum(known.count(kind) / len(known) for kind in true) / len(true)
-    return torch.tensor([float(a == b) for a, b in zip(named, true, strict=True)]), chance
+    """Score the category of the nearest training image; chance is that of a random one."""
+    categories = prepared.categories
+    assert categories is not None
+    targets = [categories[i] for i in items["image"]]
+    preds = [categories[i] for i in items["nearest_training_image"]]
+    training = [categories[i] for i in manifest["training_images"]]
+    chance = sum(training.count(c) / len(training) for c in targets) / len(targets)
+    return torch.tensor([float(p == t) for p, t in zip(preds, targets, strict=True)]), chance
 
 
 def _token_scores(tokens: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " images"]]:
-    true, predicted = tokens["true"], tokens["backbone"]
+    preds, targets = tokens["backbone"], tokens["true"]
     calibrated = _calibrated(tokens)
-    raw = similarity(predicted, true)
-    plain_calibration = fit_calibration(tokens["training_backbone"], tokens["training_true"])
-    plain = similarity(predicted, true, plain_calibration)
+    no_forward_model = similarity(
+        preds, targets, fit_calibration(tokens["training_backbone"], tokens["training_true"])
+    )
+    raw, head = similarity(preds, targets), similarity(tokens["retrieval"], targets)
+    # The training mean: subtracting that of the test set would be transductive.
     mean = tokens["training_backbone"].mean(dim=0)
-    projected = tokens["retrieval"] - tokens["retrieval"].mean(dim=0)
     return {
-        "image_top1": _hits(calibrated, 1),
-        "image_top5": _hits(calibrated, 5),
-        "brain_top1": _hits(plain.T, 1),
-        "image_top1_unexpected": _hits(plain, 1),
-        "image_top1_raw": _hits(raw, 1),
-        "brain_top1_raw": _hits(raw.T, 1),
-        "image_top1_projected": _hits(similarity(projected, true), 1),
-        "two_way_tokens": two_way_identification((predicted - mean).flatten(1), true.flatten(1)),
+        "image_top1": top_k_hits(calibrated, k=1),
+        "image_top5": top_k_hits(calibrated, k=min(5, len(targets))),
+        "brain_top1": top_k_hits(no_forward_model.T, k=1),
+        "image_top1_no_forward_model": top_k_hits(no_forward_model, k=1),
+        "image_top1_raw": top_k_hits(raw, k=1),
+        "brain_top1_raw": top_k_hits(raw.T, k=1),
+        "image_top1_retrieval_head": top_k_hits(head, k=1),
+        "brain_top1_retrieval_head": top_k_hits(head.T, k=1),
+        "two_way_tokens": two_way_identification((preds - mean).flatten(1), targets.flatten(1)),
         "two_way_prior": two_way_identification(
-            (tokens["prior"] - mean).flatten(1), true.flatten(1)
+            (tokens["prior"] - mean).flatten(1), targets.flatten(1)
         ),
     }
 
@@ -285,12 +325,7 @@ def _calibrated(tokens: Mapping[str, Tensor]) -> Float[Tensor, "query gallery"]:
     return similarity(tokens["backbone"], tokens["expected"], calibration)
 
 
-def _hits(similarities: Float[Tensor, "query gallery"], k: int) -> Float[Tensor, " query"]:
-    """Return hits among the k best; a tie counts what breaking it at random gives on average."""
-    return top_k_hits(similarities, k=min(k, similarities.shape[1]))
-
-
-def _picture_scores(
+def _image_scores(
     settings: EvaluateSettings,
     source: Path,
     prepared: Prepared,
@@ -298,44 +333,41 @@ def _picture_scores(
     images: list[int],
     manifest: Mapping[str, Any],
 ) -> dict[str, Float[Tensor, " images"]]:
-    there = {n: source / f"{n}.npy" for n in _PICTURES if (source / f"{n}.npy").exists()}
-    if not there:
+    files = {n: source / f"{n}.npy" for n in _IMAGES if (source / f"{n}.npy").exists()}
+    if not files:
         return {}
-    seen = to_float(prepared.images[images])
-    judge = LiteFeatures(1, settings.judge_size)
-    features = _features(judge, seen, "the seen pictures")
+    stimuli = to_float(prepared.images[images])
+    extractor = LiteFeatures(1, settings.extractor_size)
+    features = _features(extractor, stimuli, "seen images")
     scores: dict[str, Tensor] = {}
-    size: tuple[int, int] = (0, 0)
-    for name, path in there.items():
-        drawn = to_float(np.load(path))
-        size = (drawn.shape[-2], drawn.shape[-1])
-        target = F.interpolate(seen, size, mode="area")
-        scores[f"pixcorr_{name}"] = pixcorr(drawn, target)
-        scores[f"ssim_{name}"] = ssim(drawn, target)
+    targets = stimuli
+    for name, path in files.items():
+        preds = to_float(np.load(path))
+        targets = _resize(stimuli, preds.shape[-2:])
+        scores[f"pixcorr_{name}"] = pixcorr(preds, targets)
+        scores[f"ssim_{name}"] = ssim(preds, targets)
         scores[f"two_way_{name}"] = two_way_identification(
-            _features(judge, drawn, _PICTURES[name]), features
+            _features(extractor, preds, _IMAGES[name]), features
         )
-    mean = _mean_picture(prepared, manifest["training_images"], size)
-    target = F.interpolate(seen, size, mode="area")
-    scores["pixcorr_floor"] = pixcorr(mean.expand_as(target), target)
-    scores["ssim_floor"] = ssim(mean.expand_as(target), target)
+    chosen = manifest["training_images"][:: max(1, len(manifest["training_images"]) // 500)]
+    training = _resize(to_float(prepared.images[chosen]), targets.shape[-2:])
+    floor = training.mean(dim=0, keepdim=True).expand_as(targets)
+    scores["pixcorr_floor"] = pixcorr(floor, targets)
+    scores["ssim_floor"] = ssim(floor, targets)
     return scores
+
+
+def _resize(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Resize as the published evaluation does: bilinear, without antialiasing."""
+    return F.interpolate(images, size, mode="bilinear", antialias=False)
 
 
 @torch.inference_mode()
 def _features(
-    judge: LiteFeatures, pictures: Tensor, label: str
+    extractor: LiteFeatures, images: Tensor, label: str
 ) -> Float[Tensor, "images features"]:
-    parts = progress(pictures.split(32), label=f"judge: {label}")
-    return torch.cat([judge.pooled(p) for p in parts])
-
-
-def _mean_picture(
-    prepared: Prepared, training_images: list[int], size: tuple[int, int]
-) -> Float[Tensor, "1 rgb height width"]:
-    chosen = training_images[:: max(1, len(training_images) // 500)]
-    pictures = F.interpolate(to_float(prepared.images[chosen]), size, mode="area")
-    return pictures.mean(dim=0, keepdim=True)
+    batches = progress(images.split(32), label=f"features: {label}")
+    return torch.cat([extractor.pooled(b) for b in batches])
 
 
 def _summary(
@@ -347,9 +379,12 @@ def _summary(
     rows = []
     for name, values in scores.items():
         metric = METRICS[name]
-        draws = generator(settings.seed, "bootstrap", name)
-        interval = bootstrap_interval(values, n_resamples=settings.n_resamples, generator=draws)
-        stem = name.rpartition("_")[0] if metric.group == "Pictures" else ""
+        interval = bootstrap_interval(
+            values,
+            n_resamples=settings.n_resamples,
+            generator=generator(settings.seed, "bootstrap", name),
+        )
+        stem = name.rpartition("_")[0] if metric.group == "Images" else ""
         floor, ceiling = (scores.get(f"{stem}_{end}") for end in ("floor", "ceiling"))
         rows.append(
             {
