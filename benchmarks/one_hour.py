@@ -25,7 +25,13 @@ from mindeye2.stages.prepare import prepare
 from mindeye2.stages.reconstruct import ReconstructSettings, reconstruct
 from mindeye2.stages.train import TrainSettings, train
 
-METRICS = ("image_top1", "image_top1_no_forward_model", "image_top1_raw", "brain_top1", "two_way_tokens")
+METRICS = (
+    "image_top1",
+    "image_top1_no_forward_model",
+    "image_top1_raw",
+    "brain_top1",
+    "two_way_tokens",
+)
 REFERENCE = "adapted"
 
 
