@@ -22,7 +22,7 @@ from mindeye2.data.bids.bids_events import EventSettings, find_runs, read_events
 from mindeye2.data.bids.fmriprep import RunBetas, find_derivative, open_run, read_confounds
 from mindeye2.data.bids.nifti import load_mask, voxel_table
 from mindeye2.data.bids.single_trial_glm import GlmSettings
-from mindeye2.data.pictures import PictureFiles, PictureSettings, find_pictures
+from mindeye2.data.image_files import ImageFiles, ImageSettings, find_images
 from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import SplitSettings, make_splits
 from mindeye2.data.trial_table import complete_trials, number_images
@@ -60,7 +60,7 @@ class BidsSettings(Settings):
     images: str = "stimuli"
     """The folder of pictures, where BIDS has them."""
 
-    pictures: PictureSettings = PictureSettings()
+    pictures: ImageSettings = ImageSettings()
     """Size of the pictures."""
 
     splits: SplitSettings = SplitSettings()
@@ -103,7 +103,7 @@ def read_bids(source: Path, *, settings: BidsSettings) -> SourceDataset:
     """
     found = read_responses(source, settings=settings)
     study = number_images(found.trials, source=source)
-    pictures = find_pictures(source / settings.images, study.names)
+    pictures = find_images(source / settings.images, study.names)
     notes = []
     if importlib.util.find_spec("glmsingle"):
         notes.append(
@@ -111,7 +111,7 @@ def read_bids(source: Path, *, settings: BidsSettings) -> SourceDataset:
             "voxels (Prince et al. 2022). Run it, then 'mindeye2 prepare glmsingle'."
         )
     return SourceDataset(
-        images=PictureFiles(pictures, settings.pictures),
+        images=ImageFiles(pictures, settings.pictures),
         trials=study.trials.assign(split=make_splits(study.trials, settings=settings.splits)),
         betas=found.betas,
         voxels=found.voxels,

@@ -35,7 +35,7 @@ from mindeye2.data.glmsingle.glmsingle_files import (
     find_result,
     read_design,
 )
-from mindeye2.data.pictures import PictureFiles, PictureSettings, find_pictures
+from mindeye2.data.image_files import ImageFiles, ImageSettings, find_images
 from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import SplitSettings, make_splits
 from mindeye2.data.trial_table import complete_trials, number_images, read_table
@@ -71,7 +71,7 @@ class GlmsingleSettings(Settings):
     images: str = "images"
     """The folder of pictures."""
 
-    pictures: PictureSettings = PictureSettings()
+    pictures: ImageSettings = ImageSettings()
     """Size of the pictures."""
 
     splits: SplitSettings = SplitSettings()
@@ -130,10 +130,10 @@ def read_glmsingle(source: Path, *, settings: GlmsingleSettings) -> SourceDatase
         own = [(o, r) for o, r, s in zip(outputs, parts, owners, strict=True) if s == subject]
         places, voxels[subject] = _voxels([o for o, _ in own], source, settings)
         betas[subject] = ConcatenatedRows([VolumeBetas(o.path, places, rows) for o, rows in own])
-    pictures = find_pictures(source / settings.images, study.names)
+    pictures = find_images(source / settings.images, study.names)
     split = make_splits(study.trials, settings=settings.splits)
     return SourceDataset(
-        images=PictureFiles(pictures, settings.pictures),
+        images=ImageFiles(pictures, settings.pictures),
         trials=study.trials.assign(split=split),
         betas=betas,
         voxels=voxels,

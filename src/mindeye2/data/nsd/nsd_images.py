@@ -10,6 +10,7 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from mindeye2.core.errors import ArtifactError, require
+from mindeye2.data.image_reading import resize_to_square
 
 __all__ = ["NsdImages", "check_stimuli", "read_captions"]
 
@@ -46,9 +47,7 @@ class NsdImages:
         with h5py.File(self.path, "r") as file:
             brick = file["imgBrick"]
             for n, number in enumerate(wanted.tolist()):
-                picture = Image.fromarray(brick[number])
-                side = (self.size, self.size)
-                result[n] = np.asarray(picture.resize(side, Image.Resampling.BICUBIC))
+                result[n] = resize_to_square(Image.fromarray(brick[number]), self.size)
         return result
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import Settings
 from mindeye2.data.arrays import ARRAY_SUFFIXES, find_array, open_matrix
-from mindeye2.data.pictures import PictureFiles, PictureSettings, find_pictures
+from mindeye2.data.image_files import ImageFiles, ImageSettings, find_images
 from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import SplitSettings, make_splits
 from mindeye2.data.trial_table import complete_trials, number_images, read_table
@@ -53,7 +53,7 @@ class TableSettings(Settings):
     zscored: bool = False
     """The betas are z-scored already, without the test images: leave them as they are."""
 
-    pictures: PictureSettings = PictureSettings()
+    pictures: ImageSettings = ImageSettings()
     """Size of the pictures."""
 
     splits: SplitSettings = SplitSettings()
@@ -93,9 +93,7 @@ def read_study(source: Path, *, settings: TableSettings) -> SourceDataset:
     betas = _betas(source, study.trials, subjects, settings=settings)
     split = make_splits(study.trials, settings=settings.splits)
     return SourceDataset(
-        images=PictureFiles(
-            find_pictures(source / settings.images, study.names), settings.pictures
-        ),
+        images=ImageFiles(find_images(source / settings.images, study.names), settings.pictures),
         trials=study.trials.assign(split=split),
         betas=betas,
         voxels={s: _voxels(source, s, betas[s].shape[1], settings=settings) for s in subjects},

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mindeye2.core.runtime import generator, process_rng
 from mindeye2.core.settings import Settings
-from mindeye2.data.picture_source import PictureSource, open_picture_source
+from mindeye2.data.image_collection import ImageCollection, open_image_collection
 from mindeye2.encoders.bank import ImageEncoder, to_float
 from mindeye2.encoders.registry import load_encoder
 from mindeye2.generation.sd.files import attend_to, load_base, save_sdxl
@@ -226,7 +226,7 @@ def train_unclip_sdxl(
     dict
         Facts for the manifest.
     """
-    pictures = open_picture_source(source)
+    pictures = open_image_collection(source)
     encoder = load_encoder(settings.encoder, weights=settings.encoder_weights)
     if isinstance(encoder, nn.Module):
         encoder.to(device).eval().requires_grad_(requires_grad=False)
@@ -286,7 +286,7 @@ def _start(settings: SdxlUnclipTraining, *, n_features: int) -> Sdxl:
 
 
 def _images(
-    pictures: PictureSource,
+    pictures: ImageCollection,
     rows: Int[Tensor, " batch"],
     *,
     size: int,
