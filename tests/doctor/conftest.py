@@ -1,4 +1,4 @@
-"""A small open_view that is sound, for defects to be planted in."""
+"""A small data set without errors, which the tests corrupt."""
 
 import copy
 
@@ -41,15 +41,15 @@ def _table(subject, rng):
 
 @pytest.fixture(scope="session")
 def sound_dataset():
-    """Return images, trials and raw betas of two subjects whose voxels see colours."""
+    """Return images, trials and raw betas of two subjects whose voxels respond to colours."""
     rng = np.random.default_rng(0)
     images = _images(rng)
     tables = {s: _table(s, rng) for s in ("subj01", "subj02")}
-    seen = images.reshape(80, 4, 8, 4, 8, 3).mean(axis=(2, 4)).reshape(80, -1)
-    seen = (seen - seen.mean(axis=0)) / seen.std(axis=0)
+    colours = images.reshape(80, 4, 8, 4, 8, 3).mean(axis=(2, 4)).reshape(80, -1)
+    colours = (colours - colours.mean(axis=0)) / colours.std(axis=0)
     betas = {}
     for subject, n_voxels in (("subj01", 30), ("subj02", 40)):
-        signal = seen[tables[subject]["image"]] @ rng.normal(size=(48, n_voxels)) / 7
+        signal = colours[tables[subject]["image"]] @ rng.normal(size=(48, n_voxels)) / 7
         noise = rng.normal(size=signal.shape)
         betas[subject] = (2 + signal + noise).astype(np.float32)
     return {
@@ -61,13 +61,13 @@ def sound_dataset():
 
 @pytest.fixture
 def dataset(sound_dataset):
-    """Return a copy of the sound open_view, to be changed."""
+    """Return a copy of the sound data set, to be changed."""
     return copy.deepcopy(sound_dataset)
 
 
 @pytest.fixture
 def write_dataset(tmp_path):
-    """Return what z-scores and writes a data set, and gives its folder."""
+    """Return a function that z-scores and writes a data set, and returns its folder."""
     from mindeye2.data.prepared.writer import seal_prepared, write_subject_tables
     from mindeye2.data.prepared.zscore import zscore_by_session
 
@@ -104,7 +104,7 @@ def write_dataset(tmp_path):
 
 @pytest.fixture
 def open_view(write_dataset):
-    """Return what writes a open_view and opens it again, with a stats of subj01."""
+    """Return a function that writes and opens a data set, with the statistics of subj01."""
     from mindeye2.doctor.dataset_view import open_dataset, scan_betas
     from mindeye2.doctor.integrity import read_damaged_manifest
 
@@ -119,5 +119,5 @@ def open_view(write_dataset):
 
 @pytest.fixture
 def wrong():
-    """Return what gives the level, check and place of each finding that is an error or warning."""
+    """Return a function that lists level, check and location of each error and warning."""
     return lambda findings: [(f.level, f.check, f.where) for f in findings if f.is_wrong]

@@ -24,14 +24,14 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_opened(dataset, write_data
     assert open_view.matched_subjects == []
 
 
-def test_a_subject_is_paired_if_each_trial_has_a_row_of_betas(dataset, write_dataset):
+def test_a_subject_is_matched_if_each_trial_has_a_row_of_betas(dataset, write_dataset):
     folder = write_dataset(dataset)
     np.save(folder / "betas" / "subj02.npy", np.ones((179, 40), np.float16))
     open_view, _ = open_dataset(folder, read_damaged_manifest(folder))
     assert open_view.matched_subjects == ["subj01"]
 
 
-def test_a_scan_has_the_statistics_of_each_session(dataset, open_view):
+def test_statistics_are_those_of_each_session(dataset, open_view):
     view, stats = open_view(dataset)
     betas = np.asarray(view.betas["subj01"], np.float64)
     table = view.trials_of("subj01")
@@ -45,7 +45,7 @@ def test_a_scan_has_the_statistics_of_each_session(dataset, open_view):
     np.testing.assert_array_equal(stats.sample, view.betas["subj01"])
 
 
-def test_sessions_that_are_not_in_one_piece_are_scanned_too(dataset, open_view):
+def test_sessions_need_not_be_consecutive_rows(dataset, open_view):
     own = dataset["trials"]["subject"] == "subj01"
     dataset["trials"].loc[own, "session"] = np.tile([1, 2, 3], 60)
     view, stats = open_view(dataset)
@@ -55,7 +55,7 @@ def test_sessions_that_are_not_in_one_piece_are_scanned_too(dataset, open_view):
 
 
 @pytest.mark.parametrize("n_voxels", [10, N_SAMPLE, N_SAMPLE + 1, 3 * N_SAMPLE])
-def test_the_sample_is_spread_over_all_voxels_and_bounded(dataset, open_view, n_voxels):
+def test_the_sample_is_evenly_spaced_and_bounded(dataset, open_view, n_voxels):
     rng = np.random.default_rng(0)
     dataset["betas"]["subj01"] = rng.normal(size=(180, n_voxels)).astype(np.float32)
     _, stats = open_view(dataset)

@@ -17,7 +17,7 @@ def run_check(wrong):
     )
 
 
-def test_a_sound_study_raises_no_alarm(dataset, write_dataset, run_check):
+def test_a_sound_data_set_has_no_errors(dataset, write_dataset, run_check):
     folder = write_dataset(dataset)
     assert run_check(folder) == []
     checks = {f.check for f in doctor(folder).findings if f.level == "ok"}
@@ -36,7 +36,7 @@ def test_a_sound_study_raises_no_alarm(dataset, write_dataset, run_check):
     ],
     ids=["NaN", "duplicated", "off by one"],
 )
-def test_a_planted_defect_is_found_and_only_with_the_subject_that_has_it(
+def test_an_error_in_one_subject_is_reported_for_that_subject_only(
     dataset, write_dataset, run_check, corrupt, expected
 ):
     found = run_check(write_dataset(dataset, corrupt=corrupt))
@@ -55,7 +55,7 @@ def test_damaged_files_do_not_stop_the_checks_of_the_others(dataset, write_datas
 
 
 @pytest.mark.parametrize("name", ["images.npy", "trials.parquet"])
-def test_a_study_without_its_images_or_table_is_checked_as_far_as_possible(
+def test_a_data_set_without_its_images_or_table_is_checked_as_far_as_possible(
     dataset, write_dataset, run_check, name
 ):
     folder = write_dataset(dataset)
@@ -78,7 +78,7 @@ def test_a_folder_of_folders_is_checked_one_by_one(dataset, write_dataset, tmp_p
     assert run_check(tmp_path) == [("error", "files", str(tmp_path / "begun"))]
 
 
-def test_an_empty_folder_is_no_study(tmp_path, run_check):
+def test_an_empty_folder_is_an_error(tmp_path, run_check):
     assert run_check(tmp_path) == [("error", "files", str(tmp_path))]
 
 

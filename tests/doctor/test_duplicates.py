@@ -58,7 +58,7 @@ def test_sessions_of_the_same_images_in_the_same_order_are_no_copies(dataset, op
 
 
 @pytest.mark.parametrize(
-    "disguise",
+    "transform",
     [
         lambda b: b,
         lambda b: b[:, ::-1],
@@ -68,10 +68,12 @@ def test_sessions_of_the_same_images_in_the_same_order_are_no_copies(dataset, op
     ],
     ids=["the same", "other order", "smaller mask", "other unit", "noise"],
 )
-def test_one_subject_under_two_names_is_found_in_disguise(dataset, open_view, wrong, disguise):
+def test_one_subject_under_two_names_is_found_when_transformed(
+    dataset, open_view, wrong, transform
+):
     copy = dataset["trials"].query("subject == 'subj01'").assign(subject="subj03")
     dataset["trials"] = pd.concat([dataset["trials"], copy], ignore_index=True)
-    dataset["betas"]["subj03"] = disguise(dataset["betas"]["subj01"]).astype(np.float32)
+    dataset["betas"]["subj03"] = transform(dataset["betas"]["subj01"]).astype(np.float32)
     view, _ = open_view(dataset)
     findings = check_duplicate_subjects(view, {s: np.arange(60) for s in view.matched_subjects})
     assert wrong(findings) == [("error", "duplicates", "subj03")]

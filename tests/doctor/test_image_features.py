@@ -4,17 +4,17 @@ from mindeye2.doctor.image_features import MAX_READ, image_features
 from mindeye2.doctor.image_overlap import make_thumbnails
 
 
-def bank(open_view, name, values):
-    place = open_view.folder / "targets" / name
-    place.mkdir(parents=True)
-    np.save(place / "values.npy", values.astype(np.float16))
+def bank(view, name, values):
+    folder = view.folder / "targets" / name
+    folder.mkdir(parents=True)
+    np.save(folder / "values.npy", values.astype(np.float16))
 
 
-def described(open_view):
-    return image_features(open_view, make_thumbnails(open_view))
+def described(view):
+    return image_features(view, make_thumbnails(view))
 
 
-def test_pixels_serve_where_there_is_no_bank(dataset, open_view):
+def test_pixels_are_used_without_a_bank(dataset, open_view):
     view, _ = open_view(dataset)
     features, source = described(view)
     assert (source, len(features)) == ("pixels", 80)
@@ -23,7 +23,7 @@ def test_pixels_serve_where_there_is_no_bank(dataset, open_view):
     assert not features[np.setdiff1d(np.arange(80), shown)].any()
 
 
-def test_tokens_go_before_latents_and_latents_before_pixels(dataset, open_view):
+def test_tokens_are_preferred_to_latents_and_latents_to_pixels(dataset, open_view):
     view, _ = open_view(dataset)
     rng = np.random.default_rng(0)
     bank(view, "lowlevel", rng.normal(size=(80, 4, 3, 3)))
@@ -46,9 +46,9 @@ def test_features_keep_what_images_have_in_common(dataset, open_view):
     tokens[1] = tokens[0]
     bank(view, "lite0", tokens)
     features, _ = described(view)
-    alike = features @ features.T
-    assert alike[0, 1] > 0.999
-    assert np.abs(alike[0, 2:]).max() < 0.6
+    cosine = features @ features.T
+    assert cosine[0, 1] > 0.999
+    assert np.abs(cosine[0, 2:]).max() < 0.6
 
 
 def test_a_large_bank_is_read_in_part(dataset, open_view):

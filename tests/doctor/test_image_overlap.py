@@ -29,7 +29,7 @@ def run_check(open_view, dataset):
     ],
     ids=["same", "brighter", "noise", "mirror"],
 )
-def test_a_test_image_that_training_shows_too_is_an_error(dataset, open_view, wrong, change, how):
+def test_an_image_of_test_and_training_is_an_error(dataset, open_view, wrong, change, how):
     dataset["images"][70] = change(dataset["images"][3])
     findings = run_check(open_view, dataset)
     assert wrong(findings) == [("error", "images", "train and test")]
@@ -58,7 +58,7 @@ def test_one_id_of_the_source_in_two_splits_is_an_error(dataset, open_view, wron
     assert "(ids 1003)" in findings[0].found
 
 
-def test_images_that_show_nothing_are_named(dataset, open_view, wrong):
+def test_images_of_one_colour_are_named(dataset, open_view, wrong):
     dataset["images"][5], dataset["images"][6] = 0, (200, 30, 90)
     findings = run_check(open_view, dataset)
     assert wrong(findings) == [("error", "images", "images.npy")]
@@ -71,7 +71,7 @@ def test_sound_images_are_counted(dataset, open_view):
     assert "none of 12 test images is among 68 others" in finding.found
 
 
-def test_the_hash_survives_light_and_tells_images_apart(dataset):
+def test_the_hash_is_invariant_to_brightness_and_differs_between_images(dataset):
     bits = perceptual_hash(dataset["images"])
     lighter = perceptual_hash(brighter(dataset["images"]))
     differ = (63 - bits @ lighter.T) / 2

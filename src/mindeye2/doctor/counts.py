@@ -35,8 +35,7 @@ def _nsd(config: Mapping[str, Any]) -> Counts:
 
 def _released(config: Mapping[str, Any]) -> Counts:
     settings = config.get("released", {})
-    old = settings.get("test_set") == "test"
-    subjects = settings.get("subjects") or SESSIONS
+    subjects, old = settings.get("subjects") or SESSIONS, settings.get("test_set") == "test"
     return {s: {"sessions": old_sessions(s) if old else SESSIONS[s]} for s in subjects}
 
 

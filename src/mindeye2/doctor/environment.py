@@ -63,7 +63,7 @@ def _missing_extras() -> list[Finding]:
 
 
 def _requirements(extra: str) -> list[Requirement]:
-    """Return the requirements of the package, or of one of its extras."""
+    """Return the requirements of the package or of one of its extras."""
     try:
         listed = [Requirement(text) for text in importlib.metadata.requires("mindeye2") or []]
     except importlib.metadata.PackageNotFoundError:

@@ -11,8 +11,7 @@ __all__ = ["LEVELS", "Finding", "Level", "first_few", "rerun_command", "restore_
 Level = Literal["error", "warning", "note", "ok"]
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note", "ok")
-"""Worst first: results are wrong or cannot be computed; results may be wrong or inflated;
-information; checked without a problem. Errors and warnings make the exit code 1."""
+"""Worst first; errors and warnings make the exit code 1."""
 
 
 @dataclass(frozen=True)

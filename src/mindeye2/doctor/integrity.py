@@ -64,8 +64,8 @@ def check_files(folder: Path, manifest: dict[str, Any], *, hashes: bool) -> list
         if p.is_file() and not _is_known(p.relative_to(folder), files)
     )
     if not findings:
-        compared = "sizes and SHA-256" if hashes else "sizes"
-        found = f"{len(files)} files, {_size(n_bytes)}: {compared} as written"
+        what = "sizes and SHA-256" if hashes else "sizes"
+        found = f"{len(files)} files, {_size(n_bytes)}: {what} as written"
         findings.append(Finding("ok", CHECK, where=str(folder), found=found))
     if unknown:
         found = f"files that the manifest does not list: {first_few(unknown)}"

@@ -32,7 +32,7 @@ def _merged(findings: list[Finding]) -> list[Finding]:
 
 
 def print_findings(diagnosis: Diagnosis, console: Console | None = None) -> None:
-    """Print findings, worst last: the end of a long output is what a terminal shows.
+    """Print findings, worst last, because a terminal shows the end of a long output.
 
     Parameters
     ----------
