@@ -5,7 +5,6 @@ import pytest
 
 from mindeye2.reporting import (
     Arm,
-    BrainSource,
     Comparison,
     Curve,
     CurvePanel,
@@ -13,6 +12,7 @@ from mindeye2.reporting import (
     GalleryItem,
     ImageScore,
     ReportContent,
+    ResponseSource,
     RoiCeiling,
     ScoreRow,
     StageCost,
@@ -71,7 +71,7 @@ def content():
     return ReportContent(
         title="Images of eight subjects",
         summary="A decoder was adapted to a new subject. It reconstructs the seen images.",
-        brains=BrainSource(label="Simulated subjects", simulated=True, explanation="Computed."),
+        responses=ResponseSource(label="Simulated subjects", simulated=True, explanation="-"),
         warnings=["Only fourteen images were decoded."],
         headline=[TOP1, PIXCORR],
         columns={"Reconstruction": "The answer.", "Nearest training": "Shows copying."},

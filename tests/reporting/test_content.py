@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mindeye2.reporting import BrainSource, GalleryItem, ReportContent
+from mindeye2.reporting import GalleryItem, ReportContent, ResponseSource
 from mindeye2.reporting import content as module
 
 KINDS = [getattr(module, name) for name in module.__all__ if name != "RgbImage"]
@@ -17,8 +17,10 @@ def test_what_a_report_shows_cannot_be_changed_and_is_named(kind):
 
 
 def test_three_things_make_a_report():
-    brains = BrainSource(label="Simulated subjects", simulated=True, explanation="By equations.")
-    least = ReportContent(title="Title", summary="Summary.", brains=brains)
+    source = ResponseSource(
+        label="Simulated subjects", simulated=True, explanation="By equations."
+    )
+    least = ReportContent(title="Title", summary="Summary.", responses=source)
     parts = (getattr(least, f.name) for f in dataclasses.fields(least)[3:])
     assert not any(parts)
 

@@ -51,9 +51,9 @@ def test_every_score_has_its_interval_chance_floor_and_ceiling(page):
 
 def test_the_badge_says_simulated_and_explains_it(page, content):
     assert 'class="badge simulated"' in page
-    assert content.brains.explanation in text(page)
-    real = dataclasses.replace(content.brains, label="Real fMRI", simulated=False)
-    assert "badge simulated" not in render_page(dataclasses.replace(content, brains=real))
+    assert content.responses.explanation in text(page)
+    real = dataclasses.replace(content.responses, label="Real fMRI", simulated=False)
+    assert "badge simulated" not in render_page(dataclasses.replace(content, responses=real))
 
 
 def test_a_paired_difference_gets_a_verdict_from_its_interval(page, content):
@@ -102,7 +102,7 @@ def test_the_least_content_is_still_a_page(content):
     defaults = {
         f.name: f.default if f.default is not dataclasses.MISSING else f.default_factory()
         for f in dataclasses.fields(content)
-        if f.name not in ("title", "summary", "brains")
+        if f.name not in ("title", "summary", "responses")
     }
     page = render_page(dataclasses.replace(content, **defaults))
     assert "<section" not in page

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.stages.evaluate import METRICS, evaluate
+from mindeye2.metrics.catalogue import METRICS
+from mindeye2.stages.evaluate import evaluate
 
 N = 60
 """Images of forged reconstructions; chance levels need more than the tiny world has."""

@@ -2,7 +2,6 @@
 
 from mindeye2.reporting.content import (
     Arm,
-    BrainSource,
     Comparison,
     Curve,
     CurvePanel,
@@ -11,16 +10,17 @@ from mindeye2.reporting.content import (
     ImageScore,
     Note,
     ReportContent,
+    ResponseSource,
     RoiCeiling,
     ScoreRow,
     StageCost,
 )
+from mindeye2.reporting.learning import learning_panels
 from mindeye2.reporting.notes import default_notes
 from mindeye2.reporting.page import render_page
 
 __all__ = [
     "Arm",
-    "BrainSource",
     "Comparison",
     "Curve",
     "CurvePanel",
@@ -29,9 +29,11 @@ __all__ = [
     "ImageScore",
     "Note",
     "ReportContent",
+    "ResponseSource",
     "RoiCeiling",
     "ScoreRow",
     "StageCost",
     "default_notes",
+    "learning_panels",
     "render_page",
 ]

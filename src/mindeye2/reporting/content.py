@@ -14,7 +14,6 @@ from jaxtyping import UInt8
 
 __all__ = [
     "Arm",
-    "BrainSource",
     "Comparison",
     "Curve",
     "CurvePanel",
@@ -23,6 +22,7 @@ __all__ = [
     "ImageScore",
     "Note",
     "ReportContent",
+    "ResponseSource",
     "RgbImage",
     "RoiCeiling",
     "ScoreRow",
@@ -35,7 +35,7 @@ RgbImage: TypeAlias = UInt8[np.ndarray, "... rgb"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BrainSource:
+class ResponseSource:
     """Origin of the brain responses; the badge at the top of the page."""
 
     label: str
@@ -254,7 +254,7 @@ class ReportContent:
     """Heading of the page."""
     summary: str
     """Two sentences on what was decoded."""
-    brains: BrainSource
+    responses: ResponseSource
     """The badge."""
     warnings: Sequence[str] = ()
     """Limits to state before any number."""

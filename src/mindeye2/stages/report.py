@@ -28,18 +28,17 @@ from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.metrics import paired_difference
 from mindeye2.reporting import (
     Arm,
-    BrainSource,
     Comparison,
-    Curve,
-    CurvePanel,
     Difference,
     GalleryItem,
     ImageScore,
     ReportContent,
+    ResponseSource,
     RoiCeiling,
     ScoreRow,
     StageCost,
     default_notes,
+    learning_panels,
     render_page,
 )
 
@@ -145,7 +144,7 @@ def report(
             f"to {len(table)} images that no training trial showed. Every score stands beside "
             "its chance level."
         ),
-        brains=BrainSource(
+        responses=ResponseSource(
             label=label, simulated=simulated, explanation=explanation.strip() or label
         ),
         headline=[rows[n] for n in headline if n in rows],
@@ -169,7 +168,7 @@ def report(
         sample_seed=settings.seed,
         scores=list(rows.values()),
         comparisons=_comparisons(settings, source, own=_name(model[0])),
-        learning=_learning(settings),
+        learning=learning_panels(_logs(settings)),
         ceilings=_ceilings(prepared, scores["subject"]),
         notes=default_notes(simulated=simulated),
         provenance=_provenance(model, prepared),
@@ -324,51 +323,14 @@ def _comparisons(settings: ReportSettings, source: Path, *, own: str) -> list[Co
     ]
 
 
-def _learning(settings: ReportSettings) -> list[CurvePanel]:
-    losses, scores = [], []
-    for name, folder in settings.curves.items():
-        log = Path(folder) / "steps.jsonl"
-        if not log.exists():
-            continue
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
-        # Losses jump from batch to batch: their running mean is what can be read.
-        loss = pd.Series([x["loss"] for x in lines]).rolling(20, min_periods=1).mean()
-        every = max(1, len(lines) // 200)
-        steps = [float(x["step"]) for x in lines]
-        losses.append(Curve(name=name, x=steps[::every], y=loss.tolist()[::every]))
-        validated = [x for x in lines if "validation_two_way" in x]
-        if len(validated) > 1:
-            scores.append(
-                Curve(
-                    name=name,
-                    x=[float(x["step"]) for x in validated],
-                    y=[x["validation_two_way"] for x in validated],
-                )
-            )
-    panels = []
-    if losses:
-        panels.append(
-            CurvePanel(
-                title="Training loss",
-                x_label="step",
-                y_label="loss",
-                curves=losses,
-                explanation="Running mean of 20 steps.",
-            )
-        )
-    if scores:
-        panels.append(
-            CurvePanel(
-                title="Validation: two-way identification",
-                x_label="step",
-                y_label="fraction",
-                curves=scores,
-                chance=0.5,
-                percent=True,
-                explanation="On images of the validation split, never on test images.",
-            )
-        )
-    return panels
+def _logs(settings: ReportSettings) -> dict[str, list[dict[str, Any]]]:
+    """Read the step logs of the runs whose curves are shown."""
+    paths = {name: Path(run) / "steps.jsonl" for name, run in settings.curves.items()}
+    return {
+        name: [json.loads(line) for line in path.read_text().splitlines()]
+        for name, path in paths.items()
+        if path.exists()
+    }
 
 
 def _ceilings(prepared: Prepared, subject: str) -> list[RoiCeiling]:
