@@ -8,7 +8,7 @@ from mindeye2.released.files import PUBLISHED, find_published, published_file
 from mindeye2.released.kinds import KINDS
 
 
-def test_every_file_says_what_where_how_large_and_under_which_licence():
+def test_every_file_has_a_purpose_an_address_a_size_and_a_licence():
     for name, file in PUBLISHED.items():
         assert file.licence, name
         assert file.purpose, name
@@ -29,12 +29,12 @@ def test_files_of_the_data_set_and_of_models_have_their_addresses():
     ("path", "name"),
     [
         ("x/final_subj01_pretrained_40sess_24bs/last.pth", "final_subj01_pretrained_40sess_24bs"),
-        ("x/final_multisubject_subj02/last", "final_multisubject_subj02"),
+        ("x/final_multisubject_subj02/fp32/pytorch_model.bin", "final_multisubject_subj02"),
         ("gnet_multisubject.pt", "gnet"),
         ("own/last.pth", None),
     ],
 )
-def test_a_file_is_known_by_its_name(path, name):
+def test_a_file_is_recognised_by_its_name(path, name):
     assert find_published(Path(path)) == (PUBLISHED[name] if name else None)
 
 

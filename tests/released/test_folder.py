@@ -58,7 +58,7 @@ def files(tmp_path_factory, fill, golden_case):
 @pytest.fixture(scope="module")
 def weights(files):
     """Return a folder of imported files."""
-    names = {"brain": "last.pth", "drawing": "unclip6.ckpt"}
+    names = {"brain": "last.pth", "unclip": "unclip6.ckpt"}
     names |= {"lowlevel": "sd_image_var_autoenc.pth", "converter": "bigG_to_L.pth"}
     for name, file in names.items():
         settings = ImportSettings(head_channels=8)
@@ -68,13 +68,13 @@ def weights(files):
 
 @pytest.fixture
 def alone(weights, tmp_path):
-    """Return an imported brain model with nothing beside it."""
+    """Return an imported brain decoder alone in its folder."""
     return Path(shutil.copytree(weights / "brain", tmp_path / "alone" / "brain"))
 
 
 @pytest.fixture(scope="module")
 def git(files, fill, golden_case):
-    """Return the folder of a captioner that knows a hundred words."""
+    """Return the folder of a captioner with a vocabulary of a hundred words."""
     declare_torchvision_operators()
     from transformers import BertTokenizer, GitConfig, GitForCausalLM
 
@@ -91,15 +91,13 @@ def git(files, fill, golden_case):
 @pytest.fixture(scope="module")
 def data(files):
     """Return a prepared data set: six images, the last two are test images seen 3 and 2 times."""
-    folder, draws = files / "data", np.random.default_rng(0)
+    folder, rng = files / "data", np.random.default_rng(0)
     for name in ("", "betas", "voxels", "targets/bigg"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     shown = [0, 1, 2, 3, 4, 4, 4, 5, 5]
-    np.save(folder / "images.npy", draws.integers(0, 256, (6, 48, 48, 3), np.uint8))
-    np.save(
-        folder / "betas" / "subj01.npy", draws.standard_normal((9, N_VOXELS)).astype(np.float16)
-    )
-    tokens = draws.standard_normal((6, 16, 24)).astype(np.float16)
+    np.save(folder / "images.npy", rng.integers(0, 256, (6, 48, 48, 3), np.uint8))
+    np.save(folder / "betas" / "subj01.npy", rng.standard_normal((9, N_VOXELS)).astype(np.float16))
+    tokens = rng.standard_normal((6, 16, 24)).astype(np.float16)
     np.save(folder / "targets" / "bigg" / "values.npy", tokens)
     table = pd.DataFrame({"image": shown, "source_image": shown, "trial": range(9)})
     table = table.assign(subject="subj01", session=1, run=1, repeat=0)
@@ -123,7 +121,7 @@ def settings(git, tiny_base):
     return released().model_copy(update=changes)
 
 
-def test_the_command_makes_pictures_and_captions_from_published_files(
+def test_the_command_reconstructs_images_and_captions_with_published_files(
     weights, data, settings, tmp_path
 ):
     config = tmp_path / "settings.yaml"
@@ -170,12 +168,12 @@ def test_the_api_and_the_command_take_the_same_steps(weights, settings, data):
     assert np.array_equal(decoded.images, again.images)
 
 
-def test_an_import_and_a_folder_of_imports_are_told_from_other_folders(weights, data, tmp_path):
+def test_an_import_and_a_folder_of_imports_are_recognised(weights, data, tmp_path):
     assert set(find_imported(weights)) == {"mindeye", "unclip", "lowlevel_vae", "clip_converter"}
-    assert set(find_imported(weights / "drawing")) == {"unclip"}
+    assert set(find_imported(weights / "unclip")) == {"unclip"}
     assert is_released(weights)
     assert is_released(weights / "brain")
-    assert not any(is_released(p) for p in (data, weights / "drawing", tmp_path / "nowhere"))
+    assert not any(is_released(p) for p in (data, weights / "unclip", tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -189,13 +187,13 @@ def test_an_import_and_a_folder_of_imports_are_told_from_other_folders(weights, 
         ("captioner", r"'clip_converter' is needed here.*--set captions=false"),
     ],
 )
-def test_a_missing_part_is_named_with_the_setting_that_skips_it(alone, settings, part, message):
+def test_a_missing_network_is_named_with_the_setting_that_skips_it(alone, settings, part, message):
     pipeline = ReleasedPipeline(alone, settings=settings, device=CPU)
     with pytest.raises(ArtifactError, match=message):
         getattr(pipeline, part)
 
 
-def test_what_is_not_asked_for_is_not_loaded(alone, settings):
+def test_networks_that_the_settings_skip_are_not_loaded(alone, settings):
     less = settings.model_copy(update={"captions": False, "refine": None})
     pipeline = ReleasedPipeline(alone, settings=less, device=CPU)
     assert pipeline.captioner is None
@@ -207,13 +205,13 @@ def test_subjects_that_are_not_nsd_s_are_named_by_a_setting(weights, settings):
     assert ReleasedPipeline(weights, settings=named, device=CPU).model.subjects == ["anna"]
 
 
-def test_the_drawing_weights_may_lie_elsewhere(weights, settings):
-    apart = settings.model_copy(update={"decoder": weights / "drawing"})
+def test_the_image_decoder_may_be_in_another_folder(weights, settings):
+    apart = settings.model_copy(update={"decoder": weights / "unclip"})
     pipeline = ReleasedPipeline(weights / "brain", settings=apart, device=CPU)
     assert pipeline.image_decoder.sampling.steps == 2
 
 
-def test_a_published_name_is_found_in_weights_with_what_lies_beside(
+def test_a_published_name_is_found_in_weights_with_the_other_networks(
     weights, settings, tmp_path, monkeypatch
 ):
     name = "final_subj01_pretrained_40sess_24bs"
@@ -226,7 +224,7 @@ def test_a_published_name_is_found_in_weights_with_what_lies_beside(
     assert decoder._pipeline.image_decoder.sampling.steps == 2
 
 
-def test_a_published_name_that_is_not_there_is_answered_with_the_command_that_gets_it(
+def test_a_published_name_without_folder_is_refused_with_the_command_that_downloads_it(
     settings, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -237,6 +235,6 @@ def test_a_published_name_that_is_not_there_is_answered_with_the_command_that_ge
         Decoder.from_released("final_subj9", settings=settings, device="cpu")
 
 
-def test_a_folder_without_a_brain_model_is_refused(weights, settings):
+def test_a_folder_without_a_brain_decoder_is_refused(weights, settings):
     with pytest.raises(ArtifactError, match=r"holds \['unclip'\], but 'mindeye' is needed here"):
-        ReleasedPipeline(weights / "drawing", settings=settings, device=CPU)
+        ReleasedPipeline(weights / "unclip", settings=settings, device=CPU)

@@ -51,7 +51,7 @@ def tiny_subjects(monkeypatch, brain):
 
 
 @pytest.mark.usefixtures("tiny_subjects")
-def test_an_imported_brain_model_is_the_published_one(tmp_path, brain):
+def test_an_imported_brain_decoder_is_the_published_one(tmp_path, brain):
     folder = tmp_path / "final_subj01_pretrained_40sess_24bs"
     folder.mkdir()
     torch.save({"model_state_dict": brain, "epoch": 149}, folder / "last.pth")
@@ -112,7 +112,7 @@ def test_a_full_disk_is_reported_before_anything_is_written(tmp_path, checkpoint
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupted_import_goes_on(tmp_path, checkpoint, monkeypatch):
+def test_an_interrupted_import_resumes(tmp_path, checkpoint, monkeypatch):
     def full(*_, **__):
         raise OSError("No space left on device")
 
@@ -161,7 +161,7 @@ def test_gnet_keeps_all_its_subjects(tmp_path, golden_case, fill):
         torch.testing.assert_close(net.readout.w.data, weights["w"])
 
 
-def test_the_low_level_autoencoder_and_its_encoder_come_from_one_import(tmp_path, rng):
+def test_the_lowlevel_autoencoder_and_its_encoder_come_from_one_import(tmp_path, rng):
     vae = build_vae(VaeSettings(widths=(32, 32), n_layers=1)).eval()
     torch.save(vae.state_dict(), tmp_path / "sd_image_var_autoenc.pth")
     import_checkpoint(tmp_path / "sd_image_var_autoenc.pth", out=tmp_path / "out")
@@ -188,7 +188,7 @@ def test_unclip_is_imported_with_its_image_tower(tmp_path, golden_case, fill):
     assert manifest["licence"].startswith("CreativeML Open RAIL++-M")
 
 
-def test_a_published_name_is_fetched_and_imported(tmp_path, checkpoint, monkeypatch):
+def test_a_published_name_is_downloaded_and_imported(tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(importing, "fetch", lambda *_, **__: checkpoint)
     out = tmp_path / "out"
     manifest = get_published("bigG_to_L", out=out, agreed=True, settings=ImportSettings())

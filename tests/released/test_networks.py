@@ -25,9 +25,9 @@ def gnet_weights(golden_case, fill):
     trunk["mu"] = torch.from_numpy(np.random.RandomState(0).rand(*shapes["mu"])).float()
     for key in shapes.keys() - trunk.keys():
         seeded = np.random.RandomState(zlib.crc32(key.encode()))
-        drawn = torch.from_numpy(np.asarray(seeded.standard_normal(shapes[key]))).float()
+        values = torch.from_numpy(np.asarray(seeded.standard_normal(shapes[key]))).float()
         mean = key.endswith("running_mean")
-        trunk[key] = 0.1 * drawn if mean else 1 + drawn.abs()
+        trunk[key] = 0.1 * values if mean else 1 + values.abs()
         if key.endswith("num_batches_tracked"):
             trunk[key] = torch.tensor(0)
     return trunk, fill(facts["fwrf_state_dict"])
@@ -55,7 +55,7 @@ def test_gnet_gives_the_released_prediction(golden_case, gnet_weights):
     torch.testing.assert_close(net(golden["images"]), golden["prediction"], rtol=0, atol=1e-5)
 
 
-def test_the_teacher_leaves_out_what_its_training_had_beside_it(golden_case, fill):
+def test_the_other_networks_of_the_teachers_training_are_left_out(golden_case, fill):
     facts, _ = golden_case("convnext_teacher")
     state = fill(facts["state_dict"])
     state |= {"projector.0.weight": torch.zeros(2, 2), "classifier.bias": torch.zeros(2)}
@@ -100,7 +100,7 @@ def test_the_published_teacher_has_the_parameters_of_convnext_xl():
 
 @pytest.fixture
 def vae_state():
-    declare_torchvision_operators()  # which diffusers asks for
+    declare_torchvision_operators()  # which diffusers needs
     diffusers = pytest.importorskip("diffusers")
     vae = diffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -147,7 +147,7 @@ def test_the_published_autoencoder_has_83_653_863_parameters():
         (load_clip_converter, "clip_converter", {"linear1.weight": None}, "gives a size"),
     ],
 )
-def test_what_does_not_fit_is_named(golden_case, fill, load, case, change, message):
+def test_entries_that_do_not_fit_are_named(golden_case, fill, load, case, change, message):
     state = fill(golden_case(case)[0]["state_dict"])
     state |= {name: torch.zeros(size) for name, size in change.items() if size}
     state = {name: value for name, value in state.items() if change.get(name, 1)}
@@ -155,16 +155,16 @@ def test_what_does_not_fit_is_named(golden_case, fill, load, case, change, messa
         load(state)
 
 
-def test_gnet_names_the_people_it_knows(gnet_weights):
+def test_gnet_lists_its_subjects(gnet_weights):
     trunk, readout = gnet_weights
-    people = {1: readout, 5: readout}
-    whole = {"best_params": {"enc": trunk, "fwrfs": people}, "val_cc": {}}
+    readouts = {1: readout, 5: readout}
+    whole = {"best_params": {"enc": trunk, "fwrfs": readouts}, "val_cc": {}}
     assert load_gnet(whole, subject="subj05").readout.b.shape == (13,)
     with pytest.raises(ValueError, match=r"\['subj01', 'subj05'\], got subject='subj02'"):
         load_gnet(whole, subject="subj02")
 
 
-def test_gnet_says_which_size_it_reads(gnet_weights):
+def test_gnet_refuses_images_of_another_size(gnet_weights):
     net = load_gnet(*gnet_weights)
     with pytest.raises(ValueError, match="227 x 227 pixels, got 224 x 224"):
         net(torch.zeros(1, 3, 224, 224))

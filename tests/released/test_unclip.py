@@ -38,18 +38,18 @@ def test_one_denoising_gives_the_released_numbers(unclip, case):
 def test_sampling_gives_the_released_latents(unclip, case):
     facts, golden = case
     close(unclip.sigmas(facts["num_steps"]), golden["sigmas"])
-    drawn = unclip.sample_latents(
+    sampled = unclip.sample_latents(
         golden["tokens"],
         steps=facts["num_steps"],
         guidance_scale=facts["guidance_scale"],
         initial_latents=golden["noised_z"],
         unconditional_tokens=golden["uncond_tokens"],
     )
-    close(drawn, golden["sampled_latents"])
+    close(sampled, golden["sampled_latents"])
 
 
 def test_the_start_is_made_of_two_noises_as_released(case, unclip):
-    """What `Sdxl.decode` does with noise that it draws itself."""
+    """Steps of `Sdxl.decode`, with the noise given."""
     facts, golden = case
     first = unclip.sigmas(facts["num_steps"])[0]
     flat = facts["offset_noise_level"] * golden["offset"][:, None, None, None]
@@ -71,15 +71,15 @@ def test_image_to_image_gives_the_released_latents(unclip, case):
     close(refined, golden["refine_latents"])
 
 
-def test_the_autoencoder_gives_the_released_pictures_and_latents(unclip, case):
+def test_the_autoencoder_gives_the_released_images_and_latents(unclip, case):
     facts, golden = case
     close(unclip.decode_latents(golden["vae_latents"]), golden["vae_decoded"])
     mean, logvar = golden["vae_moments"].chunk(2, dim=1)
-    picture = golden["vae_image"] / 2 + 0.5
-    close(unclip.encode_images(picture), mean * facts["scale_factor"])
+    image = golden["vae_image"] / 2 + 0.5
+    close(unclip.encode_images(image), mean * facts["scale_factor"])
     noise = torch.ones_like(mean)
-    drawn = (mean + (logvar / 2).exp()) * facts["scale_factor"]
-    close(unclip.encode_images(picture, noise=noise), drawn)
+    sampled = (mean + (logvar / 2).exp()) * facts["scale_factor"]
+    close(unclip.encode_images(image, noise=noise), sampled)
 
 
 def test_every_parameter_of_the_published_checkpoint_is_accounted_for(golden_case):

@@ -1,4 +1,4 @@
-"""The published files: where they are, how large, under which licence, what for."""
+"""Table of the published files: address, size, licence and purpose."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,32 +16,32 @@ _OPENRAIL_PP = "CreativeML Open RAIL++-M (fine-tuned from SDXL base 1.0)"
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One file that can be had."""
+    """One published file."""
 
     path: str
-    """In its repository."""
+    """Path in its repository."""
 
     gigabytes: float
-    """About how large, in 1e9 bytes; the hub says it exactly before a download."""
+    """Approximate size in 1e9 bytes; the hub gives it exactly before a download."""
 
     licence: str
-    """Its licence, or where to find it."""
+    """Licence, or where to find it."""
 
     purpose: str
-    """What it is for."""
+    """Use, as a phrase for messages."""
 
     kind: str | None = None
-    """What it holds, a key of `mindeye2.released.kinds.KINDS`; None is not imported."""
+    """Key of `mindeye2.released.kinds.KINDS`; None for files that are used as published."""
 
     repository: str = HUB
-    """On the hub."""
+    """Repository on the hub."""
 
     repository_type: str = "dataset"
     """``"dataset"`` or ``"model"``."""
 
     @property
     def url(self) -> str:
-        """Return the address a browser can get it from."""
+        """Return the address for a download in a browser."""
         prefix = "datasets/" if self.repository_type == "dataset" else ""
         return f"https://huggingface.co/{prefix}{self.repository}/resolve/main/{self.path}"
 
@@ -55,7 +55,7 @@ PUBLISHED: dict[str, PublishedFile] = {
         f"final_subj{n:02d}_pretrained_{sessions}sess_24bs": _brain(
             f"final_subj{n:02d}_pretrained_{sessions}sess_24bs",
             8.9,
-            f"brain model of subj{n:02d}, fine-tuned on {sessions} session(s)",
+            f"brain decoder of subj{n:02d}, fine-tuned on {sessions} session(s)",
         )
         for n in (1, 2, 5, 7)
         for sessions in (40, 1)
@@ -64,27 +64,27 @@ PUBLISHED: dict[str, PublishedFile] = {
         f"final_multisubject_subj{n:02d}": _brain(
             f"final_multisubject_subj{n:02d}",
             10.3,
-            f"pretrained on the seven people other than subj{n:02d}; the start of fine-tuning",
+            f"pretrained on the seven subjects other than subj{n:02d}; the start of fine-tuning",
         )
         for n in (1, 2, 5, 7)
     },
     "multisubject_subj01_1024hid_nolow_300ep": _brain(
         "multisubject_subj01_1024hid_nolow_300ep",
         2.9,
-        "smaller pretrained model (latent 1024, no low-level head), all people but subj01",
+        "smaller pretrained model (latent 1024, no low-level head), all subjects but subj01",
     ),
     "unclip6": PublishedFile(
         "unclip6_epoch0_step110000.ckpt",
         18.0,
         f"{_OPENRAIL_PP}; its image encoder is OpenCLIP's, MIT",
-        "draws pictures from tokens; holds OpenCLIP bigG's image tower as well",
+        "decodes tokens to images; holds OpenCLIP bigG's image tower as well",
         kind="unclip",
     ),
     "sd_image_var_autoenc": PublishedFile(
         "sd_image_var_autoenc.pth",
         0.335,
         "CreativeML Open RAIL-M (Stable Diffusion)",
-        "autoencoder of the low-level pictures",
+        "autoencoder of the blurry images",
         kind="lowlevel_vae",
     ),
     "convnext_xlarge": PublishedFile(
@@ -105,14 +105,14 @@ PUBLISHED: dict[str, PublishedFile] = {
         "gnet_multisubject.pt",
         1.3,
         _OWN,
-        "predicts brain responses to pictures: the brain-correlation metric",
+        "predicts brain responses to images: the brain-correlation metric",
         kind="gnet",
     ),
     "bigG": PublishedFile(
         "open_clip_pytorch_model.bin",
         10.2,
         "MIT (OpenCLIP, LAION)",
-        "tokens of pictures; unclip6 holds the same image tower",
+        "encodes images as tokens; unclip6 holds the same image tower",
         kind="clip_tokens",
         repository="laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
         repository_type="model",
@@ -121,28 +121,28 @@ PUBLISHED: dict[str, PublishedFile] = {
         "zavychromaxl_v30.safetensors",
         6.9,
         "CreativeML Open RAIL++-M (SDXL) and its author's terms on civitai.com",
-        "the published refinement's base model; used as it is",
+        "the published refinement's base model; used as published",
     ),
     "sdxl_base": PublishedFile(
         "sd_xl_base_1.0.safetensors",
         6.9,
         "CreativeML Open RAIL++-M",
-        "redistributable base model of refinement and of unCLIP's training; used as it is",
+        "redistributable base model of refinement and of unCLIP's training; used as published",
         repository="stabilityai/stable-diffusion-xl-base-1.0",
         repository_type="model",
     ),
     "coco_images": PublishedFile(
         "coco_images_224_float16.hdf5",
         22.0,
-        "NSD's terms of use; COCO's pictures belong to their photographers",
-        "the 73,000 pictures, for 'mindeye2 prepare released'",
+        "NSD's terms of use; COCO's images belong to their photographers",
+        "the 73,000 stimuli, for 'mindeye2 prepare released'",
     ),
     **{
         f"betas_subj{n:02d}": PublishedFile(
             f"betas_all_subj{n:02d}_fp32_renorm.hdf5",
             1.9,
             "NSD's terms of use",
-            f"responses of subj{n:02d}, for 'mindeye2 prepare released'",
+            f"betas of subj{n:02d}, for 'mindeye2 prepare released'",
         )
         for n in range(1, 9)
     },
@@ -153,48 +153,21 @@ PUBLISHED: dict[str, PublishedFile] = {
         "regions of the brain-correlation metric",
     ),
 }
-"""Name -> file. The hub says their hashes when it is asked; what was fetched is checked then."""
+"""Name -> file. Hashes are not listed: downloads are checked against those of the hub."""
 
 
 def published_file(name: str) -> PublishedFile:
-    """Return the file of a name.
-
-    Parameters
-    ----------
-    name
-        A key of `PUBLISHED`.
-
-    Returns
-    -------
-    PublishedFile
-        The file.
-
-    Raises
-    ------
-    ValueError
-        If there is none; the message has the nearest name.
-    """
+    """Return the published file of a name, or raise a ``ValueError`` with the nearest name."""
     return PUBLISHED[check_choice("--released", name, PUBLISHED)]
 
 
 def find_published(path: Path) -> PublishedFile | None:
-    """Return the published file that a path looks like, by its own and its folder's name.
-
-    Parameters
-    ----------
-    path
-        A file, or the folder of a checkpoint.
-
-    Returns
-    -------
-    PublishedFile or None
-        None where the name is not known.
-    """
+    """Recognise a published file by its own and its folder's name; None where neither is known."""
     path = Path(path).absolute()
     for name, file in PUBLISHED.items():
         own = Path(file.path)
         if own.name == "last.pth":
-            if name in {path.parent.name, path.parent.parent.name, path.name}:
+            if name in {path.parent.name, path.parent.parent.name}:
                 return file
         elif path.name == own.name:
             return file

@@ -28,16 +28,14 @@ __all__ = ["WEIGHTS", "ReleasedPipeline", "find_imported", "is_released", "locat
 WEIGHTS = Path("weights")
 """Where imported weights are looked for by name, in the working directory."""
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 def find_imported(folder: Path) -> dict[str, Path]:
-    """Find what was imported into a folder, or into folders inside it.
+    """Find the networks that were imported into a folder, or into folders inside it.
 
     Parameters
     ----------
     folder
-        An import's folder, or one that holds several.
+        Folder of an import, or one that holds several.
 
     Returns
     -------
@@ -47,14 +45,14 @@ def find_imported(folder: Path) -> dict[str, Path]:
     Raises
     ------
     ArtifactError
-        If an import did not finish, or a kind is there twice.
+        If an import did not finish, or a kind was imported twice.
     """
     folder = Path(folder)
-    return _in_places([folder, *_inner(folder)])
+    return _find_in([folder, *_inner(folder)])
 
 
 def locate(name_or_folder: str | Path) -> Path:
-    """Return the folder that a published brain model was imported into.
+    """Find the folder that a published brain decoder was imported into.
 
     Parameters
     ----------
@@ -69,7 +67,7 @@ def locate(name_or_folder: str | Path) -> Path:
     Raises
     ------
     ArtifactError
-        If there is none; for a published name with the command that gets it.
+        If there is none; for a published name with the command that downloads it.
     """
     folder, imported = Path(name_or_folder), WEIGHTS / str(name_or_folder)
     if folder.is_dir():
@@ -79,7 +77,8 @@ def locate(name_or_folder: str | Path) -> Path:
     if str(name_or_folder) in PUBLISHED:
         raise ArtifactError(
             f"{imported} is not there yet. 'mindeye2 import --released {name_or_folder} --out "
-            f"{imported}' says what it is and gets it; or give the folder it was imported into."
+            f"{imported}' shows its size and licence, and downloads it; or give the folder it was "
+            "imported into."
         )
     raise ArtifactError(
         f"{folder} is neither a folder that 'mindeye2 import' filled nor a published name. "
@@ -91,41 +90,30 @@ def _inner(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
 
 
-def _in_places(places: Sequence[Path]) -> dict[str, Path]:
+def _find_in(folders: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for place in places:
-        files = list(place.glob("*.safetensors")) if _is_import(place) else []
+    for folder in folders:
+        files = list(folder.glob("*.safetensors")) if _is_import(folder) else []
         for file in sorted(files):
             if file.stem in found:
                 raise ArtifactError(
-                    f"{found[file.stem]} and {file} are both there. Give a folder with one of "
-                    "them."
+                    f"{found[file.stem]} and {file} hold the same network. Give a folder with one "
+                    "of them."
                 )
             found[file.stem] = file
         if files:
-            read_manifest(place, stage="import")
+            read_manifest(folder, stage="import")
     return found
 
 
 def _is_import(folder: Path) -> bool:
-    """Return whether ``mindeye2 import`` filled a folder, or began to."""
+    """Return whether ``mindeye2 import`` filled a folder, or started to."""
     path = folder / "manifest.json"
     return path.exists() and '"stage": "import"' in path.read_text(encoding="utf-8")
 
 
 def is_released(folder: Path) -> bool:
-    """Return whether a folder holds an imported brain model.
-
-    Parameters
-    ----------
-    folder
-        Any path.
-
-    Returns
-    -------
-    bool
-        False for runs, for other files, and where nothing is.
-    """
+    """Return whether a folder holds an imported brain decoder; it need not exist."""
     return "mindeye" in find_imported(folder)
 
 
@@ -135,17 +123,17 @@ class ReleasedPipeline:
     Parameters
     ----------
     folder
-        Folder of the imported brain model, beside which the others may lie, or one that holds the
-        folders of all imported files.
+        Folder of the imported brain decoder, next to which those of the other networks may be, or
+        one that holds the folders of all of them.
     settings
-        Which networks are used, and how.
+        Selection and settings of the networks.
     device
-        Where to compute.
+        Device of all networks.
 
     Raises
     ------
     ArtifactError
-        If the folder holds no brain model.
+        If the folder holds no brain decoder.
     """
 
     encoder = "bigg"
@@ -169,18 +157,18 @@ class ReleasedPipeline:
         elif (self._folder / "mindeye.safetensors").exists():
             self._files = {**self._beside(), **self._files}
         self.origin = f"the published checkpoint in {folder}"
-        self._need("mindeye", "Import a published brain model, or give its folder.")
+        self._need("mindeye", "Import a published brain decoder, or give its folder.")
 
     def _beside(self) -> dict[str, Path]:
-        """Find what was imported beside the brain model's folder, but for other brain models."""
+        """Find networks that were imported next to the brain decoder; not other brain decoders."""
         folders = _inner(self._folder.resolve().parent)
-        return _in_places([p for p in folders if not (p / "mindeye.safetensors").exists()])
+        return _find_in([p for p in folders if not (p / "mindeye.safetensors").exists()])
 
     def _need(self, kind: str, instead: str) -> Path:
         if kind not in self._files:
             raise ArtifactError(
                 f"{self._folder} holds {sorted(self._files)}, but {kind!r} is needed here: "
-                f"'mindeye2 import FILE --out {self._folder / kind}' puts it there. {instead}"
+                f"'mindeye2 import FILE --out {self._folder / kind}' imports it. {instead}"
             )
         return self._files[kind]
 
@@ -211,7 +199,7 @@ class ReleasedPipeline:
             unclip = load_sdxl(s.decoder, sampling=s.sampling)
         else:
             unclip = self._published_unclip()
-        return unclip.place(self._device, dtype=_DTYPES[s.precision], offload=s.offload)
+        return unclip.place(self._device, dtype=getattr(torch, s.precision), offload=s.offload)
 
     def _published_unclip(self) -> Sdxl:
         file = self._need("unclip", "Or write tokens only, with --set images=false.")
@@ -248,7 +236,7 @@ class ReleasedPipeline:
         if s.refine is None:
             return None
         return load_refiner(
-            s.refine, device=self._device, dtype=_DTYPES[s.precision], offload=s.offload
+            s.refine, device=self._device, dtype=getattr(torch, s.precision), offload=s.offload
         )
 
     @cached_property

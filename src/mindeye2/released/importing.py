@@ -27,8 +27,6 @@ from mindeye2.released.unclip import load_unclip
 
 __all__ = ["ImportSettings", "get_published", "import_checkpoint"]
 
-_DTYPES = {"stored": None, "float32": torch.float32, "float16": torch.float16}
-
 
 class ImportSettings(Settings):
     """Settings of an import."""
@@ -86,7 +84,7 @@ def import_checkpoint(
     found = identify(read_checkpoint(source), where=str(source))
     for kind, state in found.networks.items():
         _check_fits(kind, state, settings)
-    dtype = _DTYPES[settings.precision]
+    dtype = None if settings.precision == "stored" else getattr(torch, settings.precision)
     size = sum(_written_bytes(state, dtype) for state in found.networks.values())
     check_disk(out, size, what=f"importing {source.name}")
     out = claim_folder(out, resume=resume)

@@ -37,7 +37,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "mindeye": Kind("MindEye2's brain model", (r"backbone\.backbone_linear\.weight",)),
+    "mindeye": Kind("MindEye2's brain decoder", (r"backbone\.backbone_linear\.weight",)),
     "unclip": Kind(
         "SDXL unCLIP",
         (r"model\.diffusion_model\..*", r"first_stage_model\..*"),
