@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from mindeye2.core.runtime import progress
-from mindeye2.data.scenes import make_scenes
-from mindeye2.data.stimuli import load_library
+from mindeye2.data.scenes import load_photographs, make_scenes
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.encoders.tokens import cells, fit_projection
@@ -46,7 +45,7 @@ def main() -> None:
     maps: dict[int, list[torch.Tensor]] = {block: [] for choice in CHOICES for block in choice}
     network = LiteFeatures(0)
     for split, count in (("train", args.train), ("test", args.test)):
-        scenes, _, _ = make_scenes(count, library=load_library(split=split), seed=7)
+        scenes, _, _ = make_scenes(count, library=load_photographs(split=split), seed=7)
         for start in progress(range(0, count, 25), label=split):
             batch = to_float(scenes[start : start + 25])
             pictures.append(F.interpolate(batch, (SIZE, SIZE), mode="area"))

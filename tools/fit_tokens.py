@@ -14,8 +14,7 @@ import torch
 
 import mindeye2
 from mindeye2.core.runtime import progress
-from mindeye2.data.scenes import make_scenes
-from mindeye2.data.stimuli import load_library
+from mindeye2.data.scenes import load_photographs, make_scenes
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.encoders.tokens import cells, fit_projection
@@ -25,7 +24,7 @@ N_SCENES = 1500
 
 
 def main() -> None:
-    images, _, _ = make_scenes(N_SCENES, library=load_library(split="train"), seed=2)
+    images, _, _ = make_scenes(N_SCENES, library=load_photographs(split="train"), seed=2)
     network = LiteFeatures(0)
     maps: dict[int, list[torch.Tensor]] = {block: [] for block in N_COMPONENTS}
     with torch.inference_mode():

@@ -6,11 +6,9 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from mindeye2.core.runtime import progress
-from mindeye2.data.compositor import Scene
-from mindeye2.data.scenes import make_scenes
+from mindeye2.data.scenes import PhotographLibrary, Scene, load_photographs, make_scenes
 from mindeye2.data.simulated import simulate
 from mindeye2.data.source_dataset import SourceDataset
-from mindeye2.data.stimuli import StimulusLibrary, load_library
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.stages.prepare.preparation import (
@@ -65,7 +63,7 @@ def _scenes(
         ("test", "test", settings.n_test),
     ):
         if count:
-            photographs = load_library(split=library)
+            photographs = load_photographs(split=library)
             pictures, texts, scenes = make_scenes(
                 count,
                 library=photographs,
@@ -79,7 +77,7 @@ def _scenes(
     return np.concatenate(images), captions, categories, split
 
 
-def _kind(scene: Scene, photographs: StimulusLibrary) -> str:
+def _kind(scene: Scene, photographs: PhotographLibrary) -> str:
     """Return the category of the scene's largest object."""
     largest = max(scene.objects, key=lambda placed: placed.size)
     return photographs.cutouts[largest.index].credit.category

@@ -1,21 +1,20 @@
-"""Drawing scenes: size, mirror image, light, shadow, soft edges."""
+"""Rendering of scenes: size, mirror image, light, shadow, soft edges."""
 
 import dataclasses
 
 import numpy as np
 
-from mindeye2.data.compositor import render
-from mindeye2.data.scenes import describe_scenes
-from mindeye2.data.stimuli import load_library
+from mindeye2.data.scenes import load_photographs, make_scenes
+from mindeye2.data.scenes.compositor import render
 
-LIBRARY = load_library(split="test")
+LIBRARY = load_photographs(split="test")
 
 
 def scene_number(i):
-    return describe_scenes(1, library=LIBRARY, seed=0, start=i)[0]
+    return make_scenes(1, library=LIBRARY, seed=0, size=8, start=i)[2][0]
 
 
-def test_a_scene_is_the_same_picture_at_every_size():
+def test_a_scene_is_the_same_image_at_every_size():
     scene = scene_number(2)
     small = render(scene, LIBRARY, size=56).astype(float)
     large = render(scene, LIBRARY, size=224).astype(float)
@@ -23,7 +22,7 @@ def test_a_scene_is_the_same_picture_at_every_size():
     assert np.corrcoef(small.ravel(), averaged.ravel())[0, 1] > 0.98
 
 
-def test_flipping_everything_mirrors_the_picture():
+def test_flipping_everything_mirrors_the_image():
     scene = scene_number(5)
     objects = tuple(
         dataclasses.replace(placed, flip=not placed.flip, x=1 - placed.x)
@@ -34,7 +33,7 @@ def test_flipping_everything_mirrors_the_picture():
     assert np.abs(a[:, ::-1].astype(int) - b).mean() < 4
 
 
-def test_more_light_makes_a_brighter_picture():
+def test_more_light_makes_a_brighter_image():
     scene = scene_number(0)
     brighter = dataclasses.replace(scene, light=dataclasses.replace(scene.light, gain=1.2))
     darker = dataclasses.replace(scene, light=dataclasses.replace(scene.light, gain=0.8))
@@ -42,7 +41,7 @@ def test_more_light_makes_a_brighter_picture():
 
 
 def standing_scene():
-    scenes = describe_scenes(40, library=LIBRARY, seed=0)
+    _, _, scenes = make_scenes(40, library=LIBRARY, seed=0, size=8)
     return next(s for s in scenes if len(s.objects) == 1 and s.objects[0].shadow)
 
 
@@ -79,9 +78,9 @@ def test_an_object_takes_on_the_light_of_its_background():
     assert centre[0].mean() < centre[1].mean()
 
 
-def test_a_crowded_corner_is_drawn_without_leaving_the_frame():
+def test_an_object_in_a_corner_is_rendered_without_leaving_the_frame():
     scene = standing_scene()
     corner = dataclasses.replace(scene.objects[0], x=0.02, y=0.98, size=0.9)
-    picture = render(dataclasses.replace(scene, objects=(corner,)), LIBRARY, size=48)
-    assert picture.shape == (48, 48, 3)
-    assert picture.dtype == np.uint8
+    image = render(dataclasses.replace(scene, objects=(corner,)), LIBRARY, size=48)
+    assert image.shape == (48, 48, 3)
+    assert image.dtype == np.uint8

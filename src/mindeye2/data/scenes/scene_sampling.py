@@ -1,7 +1,6 @@
-"""Scenes: one or two photographed objects on a photographed background, with an honest caption.
+"""Random scenes: one or two photographed objects on a photographed background, with a caption.
 
-A scene is a small description of what lies where; the compositor turns it into pixels.
-Scene ``i`` of a seed depends on nothing but the seed, ``i`` and the library, so that a longer list
+Scene ``i`` of a seed depends on the seed, ``i`` and the photographs only, so that a longer list
 begins with a shorter one and parts can be made in any order.
 """
 
@@ -9,15 +8,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mindeye2.core.runtime import numpy_rng
-from mindeye2.data.compositor import Light, PlacedObject, Scene, render
-from mindeye2.data.stimuli import StimulusLibrary
+from mindeye2.data.scenes.compositor import Light, PlacedObject, Scene, render
+from mindeye2.data.scenes.photographs import PhotographLibrary
 
-__all__ = ["caption", "describe_scenes", "make_scenes", "sample_scene"]
+__all__ = ["make_scenes"]
 
 TWO_OBJECTS = 0.3
-"""Share of scenes with two objects."""
+"""Fraction of scenes with two objects."""
 ONE_SIZE = (0.5, 0.88)
-"""Longer side of a single object, as a share of the frame."""
+"""Longer side of a single object, as a fraction of the frame."""
 TWO_SIZE = (0.4, 0.58)
 """Longer side of each of two objects."""
 AIRBORNE = frozenset({"sky", "space", "underwater"})
@@ -26,14 +25,14 @@ FLOATING = frozenset({"planet"})
 """Categories of objects that float anywhere."""
 
 
-def _light(rng: np.random.Generator, spread: float) -> Light:
+def _sample_light(rng: np.random.Generator, spread: float) -> Light:
     return Light(
         gain=float(np.exp(rng.uniform(-spread, spread))),
         gamma=float(np.exp(rng.uniform(-spread, spread))),
     )
 
 
-def _second(rng: np.random.Generator, first: int, library: StimulusLibrary) -> int:
+def _sample_second_object(rng: np.random.Generator, first: int, library: PhotographLibrary) -> int:
     taken = library.cutouts[first].credit
     free = [
         i
@@ -43,42 +42,17 @@ def _second(rng: np.random.Generator, first: int, library: StimulusLibrary) -> i
     return int(rng.choice(free))
 
 
-def sample_scene(
-    rng: np.random.Generator,
-    library: StimulusLibrary,
-    *,
-    cutout: int | None = None,
-    background: int | None = None,
+def _sample_scene(
+    rng: np.random.Generator, library: PhotographLibrary, *, cutout: int, background: int
 ) -> Scene:
-    """Draw a scene.
-
-    Parameters
-    ----------
-    rng
-        Where chance comes from.
-    library
-        The photographs.
-    cutout
-        The (first) object; drawn where it is not given.
-    background
-        The background; drawn where it is not given.
-
-    Returns
-    -------
-    Scene
-        What is placed where.
-    """
-    if cutout is None:
-        cutout = int(rng.integers(len(library.cutouts)))
-    if background is None:
-        background = int(rng.integers(len(library.backgrounds)))
+    """Sample a scene of one object, or two, and a background."""
     indices = [cutout]
     if rng.random() < TWO_OBJECTS:
-        indices.append(_second(rng, cutout, library))
-    centres = _columns(rng, len(indices))
+        indices.append(_sample_second_object(rng, cutout, library))
+    centres = _sample_columns(rng, len(indices))
     airborne = library.backgrounds[background].credit.category in AIRBORNE
     placed = [
-        _place(rng, library, index=index, x=x, airborne=airborne, alone=len(indices) == 1)
+        _sample_object(rng, library, index=index, x=x, airborne=airborne, alone=len(indices) == 1)
         for index, x in zip(indices, centres, strict=True)
     ]
     side = rng.uniform(0.8, 1.0)
@@ -86,22 +60,22 @@ def sample_scene(
         background=background,
         crop=(float(rng.uniform(0, 1 - side)), float(rng.uniform(0, 1 - side)), float(side)),
         flip=bool(rng.random() < 0.5),
-        light=_light(rng, 0.2),
-        # What reaches farther down stands nearer and covers the other.
+        light=_sample_light(rng, 0.2),
+        # The object that reaches farther down is nearer and covers the other.
         objects=tuple(sorted(placed, key=lambda p: p.y + p.size / 2)),
     )
 
 
-def _columns(rng: np.random.Generator, n: int) -> list[float]:
+def _sample_columns(rng: np.random.Generator, n: int) -> list[float]:
     if n == 1:
         return [float(rng.uniform(0.28, 0.72))]
     columns = [float(rng.uniform(0.2, 0.34)), float(rng.uniform(0.66, 0.8))]
     return columns if rng.random() < 0.5 else columns[::-1]
 
 
-def _place(
+def _sample_object(
     rng: np.random.Generator,
-    library: StimulusLibrary,
+    library: PhotographLibrary,
     *,
     index: int,
     x: float,
@@ -124,34 +98,21 @@ def _place(
         y=y,
         size=size,
         flip=bool(rng.random() < 0.5),
-        light=_light(rng, 0.15),
+        light=_sample_light(rng, 0.15),
         shadow=not floats,
     )
 
 
-def caption(scene: Scene, library: StimulusLibrary) -> str:
-    """Say what a scene shows, e.g. ``"a tiger and a hammer in front of a temple"``.
-
-    Parameters
-    ----------
-    scene
-        The scene.
-    library
-        The photographs it was drawn from.
-
-    Returns
-    -------
-    str
-        Objects from left to right, then the background.
-    """
+def _caption(scene: Scene, library: PhotographLibrary) -> str:
+    """Describe a scene, e.g. ``"a tiger and a hammer in front of a temple"``."""
     ordered = sorted(scene.objects, key=lambda placed: placed.x)
     nouns = " and ".join(library.cutouts[placed.index].credit.caption for placed in ordered)
     background = library.backgrounds[scene.background].credit
     return f"{nouns} {background.preposition} {background.caption}"
 
 
-def _pair(seed: int, i: int, library: StimulusLibrary) -> tuple[int, int]:
-    """Deal object and background of scene `i`: all equally often, no pair twice before all are."""
+def _object_and_background(seed: int, i: int, library: PhotographLibrary) -> tuple[int, int]:
+    """Deal object and background of scene `i`: all equally often, each pair before any repeats."""
     n_cutouts, n_backgrounds = len(library.cutouts), len(library.backgrounds)
     deal, turn = divmod(i, n_cutouts)
     # Every deal shows each object once, in an order of its own, one background further than in
@@ -162,25 +123,35 @@ def _pair(seed: int, i: int, library: StimulusLibrary) -> tuple[int, int]:
     return cutout, int(backgrounds[(seat + deal) % n_backgrounds])
 
 
-def describe_scenes(n: int, *, library: StimulusLibrary, seed: int, start: int = 0) -> list[Scene]:
-    """Draw the scenes ``start`` to ``start + n - 1`` of a seed, without their pixels.
+def make_scenes(
+    n: int, *, library: PhotographLibrary, seed: int, size: int = 224, start: int = 0
+) -> tuple[UInt8[np.ndarray, "images height width rgb"], list[str], list[Scene]]:
+    """Make the scenes ``start`` to ``start + n - 1`` of a seed.
+
+    Objects and backgrounds are used equally often, and no pair of them repeats before every pair
+    was used.
 
     Parameters
     ----------
     n
-        How many.
+        Number of scenes.
     library
         The photographs.
     seed
         Another seed gives other scenes.
+    size
+        Side of the images in pixels.
     start
-        Number of the first one, to make a long list in parts.
+        Number of the first scene, to make a long list in parts.
 
     Returns
     -------
-    list of Scene
-        All different. Objects and backgrounds are dealt like cards: all equally often, and none
-        of the pairs of both comes back before every pair was there.
+    images
+        RGB, 0 to 255.
+    captions
+        One sentence per image.
+    scenes
+        Background and objects of each image.
 
     Raises
     ------
@@ -191,41 +162,10 @@ def describe_scenes(n: int, *, library: StimulusLibrary, seed: int, start: int =
         raise ValueError(f"n and start must be 0 or more, got n={n} and start={start}.")
     scenes = []
     for i in range(start, start + n):
-        cutout, background = _pair(seed, i, library)
+        cutout, background = _object_and_background(seed, i, library)
         rng = numpy_rng(seed, "scene", i)
-        scenes.append(sample_scene(rng, library, cutout=cutout, background=background))
-    return scenes
-
-
-def make_scenes(
-    n: int, *, library: StimulusLibrary, seed: int, size: int = 224, start: int = 0
-) -> tuple[UInt8[np.ndarray, "images height width rgb"], list[str], list[Scene]]:
-    """Make the scenes ``start`` to ``start + n - 1`` of a seed, with pixels and captions.
-
-    Parameters
-    ----------
-    n
-        How many.
-    library
-        The photographs.
-    seed
-        Another seed gives other scenes.
-    size
-        Side of the pictures in pixels.
-    start
-        Number of the first one, to make a long list in parts.
-
-    Returns
-    -------
-    images
-        RGB, 0 to 255.
-    captions
-        One sentence each.
-    scenes
-        Their descriptions; see `describe_scenes`.
-    """
-    scenes = describe_scenes(n, library=library, seed=seed, start=start)
+        scenes.append(_sample_scene(rng, library, cutout=cutout, background=background))
     images = np.empty((n, size, size, 3), np.uint8)
     for image, scene in zip(images, scenes, strict=True):
         image[:] = render(scene, library, size=size)
-    return images, [caption(scene, library) for scene in scenes], scenes
+    return images, [_caption(scene, library) for scene in scenes], scenes

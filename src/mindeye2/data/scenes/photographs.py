@@ -1,7 +1,7 @@
-"""The shipped photographs: objects cut out of theirs, and backgrounds, in two separate halves.
+"""The shipped photographs: cut-out objects and backgrounds, divided into training and test.
 
-No photograph, and no other photograph of the same source, is in both the training and the test
-half, so that a test scene shows nothing that any training scene shows.
+Photographs of one source are all in the training or all in the test part, so that a test scene
+shows nothing that any training scene shows.
 """
 
 import csv
@@ -17,36 +17,34 @@ from PIL import Image
 from mindeye2.core.errors import check_choice
 
 __all__ = [
-    "SPLITS",
     "Background",
     "Credit",
     "Cutout",
-    "StimulusLibrary",
-    "load_library",
+    "PhotographLibrary",
+    "load_photographs",
+    "photographs_folder",
     "read_credits",
-    "stimuli_folder",
 ]
 
-SPLITS = ("train", "test")
-"""The two halves of the library."""
+_SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credit:
-    """Where one shipped file comes from: one row of ``credits.csv``."""
+    """Origin, content and licence of one shipped file: a row of ``credits.csv``."""
 
     file: str
-    """Path inside the folder of stimuli."""
+    """Path inside the folder of photographs."""
     kind: str
     """``"cutout"`` or ``"background"``."""
     caption: str
-    """What it shows, as a noun with its article."""
+    """Content, as a noun with its article."""
     preposition: str
-    """How an object stands to a background, e.g. ``"in front of"``; empty for cutouts."""
+    """Between object and background in captions, e.g. ``"in front of"``; empty for cutouts."""
     category: str
-    """Coarse kind of content, e.g. ``"animal"``."""
+    """Coarse content, e.g. ``"animal"``."""
     source: str
-    """Photographs of one source (a session, an individual, a species) share a half."""
+    """Photographs of one source (a session, an individual, a species) are in one split."""
     split: str
     """``"train"`` or ``"test"``."""
     package: str
@@ -54,16 +52,16 @@ class Credit:
     path: str
     """Its path in that package; behind a colon, its path in a container."""
     author: str
-    """Who took it, as far as the package says."""
+    """Photographer, where the package names one."""
     licence: str
     """``"public domain"``, ``"CC0-1.0"`` or a version of ``"CC-BY"``."""
     url: str
-    """Where the package says it is from; empty if it does not say."""
+    """Address that the package gives; may be empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Cutout:
-    """An object without its surroundings."""
+    """An object cut out of its photograph."""
 
     credit: Credit
     """Its origin and caption."""
@@ -73,7 +71,7 @@ class Cutout:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Background:
-    """A square photograph to put objects on."""
+    """A square photograph."""
 
     credit: Credit
     """Its origin, caption and preposition."""
@@ -82,8 +80,8 @@ class Background:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class StimulusLibrary:
-    """The photographs of one half."""
+class PhotographLibrary:
+    """The photographs of one split."""
 
     split: str
     """``"train"`` or ``"test"``."""
@@ -93,56 +91,33 @@ class StimulusLibrary:
     """Backgrounds, in the order of the credits table."""
 
 
-def stimuli_folder() -> Traversable:
-    """Return the folder of the shipped photographs.
-
-    Returns
-    -------
-    Traversable
-        Holds ``cutouts``, ``backgrounds`` and ``credits.csv``.
-    """
+def photographs_folder() -> Traversable:
+    """Return the folder with ``cutouts``, ``backgrounds`` and ``credits.csv``."""
     return files("mindeye2") / "assets" / "stimuli"
 
 
 @functools.cache
 def read_credits() -> tuple[Credit, ...]:
-    """Read the table that names source, author and licence of every shipped photograph.
-
-    Returns
-    -------
-    tuple of Credit
-        One row per file.
-    """
-    table = (stimuli_folder() / "credits.csv").read_text(encoding="utf-8")
+    """Read ``credits.csv``, one row per photograph."""
+    table = (photographs_folder() / "credits.csv").read_text(encoding="utf-8")
     return tuple(Credit(**row) for row in csv.DictReader(table.splitlines()))
 
 
 def _read(credit: Credit, mode: str) -> np.ndarray:
-    file = stimuli_folder().joinpath(*credit.file.split("/"))
-    with file.open("rb") as stream, Image.open(stream) as picture:
-        pixels = np.asarray(picture.convert(mode))
-    # Shared by every caller of the cache: nobody may write into it.
+    file = photographs_folder().joinpath(*credit.file.split("/"))
+    with file.open("rb") as stream, Image.open(stream) as image:
+        pixels = np.asarray(image.convert(mode))
+    # Shared by all callers through the cache.
     pixels.flags.writeable = False
     return pixels
 
 
 @functools.cache
-def load_library(*, split: str) -> StimulusLibrary:
-    """Load one half of the shipped photographs; decoded once per process.
-
-    Parameters
-    ----------
-    split
-        ``"train"`` or ``"test"``.
-
-    Returns
-    -------
-    StimulusLibrary
-        Its cutouts and backgrounds.
-    """
-    check_choice("split", split, SPLITS)
+def load_photographs(*, split: str) -> PhotographLibrary:
+    """Load the photographs of the split ``"train"`` or ``"test"``, once per process."""
+    check_choice("split", split, _SPLITS)
     rows = [row for row in read_credits() if row.split == split]
-    return StimulusLibrary(
+    return PhotographLibrary(
         split=split,
         cutouts=tuple(
             Cutout(credit=row, rgba=_read(row, "RGBA")) for row in rows if row.kind == "cutout"

@@ -1,4 +1,4 @@
-"""The shipped photographs: licences, the table, the two halves, sizes."""
+"""The shipped photographs: licences, the table, the two splits, sizes."""
 
 import collections
 import re
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mindeye2.data.stimuli import load_library, read_credits, stimuli_folder
+from mindeye2.data.scenes.photographs import load_photographs, photographs_folder, read_credits
 
 ALLOWED = re.compile(r"public domain|CC0-1\.0|CC-BY-\d\.\d")
-FOLDER = Path(str(stimuli_folder()))
+FOLDER = Path(str(photographs_folder()))
 
 
 def test_only_free_licences_without_share_alike_are_shipped():
@@ -57,7 +57,7 @@ def test_a_quarter_of_each_kind_is_kept_for_testing(kind, least):
     assert 0.2 < splits.count("test") / len(splits) < 0.3
 
 
-def test_large_categories_are_in_both_halves():
+def test_large_categories_are_in_both_splits():
     counts = collections.Counter((row.kind, row.category) for row in read_credits())
     halves = {(row.kind, row.category, row.split) for row in read_credits()}
     for (kind, category), count in counts.items():
@@ -77,7 +77,7 @@ def test_the_files_stay_under_eight_megabytes():
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_cutouts_have_an_object_and_a_transparent_surrounding(split):
-    for cutout in load_library(split=split).cutouts:
+    for cutout in load_photographs(split=split).cutouts:
         assert cutout.rgba.dtype == np.uint8
         assert cutout.rgba.shape[2] == 4
         assert 60 <= max(cutout.rgba.shape[:2]) <= 200
@@ -86,20 +86,20 @@ def test_cutouts_have_an_object_and_a_transparent_surrounding(split):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_backgrounds_are_square_pictures_with_content(split):
-    for background in load_library(split=split).backgrounds:
+def test_backgrounds_are_square_images_with_content(split):
+    for background in load_photographs(split=split).backgrounds:
         assert background.rgb.shape == (256, 256, 3)
         assert background.rgb.dtype == np.uint8
         assert background.rgb.std() > 10
 
 
 def test_the_library_is_decoded_once_and_cannot_be_written_to():
-    library = load_library(split="test")
-    assert load_library(split="test") is library
+    library = load_photographs(split="test")
+    assert load_photographs(split="test") is library
     with pytest.raises(ValueError, match="read-only"):
         library.backgrounds[0].rgb[0] = 0
 
 
 def test_an_unknown_split_is_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match=r"\['test', 'train'\], got 'tests'.*'test'"):
-        load_library(split="tests")
+        load_photographs(split="tests")
