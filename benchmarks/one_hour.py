@@ -37,7 +37,7 @@ REFERENCE = "adapted"
 
 def arms(seed: int, n_trials: int | None) -> dict[str, tuple[TrainSettings, bool]]:
     """Return settings by arm, and whether the arm starts from the pretrained model."""
-    some = [f"seed={seed}"] + ([f"n_trials={n_trials}"] if n_trials else [])
+    some = [f"seed={seed}", "sessions=[1]"] + ([f"n_trials={n_trials}"] if n_trials else [])
     every = [f"seed={seed}", "sessions=null"]
 
     def make(recipe: Callable[[], TrainSettings], assignments: list[str]) -> TrainSettings:

@@ -1,24 +1,35 @@
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
 
 import mindeye2
+from mindeye2 import cli
 from mindeye2.cli import app
 from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError
+from mindeye2.recipes import PREPARATION, TRAINING
 
 
 def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def test_the_version_is_said_for_reports_of_bugs():
+def test_the_version_is_printed():
     done = run("--version")
     assert (done.exit_code, done.stdout) == (0, f"mindeye2 {mindeye2.__version__}\n")
 
 
-def test_help_names_every_stage_and_what_it_does():
+def test_help_lists_the_choices_of_kinds_and_recipes():
+    """They are written out in `cli`, because importing the recipes would import PyTorch."""
+    assert set(re.findall(r"\w+", cli.KINDS)) == set(PREPARATION)
+    assert set(re.findall(r"\w+", cli.RECIPES)) == {*TRAINING, "brain", "image", "decoders"}
+    for command, name in (("prepare", "kriegeskorte92"), ("train", "unclip_sdxl")):
+        assert name in run(command, "--help").output
+
+
+def test_help_names_every_stage():
     shown = run("--help").output
     stages = ("demo", "doctor", "prepare", "train", "reconstruct", "evaluate", "report")
     for verb in (*stages, "import", "export"):
@@ -37,9 +48,7 @@ def test_help_names_every_stage_and_what_it_does():
         (["demo", "--out", "full"], r"--out full is not empty. Add --resume"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
-    arguments, message, tmp_path, monkeypatch
-):
+def test_a_user_error_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a").touch()
@@ -78,7 +87,7 @@ def test_every_error_that_a_run_raises_on_purpose_has_its_exit_code(error, code,
     assert str(error) in done.stderr
 
 
-def test_a_mistake_of_ours_is_not_dressed_up(monkeypatch):
+def test_an_internal_error_is_not_caught(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("ours")
 

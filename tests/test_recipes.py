@@ -1,5 +1,3 @@
-import inspect
-
 import pytest
 
 from mindeye2 import recipes
@@ -15,8 +13,11 @@ def test_a_recipe_is_complete_and_valid(recipe):
     """`model_copy` checks nothing, so what it made is checked here."""
     settings = recipe()
     assert build_settings(type(settings), plain(settings)) == settings
-    if inspect.isfunction(recipe):  # those of adapters are made from the table of adapters
-        assert (recipe.__doc__ or "Return settings").startswith("Return ")
+
+
+@pytest.mark.parametrize("recipe", [recipes.adapt, recipes.scratch, recipes.ridge])
+def test_a_recipe_uses_all_sessions(recipe):
+    assert recipe().sessions is None
 
 
 def test_the_decoder_s_scenes_are_no_test_scenes():

@@ -1,4 +1,4 @@
-"""Reconstruct, retrieve and describe what a person saw, from fMRI."""
+"""Decode fMRI responses to images, captions and retrieval."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The command line: one verb a stage, the same options for each."""
+"""Command line: one command per stage, with the same options."""
 
 import functools
 import sys
@@ -14,10 +14,17 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="mindeye2",
-    help="Reconstruct, retrieve and describe what a person saw, from fMRI.",
+    help="Decode fMRI responses to images, captions and retrieval.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+)
+
+# Written out, because importing the recipes imports PyTorch; a test compares them.
+KINDS = "simulated, scenes, table, glmsingle, bids, nsd, released, kriegeskorte92"
+RECIPES = (
+    "standard, demo, adapt, scratch, ridge, kriegeskorte92 (brain decoders); autoencoder, unclip, "
+    "picture_tuning, unclip_sdxl (image decoders)"
 )
 
 Source = Annotated[Path | None, typer.Option("--source", help="Folder or file to read.")]
@@ -29,15 +36,15 @@ Out = Annotated[Path, typer.Option("--out", help="Folder to fill.")]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
 Assign = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="One setting; may be repeated."),
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="A setting; may be repeated."),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in --out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def _stage(function: Callable[..., None]) -> Callable[..., None]:
-    """Turn what a user can mend into one line on stderr and exit code 2."""
+    """Report user errors as one line on stderr, with exit code 2."""
 
     @functools.wraps(function)
     def run(**options: Any) -> None:  # noqa: ANN401 - whatever typer parsed
@@ -62,24 +69,24 @@ def _stage(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _say_version(asked: bool) -> bool:  # noqa: FBT001 - as typer calls it
-    if asked:
+def _print_version(requested: bool) -> bool:  # noqa: FBT001 - as typer calls it
+    if requested:
         from mindeye2.core import __version__
 
         print(f"mindeye2 {__version__}")
         raise typer.Exit
-    return asked
+    return requested
 
 
 Version = Annotated[
     bool,
-    typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version."),
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
 ]
 
 
 @app.callback()
 def _options(*, version: Version = False) -> None:
-    """Reconstruct, retrieve and describe what a person saw, from fMRI."""
+    """Decode fMRI responses to images, captions and retrieval."""
 
 
 @app.command()
@@ -93,7 +100,7 @@ def demo(
     device: Device = "auto",
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Run the whole pipeline on eight simulated people, and say where its page is."""
+    """Run every stage on eight simulated subjects and print the path of the report."""
     from mindeye2.demo import demo as run
 
     page = run(out, config=config, assignments=assign or [], resume=resume, device=device)
@@ -104,9 +111,7 @@ def demo(
 @_stage
 def prepare(
     *,
-    kind: Annotated[
-        str, typer.Argument(help="simulated, table, glmsingle, bids, nsd, released, ...")
-    ],
+    kind: Annotated[str, typer.Argument(help=f"Kind of source: {KINDS}.")],
     out: Out,
     source: Source = None,
     config: Config = None,
@@ -115,7 +120,7 @@ def prepare(
     device: Device = "auto",
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Turn a source into a prepared data set."""
+    """Convert source data to stimuli, trials, z-scored betas and target tokens."""
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import PREPARATION
     from mindeye2.stages.prepare import prepare as run
@@ -129,9 +134,7 @@ def prepare(
 @_stage
 def train(
     *,
-    recipe: Annotated[
-        str, typer.Option("--recipe", help="standard, demo, adapt, scratch, ridge, ...")
-    ],
+    recipe: Annotated[str, typer.Option("--recipe", help=f"{RECIPES}.")],
     source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
     out: Out,
     init: Init = None,
@@ -141,7 +144,7 @@ def train(
     device: Device = "auto",
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Train a brain model, or what draws its pictures."""
+    """Train a brain decoder or an image decoder."""
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import TRAINING
     from mindeye2.stages.train import train as run
@@ -167,7 +170,7 @@ def reconstruct(
     *,
     source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
     init: Annotated[
-        Path, typer.Option("--init", help="Run folder, or folder of imported published weights.")
+        Path, typer.Option("--init", help="Run folder, or folder of imported weights.")
     ],
     out: Out,
     config: Config = None,
@@ -176,7 +179,7 @@ def reconstruct(
     device: Device = "auto",
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Decode tokens, pictures and captions from brain responses."""
+    """Decode image tokens, images and captions from betas."""
     from mindeye2.core.runtime import choose_device
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import released
@@ -207,7 +210,7 @@ def reconstruct(
 @_stage
 def evaluate(
     *,
-    source: Annotated[Path, typer.Option("--source", help="Folder of reconstructions.")],
+    source: Annotated[Path, typer.Option("--source", help="Folder that reconstruct finished.")],
     out: Out,
     data: Data = None,
     config: Config = None,
@@ -228,7 +231,7 @@ def evaluate(
 @_stage
 def report(
     *,
-    source: Annotated[Path, typer.Option("--source", help="Folder of scores.")],
+    source: Annotated[Path, typer.Option("--source", help="Folder that evaluate finished.")],
     out: Out,
     data: Data = None,
     config: Config = None,
@@ -250,9 +253,10 @@ def report(
 def doctor(
     *,
     path: Annotated[
-        Path | None, typer.Argument(help="Data set, run, or folder of them; none: environment.")
+        Path | None,
+        typer.Argument(help="Data set, run or folder of them; default: environment."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Sizes of files, not hashes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Check file sizes, not hashes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
@@ -276,15 +280,16 @@ def import_(
     out: Out,
     file: Annotated[Path | None, typer.Argument(help="Published checkpoint file.")] = None,
     released: Annotated[
-        str | None, typer.Option("--released", help="Get this published file from the hub first.")
+        str | None,
+        typer.Option("--released", help="Download this published file first."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Agree to the download.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm the download.")] = False,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Turn a published checkpoint into slim safetensors with a manifest."""
+    """Import a published checkpoint as safetensors with a manifest."""
     from mindeye2.core.settings import load_settings
     from mindeye2.released.importing import ImportSettings, get_published, import_checkpoint
 

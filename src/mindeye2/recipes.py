@@ -1,7 +1,7 @@
-"""Whole settings as functions: what a run is made of, by name.
+"""Recipes: complete settings of a stage, by name.
 
-A recipe returns complete settings; a variant calls another and changes what differs. Any of it can
-be overridden with ``--config`` and ``--set``, and every run records what it used.
+A variant calls another recipe and changes what differs. Every setting can be overridden with
+``--config`` and ``--set``, and each run records what it used.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from mindeye2.stages.train import (
 )
 
 __all__ = [
-    "PEOPLE",
     "PREPARATION",
+    "SUBJECTS",
     "TRAINING",
     "adapt",
     "autoencoder",
@@ -43,46 +43,45 @@ __all__ = [
     "unclip_sdxl",
 ]
 
-PEOPLE = tuple(f"subj{i:02d}" for i in range(1, 8))
-"""The seven people that the demo pretrains on; the eighth is new."""
+SUBJECTS = tuple(f"subj{i:02d}" for i in range(1, 8))
+"""The seven subjects of the demo's pretraining; the eighth is new."""
 
 
 def demo_data() -> SimulatedPreparation:
-    """Return the demo's data set: eight simulated people and the scenes that they saw."""
+    """Return the demo's data set: eight simulated subjects and their stimuli."""
     return SimulatedPreparation()
 
 
 def decoder_scenes() -> ScenePreparation:
-    """Return the scenes that the shipped image decoder learned from: training photographs only."""
+    """Return the scenes that trained the shipped image decoder, from training photographs only."""
     return ScenePreparation(seed=1, n_train=8000, n_validation=0, n_test=0, encoders=("lite0",))
 
 
 def standard() -> SharedTraining:
-    """Return what we recommend for several people: every defect of the published training mended.
+    """Return the recommended multi-subject training, with the published defects fixed.
 
-    The backbone is not a no-op, MixCo partners are of the right person, label rows sum to one,
+    The backbone is not a no-op, MixCo mixes trials of the same subject, label rows sum to one,
     targets are mixed where betas are, and nothing is chosen on test images.
     """
     return SharedTraining()
 
 
 def demo() -> SharedTraining:
-    """Return the standard training, of the demo's seven people."""
-    return standard().model_copy(update={"subjects": PEOPLE})
+    """Return `standard` for the demo's seven pretraining subjects."""
+    return standard().model_copy(update={"subjects": SUBJECTS})
 
 
 def adapt() -> AdaptTraining:
-    """Return adaptation of a pretrained run to the eighth person with one session."""
-    return AdaptTraining()
+    """Return adaptation of a pretrained run to a new subject, with all of its sessions."""
+    return AdaptTraining(sessions=None)
 
 
 def scratch() -> SharedTraining:
-    """Return training on the new person's one session alone, without a pretrained model."""
+    """Return training on the new subject alone, without a pretrained model."""
     base = demo()
     return base.model_copy(
         update={
             "subjects": ("subj08",),
-            "sessions": (1,),
             "train_on": ("train", "validation"),
             "closed_form_start": False,
             "per_subject": 48,
@@ -93,7 +92,7 @@ def scratch() -> SharedTraining:
 
 
 def ridge() -> SharedTraining:
-    """Return the plain ridge baseline: one session, closed form, no body, no training."""
+    """Return ridge regression on the new subject alone: closed form, no backbone, no training."""
     base = scratch()
     return base.model_copy(
         update={
@@ -105,9 +104,9 @@ def ridge() -> SharedTraining:
 
 
 def kriegeskorte92() -> SharedTraining:
-    """Return shared training for people with 69 pictures each: a narrow space, noise on the betas.
+    """Return multi-subject training on 69 images a subject: few latent units, noise on betas.
 
-    The settings were chosen on inner folds of the training images; see docs/kriegeskorte92.md.
+    Settings were chosen on inner folds of the training images; see docs/kriegeskorte92.md.
     """
     base = standard()
     return base.model_copy(
@@ -124,32 +123,31 @@ def kriegeskorte92() -> SharedTraining:
 
 
 def autoencoder() -> AutoencoderTraining:
-    """Return training of the demo's autoencoder."""
+    """Return training of the small image decoder's autoencoder."""
     return AutoencoderTraining()
 
 
 def unclip() -> UnclipTraining:
-    """Return training of the demo's image decoder."""
+    """Return training of the small unCLIP image decoder."""
     return UnclipTraining()
 
 
 def unclip_sdxl() -> SdxlUnclipTraining:
-    """Return training of the full-size image decoder from SDXL base, as the paper did it."""
+    """Return training of the full-size unCLIP image decoder from SDXL base, as published."""
     return SdxlUnclipTraining()
 
 
 def picture_tuning() -> PictureTuning:
-    """Return the last step of the demo's image decoder: what it draws is judged by features."""
+    """Return fine-tuning of the small unCLIP on features of the images that it generates."""
     return PictureTuning()
 
 
 def released() -> ReconstructSettings:
-    """Return inference with published weights as the published code does it.
+    """Return inference with published weights as in the published code.
 
-    Single-trial passes are averaged, over any number of presentations; the prior takes 20 DDIM
-    steps; unCLIP's pictures are refined and blended 3:1 with the low-level image. Where the
-    published code needed exactly three presentations and drew from one stream, this takes any
-    number and a seed per image.
+    Outputs of single trials are averaged; the prior takes 20 DDIM steps; unCLIP images are refined
+    and blended 3:1 with the low-level image. Differs from the published code, which needs exactly
+    three presentations and one random stream: any number of presentations, a seed per image.
     """
     return ReconstructSettings(
         subject="subj01",
@@ -168,7 +166,7 @@ PREPARATION: dict[str, Callable[[], PrepareSettings]] = {
     "simulated": demo_data,
     "scenes": decoder_scenes,
 }
-"""Settings of the prepare stage by the name of the adapter."""
+"""Recipes of the prepare stage by KIND, the name of the adapter."""
 
 TRAINING: dict[str, Callable[[], TrainSettings]] = {
     "standard": standard,
@@ -182,4 +180,4 @@ TRAINING: dict[str, Callable[[], TrainSettings]] = {
     "unclip_sdxl": unclip_sdxl,
     "picture_tuning": picture_tuning,
 }
-"""Recipes of the train stage by the name that ``--recipe`` takes."""
+"""Recipes of the train stage by the name for ``--recipe``."""
