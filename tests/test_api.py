@@ -32,7 +32,7 @@ SIZES = ModelSettings(
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Return the folder of a run, which holds an image decoder too; nobody trained either."""
+    """Return the folder of an untrained run, which holds an untrained image decoder too."""
     folder = tmp_path_factory.mktemp("run")
     chosen = {
         "autoencoder": AutoencoderSettings(latent_channels=4, widths=(4, 4, 4), n_blocks=1),
@@ -55,7 +55,7 @@ def run(tmp_path_factory):
         images=torch.arange(15),
         predicted=predicted,
         true=true,
-        captions=[f"picture {i}" for i in range(15)],
+        captions=[f"image {i}" for i in range(15)],
     )
     save_memory(folder, "subj01", memory)
     write_manifest(folder, stage="train", config={"task": "shared"})
@@ -75,13 +75,15 @@ def betas(rng):
 def test_a_run_is_decoded_in_three_lines(decoder, betas):
     decoded = decoder.decode(betas, subject="subj01", prior_samples=1)
     assert decoder.subjects == ["subj01"]
+    assert repr(decoder).endswith("subjects ['subj01'])")
+    assert repr(decoded) == "Decoded(images (3, 112, 112, 3), tokens (3, 49, 128), captions)"
     assert decoded.images.shape == decoded.lowlevel.shape == (3, 112, 112, 3)
     assert decoded.tokens.shape == (3, 49, 128)
-    assert all(caption.startswith("picture ") for caption in decoded.captions)
+    assert all(caption.startswith("image ") for caption in decoded.captions)
     assert len(set(decoded.seeds)) == 3
 
 
-def test_what_an_image_becomes_does_not_depend_on_those_after_it(decoder, betas):
+def test_a_reconstruction_does_not_depend_on_later_images(decoder, betas):
     whole, first = (decoder.decode(b, subject="subj01", seed=3) for b in (betas, betas[:1]))
     torch.testing.assert_close(whole.tokens[:1], first.tokens, rtol=1e-3, atol=1e-3)
     assert np.abs(whole.images[:1].astype(int) - first.images).max() <= 2
@@ -118,13 +120,13 @@ def test_betas_that_cannot_be_decoded_are_refused(decoder, betas, change, messag
         decoder.predict(change(betas), subject="subj01")
 
 
-def test_an_unknown_subject_meets_the_known_ones(decoder, betas):
+def test_an_unknown_subject_is_answered_with_the_known_ones(decoder, betas):
     with pytest.raises(ValueError, match=r"subject must be one of \['subj01'\], got 'subj2'"):
         decoder.predict(betas, subject="subj2")
 
 
-def test_a_picture_is_retrieved_by_what_was_predicted_of_it(decoder, betas, monkeypatch):
-    """Where the prediction is the truth, so that the first candidate is known."""
+def test_an_image_is_retrieved_by_its_predicted_tokens(decoder, betas, monkeypatch):
+    """Predictions are the true tokens, so that the best match is known."""
     gallery = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), np.uint8)
     gallery = gallery.repeat(16, axis=1).repeat(16, axis=2)
     true = Lite0Tokens()(to_float(gallery[[4, 1, 5]]))

@@ -138,7 +138,7 @@ def _stages(
         stages[f"{name}-decoded"] = decoding(name)
         stages[f"{name}-scores"] = scoring(name)
     page = ReportSettings(
-        title="What one of eight subjects saw, and what was decoded",
+        title="Stimuli and reconstructions of one of eight simulated subjects",
         compare={"scratch": out / "scratch-scores", "ridge": out / "ridge-scores"},
         curves={
             "pretraining": pretrained,

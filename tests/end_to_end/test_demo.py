@@ -1,4 +1,4 @@
-"""The demo as it is, with the shipped decoder, of three people with few voxels."""
+"""The demo with the shipped decoder, on three subjects with few voxels."""
 
 import json
 
@@ -36,7 +36,7 @@ TINY = {
 def test_the_demo_ends_with_a_page(tmp_path):
     page = demo(tmp_path / "demo", assignments=[f"{k}={v}" for k, v in TINY.items()], device="cpu")
     html = page.read_text()
-    assert "What eight people saw" in html
+    assert "Stimuli and reconstructions of one of eight" in html
     for arm in ("adapt", "scratch", "ridge"):
         assert arm in html
     costs = json.loads((tmp_path / "demo" / "costs.json").read_text())

@@ -43,7 +43,7 @@ def reconstruct(
     Parameters
     ----------
     settings
-        What to reconstruct.
+        Subject, split, sampling, networks, sizes.
     source
         Prepared data set.
     init
@@ -51,7 +51,7 @@ def reconstruct(
     out
         Folder to fill.
     pipeline
-        What was loaded from `init`, where it is not a run.
+        Networks of `init`, if it is not a run.
     resume
         Continue an interrupted run at its first missing image.
     device

@@ -1,4 +1,4 @@
-"""Settings of the reconstruct stage."""
+"""Settings of reconstruction: images, sampling, networks, sizes."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ __all__ = ["ReconstructSettings"]
 
 
 class ReconstructSettings(Settings):
-    """What to reconstruct, and how."""
+    """Settings of the reconstruct stage."""
 
     subject: str = "subj08"
     """Subject to decode."""
@@ -33,7 +33,7 @@ class ReconstructSettings(Settings):
     """Only the first so many presentations of an image; None for all."""
 
     average: Literal["betas", "outputs"] = "betas"
-    """What is averaged over presentations. The released code averages model outputs of single
+    """Average betas or model outputs over presentations. The released code averages outputs of single
     trials; with a nonlinear backbone, averaging the betas leaves less noise."""
 
     seed: int = 0
