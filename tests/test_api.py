@@ -110,7 +110,7 @@ def test_repeats_are_averaged_and_missing_ones_left_out(decoder, betas):
         (lambda b: b[:, :20], r"'subj01' was trained on 30 voxels, got betas of shape \(3, 20\)"),
         (lambda b: b[0], r"betas must be \(images, voxels\) or .*got shape \(30,\)"),
         (lambda b: b * np.nan, r"'subj01' hold 90 NaN or infinite values"),
-        (lambda b: b + np.inf, r"NaN or infinite values in 3 of 3 rows"),
+        (lambda b: b + np.inf, r"NaN or infinite values in 3 of 3 trials"),
         (lambda b: b[:, None] * np.nan, r"image 0 of the betas has no repeat: all are NaN"),
     ],
     ids=["voxels", "shape", "NaN", "infinite", "no repeat"],

@@ -43,10 +43,8 @@ class Decoded:
 
     def __repr__(self) -> str:
         """Describe shapes instead of printing arrays."""
-        captions = "no captions" if self.captions is None else "captions"
-        return (
-            f"Decoded(images {self.images.shape}, tokens {tuple(self.tokens.shape)}, {captions})"
-        )
+        shapes = f"images {self.images.shape}, tokens {tuple(self.tokens.shape)}"
+        return f"Decoded({shapes}, {'no ' if self.captions is None else ''}captions)"
 
 
 @dataclass(frozen=True, kw_only=True)

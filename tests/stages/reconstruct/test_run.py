@@ -202,3 +202,9 @@ def test_what_is_missing_is_said_before_anything_is_computed(
         settings = decoding.model_copy(update={"decoder": tmp_path})
     with pytest.raises(ArtifactError, match=r"has no targets of|holds no unclip"):
         reconstruct(settings, source=source, init=adapted, out=tmp_path / "out", device="cpu")
+
+
+def test_data_set_run_and_decoder_are_recorded_relative_to_the_folder(decoded):
+    config = read_manifest(decoded, stage="reconstruct")["config"]
+    assert [config[n] for n in ("source", "init")] == ["../data", "../adapted"]
+    assert config["decoder"] == "../decoder"

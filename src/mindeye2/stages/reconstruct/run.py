@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from mindeye2.core.artifacts import claim_folder, keep_settings, write_manifest
+from mindeye2.core.artifacts import claim_folder, keep_settings, record_path, write_manifest
 from mindeye2.core.runtime import choose_device, peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared import open_prepared
@@ -77,7 +77,12 @@ def reconstruct(
     prepared.targets(pipeline.encoder)
     bank = pipeline.training_bank(settings.subject)
     out = claim_folder(out, resume=resume)
-    config = {**plain(settings), "source": str(source), "init": str(init)}
+    config = {
+        **plain(settings),
+        "decoder": settings.decoder and record_path(settings.decoder, folder=out),
+        "source": record_path(source, folder=out),
+        "init": record_path(init, folder=out),
+    }
     # Otherwise images of earlier settings would stay beside tokens of these.
     keep_settings(out, config)
     pipeline.load()

@@ -33,8 +33,8 @@ class ReconstructSettings(Settings):
     """Only the first so many presentations of an image; None for all."""
 
     average: Literal["betas", "outputs"] = "betas"
-    """Average betas or model outputs over presentations. The released code averages outputs of single
-    trials; with a nonlinear backbone, averaging the betas leaves less noise."""
+    """Average betas or model outputs over presentations. The released code averages outputs; with
+    a nonlinear backbone, averaging the betas leaves less noise."""
 
     seed: int = 0
     """Seed of the run; the seed of an image is derived from it and the image's number."""
