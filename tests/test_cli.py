@@ -106,12 +106,13 @@ def test_options_reach_the_stage_as_settings(tmp_path, monkeypatch):
     config = tmp_path / "a.yaml"
     config.write_text("extractor_size: 96\nn_resamples: 500\n")
     done = run(
-        *("evaluate", "--source", "a", "--out", "b", "--resume"),
+        *("evaluate", "--source", "a", "--out", "b", "--data", "c", "--resume"),
         *("--config", config, "--set", "n_resamples=200"),
     )
     assert done.exit_code == 0, done.output
     assert (seen["settings"].extractor_size, seen["settings"].n_resamples) == (96, 200)
     assert (str(seen["source"]), str(seen["out"]), seen["resume"]) == ("a", "b", True)
+    assert str(seen["data"]) == "c"
     assert done.stdout.strip() == str(tmp_path / "manifest.json")
 
 

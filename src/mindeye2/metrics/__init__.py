@@ -4,16 +4,11 @@ from mindeye2.metrics.correlation import correlation_distance, row_correlation
 from mindeye2.metrics.identification import two_way_identification
 from mindeye2.metrics.pixels import pixcorr, ssim
 from mindeye2.metrics.ranking import (
-    cosine_similarity,
-    csls,
-    hubness,
     match_ranks,
     top_k_accuracy,
     top_k_hits,
 )
 from mindeye2.metrics.stats import (
-    Difference,
-    Interval,
     bootstrap_interval,
     paired_difference,
 )
@@ -23,14 +18,9 @@ from mindeye2.metrics.text import (
 )
 
 __all__ = [
-    "Difference",
-    "Interval",
     "bootstrap_interval",
     "content_word_overlap",
     "correlation_distance",
-    "cosine_similarity",
-    "csls",
-    "hubness",
     "match_ranks",
     "paired_difference",
     "pixcorr",

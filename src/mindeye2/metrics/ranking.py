@@ -27,25 +27,7 @@ __all__ = [
 def cosine_similarity(
     preds: Float[Tensor, "query features"], gallery: Float[Tensor, "gallery features"]
 ) -> Float[Tensor, "query gallery"]:
-    """Compute the cosine of each prediction with each gallery item.
-
-    Parameters
-    ----------
-    preds
-        One row per query, e.g. predicted tokens, flattened.
-    gallery
-        One row per item that is ranked.
-
-    Returns
-    -------
-    Tensor
-        Values in [-1, 1]; 0 for a row of zeros.
-
-    Raises
-    ------
-    ValueError
-        If widths differ, or a value is NaN or infinite.
-    """
+    """Compute the cosine of each prediction with each gallery item; 0 for a row of zeros."""
     if preds.shape[1:] != gallery.shape[1:]:
         raise ValueError(
             f"preds and gallery must have the same width, got {preds.shape[1]} and "
@@ -66,27 +48,7 @@ def hubness(
 
     A hub is near to everything, and is retrieved for every query. Conneau et al. 2018,
     arXiv 1710.04087, where the bank is the gallery being searched; here it should be training
-    data.
-
-    Parameters
-    ----------
-    items
-        Gallery items, or predictions.
-    bank
-        For gallery items: training predictions. For predictions: training targets.
-    neighbours
-        Number of nearest neighbours to average; all of the bank where it is smaller.
-
-    Returns
-    -------
-    Tensor
-        One score in [-1, 1] per item.
-
-    Raises
-    ------
-    ValueError
-        If `neighbours` is below 1, the bank is empty, widths differ, or a value is NaN or
-        infinite.
+    data: predictions for gallery items, targets for predictions.
     """
     if neighbours < 1 or len(bank) == 0:
         raise ValueError(
