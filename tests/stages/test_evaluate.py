@@ -206,12 +206,12 @@ def test_retrieved_images_are_rows_of_the_test_set(scores):
     assert all(len(set(row)) == 5 and max(row) < 10 for row in retrieved.tolist())
 
 
-def test_tokens_alone_are_scored_without_images(decoded, judging, tmp_path):
+def test_tokens_alone_are_scored_without_images(decoded, data, judging, tmp_path):
     tokens = shutil.copytree(decoded, tmp_path / "tokens", ignore=shutil.ignore_patterns("*.npy"))
     manifest = read_manifest(decoded, stage="reconstruct")
     facts = {k: manifest[k] for k in ("config", "subject", "label", "training_images")}
     write_manifest(tokens, stage="reconstruct", **facts)
-    evaluate(judging, source=tokens, out=tmp_path / "scores")
+    evaluate(judging, source=tokens, out=tmp_path / "scores", data=data)
     assert {METRICS[n].group for n in summary(tmp_path / "scores")} == {
         "Retrieval",
         "Identification",
