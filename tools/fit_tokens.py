@@ -4,8 +4,8 @@ Run: python tools/fit_tokens.py
 Writes src/mindeye2/assets/encoder/tokens.safetensors. The image decoder and every prepared data
 set depend on it: fit it again only together with them.
 
-Which blocks, and how many components of each, was decided by how well a linear map from true
-tokens gives the pixels of test scenes (docs/log.md).
+Blocks and components were chosen by how well a linear map from true tokens predicts the pixels of
+test scenes (docs/log.md).
 """
 
 from pathlib import Path

@@ -40,9 +40,9 @@ def test_a_manifest_says_what_was_made_how_and_with_which_bytes(sealed):
 
 
 def test_resume_state_hidden_files_and_the_old_manifest_are_not_sealed(sealed):
-    for place in (sealed / "state", sealed / "prior" / "state"):
-        place.mkdir(parents=True)
-        (place / "optimizer.bin").write_bytes(b"x")
+    for folder in (sealed / "state", sealed / "prior" / "state"):
+        folder.mkdir(parents=True)
+        (folder / "optimizer.bin").write_bytes(b"x")
     (sealed / ".images.npy.a1").write_bytes(b"x")
     write_manifest(sealed, stage="prepare", config={})
     assert list(read_manifest(sealed, stage="prepare")["files"]) == ["betas/subj01.bin"]

@@ -10,8 +10,8 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def people():
-    """Return settings of three people with few voxels and two short sessions."""
+def subjects():
+    """Return settings of three subjects with few voxels and two short sessions."""
     from mindeye2.data.simulated import SimulationSettings
     from mindeye2.stages.prepare import SimulatedPreparation
 
@@ -34,11 +34,11 @@ def people():
 
 
 @pytest.fixture(scope="session")
-def data(home, people):
+def data(home, subjects):
     """Return the prepared folder."""
     from mindeye2.stages.prepare import prepare
 
-    prepare(people, out=home / "data")
+    prepare(subjects, out=home / "data")
     return home / "data"
 
 

@@ -1,6 +1,6 @@
-"""Folders that stages hand to each other, sealed by a manifest written last.
+"""Folders that stages pass on, sealed by a manifest that is written last.
 
-A folder without a manifest is unfinished: nobody reads it. Nothing is ever pickled.
+A folder without a manifest is unfinished and is not read. Nothing is ever pickled.
 """
 
 import hashlib
@@ -36,20 +36,7 @@ MANIFEST = "manifest.json"
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a file beside its place and move it there, so that a killed run leaves no half file.
-
-    Parameters
-    ----------
-    path
-        Where to write.
-    text
-        What to write, as UTF-8.
-
-    Returns
-    -------
-    Path
-        `path`.
-    """
+    """Write a UTF-8 file atomically, via a temporary file and rename; return `path`."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -63,36 +50,12 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> Path:  # noqa: ANN401 - any JSON value
-    """Write a value as indented JSON, in one step.
-
-    Parameters
-    ----------
-    path
-        Where to write.
-    value
-        Anything that JSON can hold.
-
-    Returns
-    -------
-    Path
-        `path`.
-    """
+    """Write a value as indented JSON, atomically; return `path`."""
     return write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, read in blocks.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -104,7 +67,7 @@ def write_manifest(
     config: Mapping[str, Any],
     **facts: Any,  # noqa: ANN401
 ) -> Path:
-    """Seal a finished folder: hash its files and write ``manifest.json`` in one step.
+    """Seal a finished folder: hash its files and write ``manifest.json`` atomically.
 
     Parameters
     ----------
@@ -113,9 +76,9 @@ def write_manifest(
     stage
         Name of the stage, e.g. ``"reconstruct"``.
     config
-        The resolved settings of the run, as plain values.
+        The resolved settings, as plain values.
     **facts
-        What readers need to know about the content, as plain values.
+        Properties of the content that readers need, as plain values.
 
     Returns
     -------
@@ -142,30 +105,15 @@ def write_manifest(
 
 
 def _is_result(path: Path) -> bool:
-    """Return whether a file is sealed: `state` serves unfinished runs, hidden files writes."""
+    """Return whether a file is listed: not the state of unfinished work, nor a hidden file."""
     return "state" not in path.parts[:-1] and not any(p.startswith(".") for p in path.parts)
 
 
 def read_manifest(folder: Path, *, stage: str) -> dict[str, Any]:
     """Read the manifest of a folder that `stage` finished, and check its files' sizes.
 
-    Parameters
-    ----------
-    folder
-        The folder.
-    stage
-        The stage that must have filled it.
-
-    Returns
-    -------
-    dict
-        The manifest.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder is missing, unfinished, from another stage or schema, or a file is missing or
-        has another size than the manifest says.
+    Raises ``ArtifactError`` if the folder is missing, unfinished, of another stage or format, or
+    if a file is missing or has another size than the manifest lists.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -222,10 +170,7 @@ def _parse_manifest(path: Path, stage: str) -> dict[str, Any]:
 
 
 def record_path(path: Path | str, *, folder: Path) -> str:
-    """Return a path as the manifest of `folder` records it: relative to `folder`.
-
-    A name that is no path, e.g. of published weights, stays as it is.
-    """
+    """Return a path relative to `folder`, for its manifest; names of published weights stay."""
     if not Path(path).exists():
         return str(path)
     # Resolved, because ".." behind a symbolic link does not lead back through it.
@@ -233,28 +178,14 @@ def record_path(path: Path | str, *, folder: Path) -> str:
 
 
 def resolve_path(recorded: str, *, folder: Path) -> Path:
-    """Return the path that the manifest of `folder` records.
+    """Return the existing path that the manifest of `folder` records; see `record_path`.
 
-    Parameters
-    ----------
-    recorded
-        Relative to `folder` (see `record_path`), or to the working directory, as folders of
-        earlier versions recorded it.
-    folder
-        The folder whose manifest records the path.
-
-    Returns
-    -------
-    Path
-        An existing path; relative to the working directory where it lies inside.
-
-    Raises
-    ------
-    ArtifactError
-        If the path does not exist.
+    Folders of earlier versions recorded paths relative to the working directory. The result is
+    relative to the working directory where it lies inside. Raises ``ArtifactError`` if the path
+    does not exist.
     """
     inside = Path(folder).resolve() / recorded
-    # What leads out of its folder is of this version: elsewhere it would name other data.
+    # A path with ".." is of this version; from the working directory it would be other data.
     if not inside.exists() and not recorded.startswith("..") and Path(recorded).exists():
         return Path(recorded)
     if not inside.exists():
@@ -267,24 +198,9 @@ def resolve_path(recorded: str, *, folder: Path) -> Path:
 
 
 def claim_folder(out: Path, *, resume: bool) -> Path:
-    """Return an output folder that may be filled.
+    """Create an output folder, or return an existing one that is empty or may be resumed.
 
-    Parameters
-    ----------
-    out
-        The folder; made where it is missing.
-    resume
-        Go on with what an earlier run left in it.
-
-    Returns
-    -------
-    Path
-        `out`.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder holds files and `resume` is off, or `out` is a file.
+    Raises ``ArtifactError`` if the folder holds files and `resume` is off, or `out` is a file.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -305,20 +221,8 @@ def _names(folder: Path) -> set[str]:
 def keep_settings(folder: Path, config: Mapping[str, Any]) -> None:
     """Write ``config.yaml``, or refuse a folder that was begun with other settings.
 
-    A folder that holds nothing but settings is of a command that failed before it made anything,
-    by a mistyped source perhaps: they give way.
-
-    Parameters
-    ----------
-    folder
-        The folder that is being filled.
-    config
-        The resolved settings, as plain values.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder's ``config.yaml`` differs.
+    A folder with nothing but settings is from a command that failed before it wrote anything,
+    e.g. by a mistyped source: its settings are replaced.
     """
     path = folder / "config.yaml"
     wanted = json.loads(json.dumps(dict(config)))

@@ -1,23 +1,22 @@
-"""The axis names that shape annotations may use.
+"""Names of array axes in shape annotations such as ``Float[Tensor, "batch voxels"]``.
 
-An annotation such as ``Float[Tensor, "batch voxels"]`` takes its words from this table; a test
-refuses any other word, so that one axis has one name in the whole package.
+A test refuses any other word, so that one axis has one name in the whole package.
 """
 
 __all__ = ["AXES"]
 
 AXES: dict[str, str] = {
-    "batch": "items of one step",
-    "trials": "all trials of a set, repeats not averaged",
+    "batch": "items of one training step",
+    "trials": "trials, repeats not averaged",
     "sessions": "scanning sessions of one subject, ascending",
     "images": "distinct stimulus images",
-    "query": "items that search a gallery",
+    "query": "items compared with a gallery; attention queries",
     "gallery": "candidate images of a retrieval",
-    "bank": "training images that calibrate a retrieval",
-    "volumes": "fMRI volumes of one run, in the order of time",
-    "voxels": "voxels of one subject inside its mask; differs between subjects",
-    "latent": "width of the shared space behind the ridge",
-    "codes": "principal components of the target tokens",
+    "bank": "training images of the training bank",
+    "volumes": "fMRI volumes of one run, in time order",
+    "voxels": "voxels of one subject's mask; the number differs between subjects",
+    "latent": "width of the shared latent space",
+    "codes": "PCA scores of the target tokens",
     "tokens": "image tokens of the target embedding",
     "features": "width of one embedding",
     "channels": "feature maps of an image or latent",
@@ -25,10 +24,10 @@ AXES: dict[str, str] = {
     "height": "image rows",
     "width": "image columns",
     "heads": "attention heads",
-    "keys": "places that attention reads",
+    "keys": "attention keys",
     "steps": "noise levels of a diffusion schedule, clean to noisy",
-    "axes": "semantic axes that drive the higher visual voxels of simulated people",
+    "axes": "semantic axes that drive the higher visual voxels of simulated subjects",
     "maps": "Gabor energy maps of a simulated visual area",
-    "words": "word pieces of a caption",
-    "seeds": "whole runs that differ in their seed only",
+    "words": "text tokens of a caption",
+    "seeds": "runs that differ in their seed only",
 }

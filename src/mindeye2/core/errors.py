@@ -1,4 +1,4 @@
-"""Error types, and the checks whose messages name the remedy."""
+"""Error types, and checks whose messages contain the fix."""
 
 import difflib
 import importlib
@@ -14,11 +14,11 @@ __all__ = ["ArtifactError", "InterruptedRun", "MissingExtraError", "check_choice
 
 
 class ArtifactError(Exception):
-    """A folder or file that a stage reads is missing, unfinished, damaged or of another kind."""
+    """A folder or file that is read is missing, unfinished, damaged or of another kind."""
 
 
-class InterruptedRun(Exception):  # noqa: N818 - not an error: the run stopped where it was asked to
-    """Work stopped by Ctrl-C or SIGTERM after its state was saved."""
+class InterruptedRun(Exception):  # noqa: N818 - not an error
+    """Work stopped by Ctrl-C or SIGTERM, with its state saved."""
 
 
 class MissingExtraError(ImportError):
@@ -28,24 +28,8 @@ class MissingExtraError(ImportError):
 def check_choice(name: str, value: str, allowed: Collection[str]) -> str:
     """Return `value` if it is one of `allowed`.
 
-    Parameters
-    ----------
-    name
-        What the value is called where the user wrote it, e.g. ``"--recipe"``.
-    value
-        The value to check.
-    allowed
-        The accepted values.
-
-    Returns
-    -------
-    str
-        `value`, unchanged.
-
-    Raises
-    ------
-    ValueError
-        If `value` is not accepted. The message lists the accepted values and the nearest one.
+    `name` is what the user wrote, e.g. ``"--recipe"``. Raises ``ValueError`` otherwise, with the
+    accepted values and the nearest one.
     """
     if value in allowed:
         return value
@@ -64,7 +48,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     extra
         The extra of this package that installs it.
     purpose
-        What the caller needs it for, as the start of a sentence.
+        The caller's use of it, as the start of a sentence.
 
     Returns
     -------
@@ -85,7 +69,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != package:
-            raise  # the package is there but broken: its own error says more
+            raise  # installed but broken
         raise MissingExtraError(
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'mindeye2[{extra}]'"

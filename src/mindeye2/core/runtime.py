@@ -1,4 +1,4 @@
-"""Randomness as an argument, the device, and progress that a person can read."""
+"""Seeded random streams, the compute device, memory, and progress bars."""
 
 import contextlib
 import hashlib
@@ -30,19 +30,19 @@ def _seed(seed: int, stream: tuple[object, ...]) -> int:
 
 
 def generator(seed: int, *stream: object, device: str | torch.device = "cpu") -> torch.Generator:
-    """Make the generator of one named stream of randomness.
+    """Return the torch generator of a named random stream.
 
-    Streams are independent of each other and of the order in which they are asked for, so that a
-    result does not depend on the batch, the number of processes, or what ran before.
+    Streams are independent of each other and of the order in which they are made, so that a result
+    does not depend on the batch, the number of processes, or earlier work.
 
     Parameters
     ----------
     seed
         The seed of the run.
     *stream
-        What the numbers are for, e.g. ``"mixco", step``.
+        Name of the stream, e.g. ``"mixco", step``.
     device
-        Where the generator lives.
+        Device of the generator.
 
     Returns
     -------
@@ -53,41 +53,13 @@ def generator(seed: int, *stream: object, device: str | torch.device = "cpu") ->
 
 
 def numpy_rng(seed: int, *stream: object) -> np.random.Generator:
-    """Make the NumPy generator of one named stream of randomness; see `generator`.
-
-    Parameters
-    ----------
-    seed
-        The seed of the run.
-    *stream
-        What the numbers are for.
-
-    Returns
-    -------
-    numpy.random.Generator
-        Freshly seeded.
-    """
+    """Return the NumPy generator of a named random stream; see `generator`."""
     return np.random.default_rng(_seed(seed, stream))
 
 
 @contextlib.contextmanager
 def process_rng(seed: int, *stream: object) -> Iterator[None]:
-    """Seed PyTorch's process-wide generator for a block, and restore it afterwards.
-
-    Only for what cannot be handed a generator: dropout and weight initialisation.
-
-    Parameters
-    ----------
-    seed
-        The seed of the run.
-    *stream
-        What the numbers are for.
-
-    Yields
-    ------
-    None
-        Inside the block the process-wide generator is seeded.
-    """
+    """Seed PyTorch's global generator in a block, for dropout and weight initialisation."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(_seed(seed, stream))  # noqa: TID251 - restored by fork_rng
@@ -100,7 +72,7 @@ def choose_device(name: str = "auto") -> torch.device:
     Parameters
     ----------
     name
-        ``"auto"`` (CUDA where there is one, else the CPU), or any name that PyTorch knows.
+        ``"auto"`` (CUDA where available, else the CPU), or any name that PyTorch accepts.
 
     Returns
     -------
@@ -110,7 +82,7 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises
     ------
     ValueError
-        If PyTorch does not know the name, or CUDA is asked for and there is none.
+        If PyTorch does not accept the name, or CUDA is asked for and not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -129,53 +101,26 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def available_cores() -> int:
-    """Count the CPU cores that this process may use.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def peak_memory_gib() -> float:
-    """Return the largest resident memory of this process so far, in GiB.
-
-    Returns
-    -------
-    float
-        GiB.
-    """
+    """Return the peak resident memory of this process in GiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts KiB, macOS bytes.
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 
 
 def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` behind a bar with the time left, on stderr, where that is a terminal.
-
-    Parameters
-    ----------
-    items
-        What to go through.
-    label
-        What is being done, e.g. ``"tokens"``.
-    total
-        How many items there are, where `items` has no length.
-
-    Yields
-    ------
-    T
-        The items.
-    """
+    """Yield `items` with a progress bar and the time left on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    # Of the processes that torchrun started, one bar is enough.
+    # Only one bar for all ranks of torchrun.
     if not console.is_terminal or os.environ.get("RANK", "0") != "0":
         yield from items
         return

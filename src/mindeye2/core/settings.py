@@ -1,4 +1,4 @@
-"""Settings: frozen, checked, refused with the nearest name when unknown."""
+"""Settings: frozen, validated, unknown names refused with the nearest one."""
 
 import copy
 import difflib
@@ -34,7 +34,7 @@ def _one_line(error: Exception) -> str:
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, keyword-only, no unknown keys."""
+    """Base of all settings: frozen, keyword-only, without unknown keys."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
@@ -45,18 +45,7 @@ S = TypeVar("S", bound=Settings)
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Return settings as values that JSON and YAML can hold.
-
-    Parameters
-    ----------
-    settings
-        The settings.
-
-    Returns
-    -------
-    dict
-        Nested plain values.
-    """
+    """Return settings as nested plain values for JSON and YAML."""
     return settings.model_dump(mode="json")
 
 
@@ -64,7 +53,7 @@ def _names(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """Return the keys that the settings at `path` accept."""
     for key in path:
         if isinstance(key, int):
-            continue  # a place in a list: its items were found at the list's own name
+            continue  # an index: the class was found at the name of its list
         field = cls.model_fields.get(key)
         kind = field.annotation if field else None
         for option in (kind, *getattr(kind, "__args__", ())):
@@ -77,24 +66,10 @@ def _names(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
 
 
 def build_settings(cls: type[S], values: Mapping[str, Any]) -> S:
-    """Build settings from plain values.
+    """Build settings from nested plain values; missing keys take their defaults.
 
-    Parameters
-    ----------
-    cls
-        The settings class.
-    values
-        Nested plain values; what is missing takes its default.
-
-    Returns
-    -------
-    S
-        The settings.
-
-    Raises
-    ------
-    ValueError
-        One line a mistake: the path, what was given, what is accepted, the nearest name.
+    Raises ``ValueError`` with one sentence per mistake: path, given value, accepted values and
+    nearest name.
     """
     try:
         # Strict JSON: a list may be a tuple and text may be a path, but True or "7" is no count.
@@ -115,24 +90,9 @@ def build_settings(cls: type[S], values: Mapping[str, Any]) -> S:
 
 
 def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Return `values` with ``key.path=value`` assignments applied, neighbours kept.
+    """Return a copy of `values` with ``key.path=value`` assignments applied; values are YAML.
 
-    Parameters
-    ----------
-    values
-        Nested plain values; not changed.
-    assignments
-        E.g. ``training.steps=100``; the value is read as YAML.
-
-    Returns
-    -------
-    dict
-        A new mapping.
-
-    Raises
-    ------
-    ValueError
-        If an assignment has no ``=`` or its value is not YAML.
+    Raises ``ValueError`` if an assignment has no ``=`` or its value is not YAML.
     """
     result: dict[str, Any] = copy.deepcopy(dict(values))
     for assignment in assignments:
@@ -149,36 +109,19 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
                 f"--set {assignment!r}: the value is not YAML ({_one_line(error)})."
             ) from error
         *parents, last = path.split(".")
-        place = result
+        node = result
         for key in parents:
-            inner = place.get(key)
-            place[key] = inner if isinstance(inner, dict) else {}
-            place = place[key]
-        place[last] = value
+            inner = node.get(key)
+            node[key] = inner if isinstance(inner, dict) else {}
+            node = node[key]
+        node[last] = value
     return result
 
 
 def load_settings(start: S, *, file: Path | None = None, assignments: Sequence[str] = ()) -> S:
-    """Apply a YAML file and ``--set`` assignments to settings.
+    """Apply a YAML file of differing settings, then ``--set`` assignments, to `start`.
 
-    Parameters
-    ----------
-    start
-        The recipe's settings.
-    file
-        YAML file of settings that differ, or None.
-    assignments
-        ``key.path=value``, applied last.
-
-    Returns
-    -------
-    S
-        New settings of the same class.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a YAML mapping, or a setting is unknown or wrong.
+    Raises ``ValueError`` if the file is not a YAML mapping, or a setting is unknown or invalid.
     """
     values = plain(start)
     if file is not None:

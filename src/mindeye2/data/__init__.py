@@ -1,1 +1,1 @@
-"""The prepared folder, what fills it, and the simulated people."""
+"""Adapters of sources, the prepared data set, and stimuli."""

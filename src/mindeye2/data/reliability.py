@@ -1,8 +1,8 @@
-"""How reliable each voxel is: signal-to-noise ratio and noise ceiling from repeated images.
+"""Voxel reliability: signal-to-noise ratio and noise ceiling from repeated images.
 
 The estimators of the Natural Scenes Dataset. With z-scored betas, the noise variance of a voxel is
 the variance between presentations of the same image, averaged over images, and the signal
-variance is what is left of the total::
+variance is the rest of the total::
 
     noise variance   = sum over images and presentations of (beta - image mean)^2
                        / (presentations - images)
@@ -11,8 +11,8 @@ variance is what is left of the total::
     noise ceiling    = 100 * ncsnr^2 / (ncsnr^2 + 1 / n)
 
 where the ceiling is the percentage of the variance of an average of n presentations that comes
-from the image. With the same number of presentations for every image the first line is the mean of
-the images' variances (ddof 1), which is what NSD computes; else images with more presentations
+from the image. With the same number of presentations for every image, the noise variance is the
+mean of the images' variances (ddof 1), as NSD computes it; else images with more presentations
 weigh more, and images shown once count in the total variance only.
 
 References
@@ -28,7 +28,7 @@ from jaxtyping import Float, Float32, Int
 __all__ = ["ncsnr", "ncsnr_by_columns", "noise_ceiling"]
 
 _BLOCK = 2**24
-"""Values in one block of voxels: float64 copies of 128 MiB, however large the data."""
+"""Values per block of voxels: float64 copies of 128 MiB for data of any size."""
 
 
 def ncsnr(
@@ -39,9 +39,9 @@ def ncsnr(
     Parameters
     ----------
     betas
-        Betas of one subject, z-scored within session, so that differences between sessions do not
-        count as signal. Give training trials only where voxels are chosen by the result: an
-        estimate from all trials has seen the test images.
+        Betas of one subject, z-scored within session, so that differences between sessions are
+        not taken for signal. Give training trials only where voxels are selected by the result, or
+        the selection depends on the test images.
     images
         The image of each trial.
 
@@ -70,27 +70,7 @@ def ncsnr_by_columns(
     *,
     n_voxels: int,
 ) -> Float32[np.ndarray, " voxels"]:
-    """Estimate as `ncsnr` does, of betas that do not fit into memory.
-
-    Parameters
-    ----------
-    read
-        Returns the betas of some voxels, one row per trial.
-    images
-        The image of each trial.
-    n_voxels
-        How many voxels there are.
-
-    Returns
-    -------
-    numpy.ndarray
-        As `ncsnr`.
-
-    Raises
-    ------
-    ValueError
-        If no image is shown twice.
-    """
+    """Estimate `ncsnr` block by block: `read` returns all trials of a slice of voxels."""
     _, image, counts = np.unique(images, return_inverse=True, return_counts=True)
     if len(counts) == len(images):
         raise ValueError(
@@ -115,7 +95,7 @@ def ncsnr_by_columns(
 def noise_ceiling(
     ncsnr: Float[np.ndarray, " voxels"], n_repeats: float
 ) -> Float32[np.ndarray, " voxels"]:
-    """Turn signal-to-noise ratios into noise ceilings.
+    """Convert signal-to-noise ratios to noise ceilings.
 
     Parameters
     ----------
@@ -127,7 +107,7 @@ def noise_ceiling(
     Returns
     -------
     numpy.ndarray
-        Percent of the variance that comes from the image, in [0, 100]; NaN where `ncsnr` is NaN.
+        Percentage of the variance that comes from the image, in [0, 100]; NaN where `ncsnr` is.
 
     Raises
     ------

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,8 @@ from mindeye2.stages.prepare import KINDS, SimulatedPreparation, TablePreparatio
 
 
 @pytest.fixture
-def recording():
-    """Return one person: 2 sessions of 8 trials, 6 images to train, 2 to test."""
+def dataset():
+    """Return one subject: 2 sessions of 8 trials, 6 images to train, 2 to test."""
     rng = np.random.default_rng(0)
     shown = np.concatenate([rng.permutation(8) for _ in range(2)])
     trials = pd.DataFrame(
@@ -40,9 +41,9 @@ def recording():
 
 
 @pytest.fixture
-def toy(recording, monkeypatch):
-    """Return settings of an adapter that gives the recording."""
-    monkeypatch.setitem(KINDS, "table", lambda _settings, _source: recording)
+def toy(dataset, monkeypatch):
+    """Return settings of an adapter that returns the data set."""
+    monkeypatch.setitem(KINDS, "table", lambda _settings, _source: dataset)
     return TablePreparation(encoders=())
 
 
@@ -54,14 +55,14 @@ def test_betas_are_z_scored_by_the_trials_that_are_not_test(prepared):
     np.testing.assert_allclose(fitted.std(axis=0), 1, atol=2e-3)
 
 
-def test_test_trials_do_not_move_what_betas_are_scaled_with(toy, recording, tmp_path):
+def test_test_trials_do_not_change_the_scaling(toy, dataset, tmp_path):
     prepare(toy, out=tmp_path / "a")
-    recording.betas["subj01"][(recording.trials["split"] == "test").to_numpy()] += 1000
+    dataset.betas["subj01"][(dataset.trials["split"] == "test").to_numpy()] += 1000
     prepare(toy, out=tmp_path / "b")
     first, second = (np.load(tmp_path / n / "scaler/subj01.npz") for n in "ab")
     np.testing.assert_array_equal(first["mean"], second["mean"])
     betas = [open_prepared(tmp_path / n).betas("subj01") for n in "ab"]
-    train = (recording.trials["split"] == "train").to_numpy()
+    train = (dataset.trials["split"] == "train").to_numpy()
     np.testing.assert_array_equal(betas[0][train], betas[1][train])
 
 
@@ -82,47 +83,45 @@ def test_test_trials_do_not_move_what_betas_are_scaled_with(toy, recording, tmp_
     ],
     ids=["NaN", "infinite", "constant"],
 )
-def test_bad_betas_are_named_and_nothing_is_sealed(
-    toy, recording, tmp_path, where, value, message
-):
-    recording.betas["subj01"][where] = value
+def test_bad_betas_are_named_and_nothing_is_sealed(toy, dataset, tmp_path, where, value, message):
+    dataset.betas["subj01"][where] = value
     with pytest.raises(ArtifactError, match=message):
         prepare(toy, out=tmp_path)
     with pytest.raises(ArtifactError, match="'prepare' did not finish there"):
         open_prepared(tmp_path)
 
 
-def test_a_full_disk_leaves_no_half_file_of_pictures(toy, recording, tmp_path, monkeypatch):
-    """Or a resumed run would keep it: pictures that are there are not written again."""
+def test_a_full_disk_leaves_no_incomplete_images(toy, dataset, tmp_path, monkeypatch):
+    """Or a resumed run would keep it: images that are there are not written again."""
 
     class Full:
-        shape = recording.images.shape
+        shape = dataset.images.shape
 
         def __len__(self):
             return 8
 
         def __getitem__(self, rows):
             if rows == slice(0, 1):
-                return recording.images[rows]
+                return dataset.images[rows]
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        full = dataclasses.replace(recording, images=Full())
+        full = dataclasses.replace(dataset, images=Full())
         patch.setitem(KINDS, "table", lambda _settings, _source: full)
         with pytest.raises(OSError, match="No space left"):
             prepare(toy, out=tmp_path)
     prepare(toy, out=tmp_path, resume=True)
-    np.testing.assert_array_equal(open_prepared(tmp_path).images, recording.images)
+    np.testing.assert_array_equal(open_prepared(tmp_path).images, dataset.images)
 
 
-def test_several_processes_write_the_same_files(toy, recording, tmp_path, monkeypatch):
-    """Also where they are handed to others half-way: how many there are is not recorded."""
-    second = recording.trials.assign(subject="subj02")
+def test_several_processes_write_the_same_files(toy, dataset, tmp_path, monkeypatch):
+    """The number of processes is not recorded, so that a resumed preparation may change it."""
+    second = dataset.trials.assign(subject="subj02")
     two = dataclasses.replace(
-        recording,
-        trials=pd.concat([recording.trials, second], ignore_index=True),
-        betas=recording.betas | {"subj02": recording.betas["subj01"] * 3 + 1},
-        voxels=recording.voxels | {"subj02": recording.voxels["subj01"]},
+        dataset,
+        trials=pd.concat([dataset.trials, second], ignore_index=True),
+        betas=dataset.betas | {"subj02": dataset.betas["subj01"] * 3 + 1},
+        voxels=dataset.voxels | {"subj02": dataset.voxels["subj01"]},
     )
     monkeypatch.setitem(KINDS, "table", lambda _settings, _source: two)
     prepare(toy, out=tmp_path / "one")
@@ -131,25 +130,31 @@ def test_several_processes_write_the_same_files(toy, recording, tmp_path, monkey
     assert one == both
 
 
-def test_what_the_user_should_know_is_shown_and_kept(
-    toy, recording, tmp_path, monkeypatch, capsys
-):
-    told = dataclasses.replace(recording, notes=["Terms of use: ask first."])
-    monkeypatch.setitem(KINDS, "table", lambda _settings, _source: told)
+def test_notes_are_shown_and_recorded(toy, dataset, tmp_path, monkeypatch, capsys):
+    noted = dataclasses.replace(dataset, notes=["Terms of use: ask first."])
+    monkeypatch.setitem(KINDS, "table", lambda _settings, _source: noted)
     prepare(toy, out=tmp_path)
     assert capsys.readouterr().err == "Terms of use: ask first.\n"
     assert read_manifest(tmp_path, stage="prepare")["notes"] == ["Terms of use: ask first."]
 
 
-def test_an_unknown_encoder_meets_the_known_ones_before_any_work(tmp_path):
+def test_the_source_is_recorded_relative_to_the_folder(toy, tmp_path, monkeypatch):
+    (tmp_path / "lab").mkdir()
+    monkeypatch.chdir(tmp_path / "lab")
+    prepare(toy, out=tmp_path / "data", source=Path())
+    config = read_manifest(tmp_path / "data", stage="prepare")["config"]
+    assert config["source"] == "../lab"
+
+
+def test_an_unknown_encoder_is_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match=r"encoders must be one of .*'lite0'.*got 'lite1'"):
         prepare(SimulatedPreparation(encoders=("lite1",)), out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_not_filled_twice_by_accident(data, people):
+def test_a_folder_is_not_filled_twice_by_accident(data, subjects):
     with pytest.raises(ArtifactError, match=r"is not empty\. Add --resume"):
-        prepare(people, out=data)
-    other = people.model_copy(update={"seed": 1})
+        prepare(subjects, out=data)
+    other = subjects.model_copy(update={"seed": 1})
     with pytest.raises(ArtifactError, match=r"begun with other settings: \['seed'\] differ"):
         prepare(other, out=data, resume=True)

@@ -56,29 +56,11 @@ def zscore_session(
     Float32[np.ndarray, " voxels"],
     Float32[np.ndarray, " voxels"],
 ]:
-    """Z-score each voxel of one session.
+    """Z-score each voxel of one session, with mean and SD of the `fitted` trials.
 
-    Parameters
-    ----------
-    betas
-        Finite betas of the session's trials, in any unit.
-    fitted
-        Mask of the trials that mean and standard deviation are computed from.
-    subject, session
-        For messages.
-    keep_constant
-        Set a voxel that is constant in the fitted trials to 0 in the whole session, with standard
-        deviation 0, instead of refusing it.
-
-    Returns
-    -------
-    tuple
-        Z-scored betas, means, standard deviations (ddof 0).
-
-    Raises
-    ------
-    ArtifactError
-        If fewer than two trials are fitted, or a voxel is constant in them.
+    A voxel that is constant in the fitted trials is refused; with `keep_constant` it becomes 0 in
+    the whole session, with standard deviation 0. Returns z-scored betas, means and standard
+    deviations (ddof 0). Raises ``ArtifactError`` if fewer than two trials are fitted.
     """
     used = betas[fitted]
     if len(used) < 2:
@@ -106,27 +88,10 @@ def zscore_session(
 def zscore_by_session(
     betas: Float32[np.ndarray, "trials voxels"], trials: pd.DataFrame, *, subject: str
 ) -> tuple[Float32[np.ndarray, "trials voxels"], Scaler]:
-    """Z-score each voxel within each session, fitted without the test images' trials.
+    """Z-score each voxel within each session of `trials`, fitted on all but test trials.
 
-    Parameters
-    ----------
-    betas
-        Betas in any unit, one row per row of `trials`.
-    trials
-        The subject's trials, with columns ``session`` and ``split``.
-    subject
-        For messages.
-
-    Returns
-    -------
-    tuple
-        The z-scored betas and their scaler.
-
-    Raises
-    ------
-    ArtifactError
-        If a value is not finite, or a voxel is constant in a session, or a session has fewer than
-        two trials to fit on.
+    Returns the z-scored betas and their scaler. Raises ``ArtifactError`` if a value is not finite,
+    a voxel is constant in a session, or a session has fewer than two trials to fit on.
     """
     refuse_nonfinite(betas, subject=subject)
     numbers = np.unique(trials["session"].to_numpy())

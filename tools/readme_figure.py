@@ -1,6 +1,6 @@
-"""Draw README's picture from a finished demo: a random sample of test images, good and bad alike.
+"""Draw the figure of README from a finished demo: a random sample of the test images.
 
-Run: python tools/readme_picture.py runs/demo docs/images/demo.png
+Run: python tools/readme_figure.py runs/demo docs/images/demo.png
 """
 
 import sys
@@ -32,12 +32,12 @@ def main(demo: Path, out: Path) -> None:
     size = (MARGIN + COUNT * (SIDE + GAP), len(lines) * (SIDE + GAP))
     page = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(15)
-    for line, (label, picture) in enumerate(lines.items()):
+    for line, (label, image_of) in enumerate(lines.items()):
         top = line * (SIDE + GAP)
         draw.text((4, top + SIDE // 2), label, "black", font=font, anchor="lm")
         for column, row in enumerate(rows):
-            drawn = Image.fromarray(np.asarray(picture(row))).resize((SIDE, SIDE))
-            page.paste(drawn, (MARGIN + column * (SIDE + GAP), top))
+            image = Image.fromarray(np.asarray(image_of(row))).resize((SIDE, SIDE))
+            page.paste(image, (MARGIN + column * (SIDE + GAP), top))
     out.parent.mkdir(parents=True, exist_ok=True)
     page.save(out, optimize=True)
 

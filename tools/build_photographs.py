@@ -1,6 +1,6 @@
-"""Build the photographs that the package ships, from packages that carry them.
+"""Build the shipped photographs from packages that contain them.
 
-    python tools/build_stimuli.py --out src/mindeye2/assets/stimuli \
+    python tools/build_photographs.py --out src/mindeye2/assets/stimuli \
         gcompris-qt-data=DIR endless-sky-data=DIR tuxpaint-stamps-default=DIR \
         plasma-workspace-data=DIR lomiri-wallpapers-16.04=DIR palapeli-data=DIR \
         puzzle-jigsaw=DIR scikit-image=DIR scikit-learn=DIR
@@ -8,7 +8,7 @@
 Each DIR is where one package was unpacked (``dpkg -x FILE.deb DIR``; for the two Python packages
 the folder that holds ``skimage`` and ``sklearn``). What is taken, how it is cut out, what it is
 called, who made it, under which licence and on which side of the split it lies is all written in
-``stimuli_selection.csv`` beside this file; the script decides nothing. It needs OpenCV, SciPy,
+``photograph_selection.csv`` beside this file; the script decides nothing. It needs OpenCV, SciPy,
 Pillow and zstandard, none of which the package itself asks for because of it.
 
 Columns that need words:
@@ -122,21 +122,21 @@ def grab_mask(
     for hint in filter(None, hints.split(";")):
         kind, numbers = hint.split(":")
         v = [float(x) for x in numbers.split(",")]
-        drawn = np.zeros((height, width), np.uint8)
+        stroke = np.zeros((height, width), np.uint8)
         value = cv2.GC_FGD if kind in "fF" else cv2.GC_BGD
         if kind in "fb":
             (x, y), (ox, oy), (ex, ey) = to_pixel(*v[:2]), to_pixel(0, 0), to_pixel(*v[2:])
-            drawn[((cols - x) / (ex - ox)) ** 2 + ((rows - y) / (ey - oy)) ** 2 < 1] = 1
+            stroke[((cols - x) / (ex - ox)) ** 2 + ((rows - y) / (ey - oy)) ** 2 < 1] = 1
         else:
             points = np.array([to_pixel(*v[i : i + 2]) for i in range(0, len(v), 2)], np.int32)
             if kind == "p":
-                cv2.fillPoly(drawn, [points], 1)
-                drawn = 1 - drawn
+                cv2.fillPoly(stroke, [points], 1)
+                stroke = 1 - stroke
             else:
                 cv2.polylines(
-                    drawn, [points], isClosed=False, color=1, thickness=7 if kind == "F" else 9
+                    stroke, [points], isClosed=False, color=1, thickness=7 if kind == "F" else 9
                 )
-        mask[drawn > 0] = value
+        mask[stroke > 0] = value
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
@@ -208,24 +208,24 @@ def shrink(rgba: Image.Image) -> Image.Image:
     return Image.fromarray((out.clip(0, 1) * 255).round().astype(np.uint8))
 
 
-def crop_background(photograph: Image.Image, place: str) -> Image.Image:
-    """Cut the largest square at one place, and reduce it."""
+def crop_background(photograph: Image.Image, position: str) -> Image.Image:
+    """Crop the largest square at a relative position, and reduce it."""
     photograph = photograph.convert("RGB")
     side = min(photograph.size)
-    x, y = (float(v) for v in place.split())
+    x, y = (float(v) for v in position.split())
     left, top = round(x * (photograph.width - side)), round(y * (photograph.height - side))
     square = photograph.crop((left, top, left + side, top + side))
     return square.resize((BACKGROUND_SIZE, BACKGROUND_SIZE), Image.Resampling.LANCZOS)
 
 
 def main() -> None:
-    """Read the selection, write the pictures and the credits."""
+    """Read the selection, write the photographs and the credits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("packages", nargs="+", metavar="PACKAGE=DIR")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     folders = {name: Path(where) for name, where in (p.split("=", 1) for p in options.packages)}
-    with (Path(__file__).parent / "stimuli_selection.csv").open(newline="") as stream:
+    with (Path(__file__).parent / "photograph_selection.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     missing = sorted({row["package"] for row in rows} - set(folders))
     if missing:
@@ -238,10 +238,10 @@ def main() -> None:
         photograph = open_photograph(folders[row["package"]], row["path"])
         row["file"] = f"{row['kind']}s/{row['id']}.webp"
         if row["kind"] == "cutout":
-            picture = cut_out(photograph, method=row["method"], box=row["box"], hints=row["hints"])
+            image = cut_out(photograph, method=row["method"], box=row["box"], hints=row["hints"])
         else:
-            picture = crop_background(photograph, row["box"])
-        picture.save(options.out / row["file"], quality=85, method=6)
+            image = crop_background(photograph, row["box"])
+        image.save(options.out / row["file"], quality=85, method=6)
     with (options.out / "credits.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, CREDITS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
