@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.tensors import save_tensors
 from mindeye2.encoders.efficientnet import LiteFeatures
 
 __all__ = ["GRID", "Lite0Tokens", "TokenProjection", "cells", "fit_projection", "load_projection"]
@@ -103,8 +104,8 @@ class TokenProjection:
         tensors = {"mean": self.mean, "std": self.std}
         for block in self.blocks:
             tensors[f"{block}.shift"] = self.shift[block]
-            tensors[f"{block}.axes"] = self.axes[block].contiguous()
-        save_file(tensors, path, metadata={"blocks": ",".join(map(str, self.blocks))})
+            tensors[f"{block}.axes"] = self.axes[block]
+        save_tensors(tensors, path, metadata={"blocks": ",".join(map(str, self.blocks))})
 
 
 def fit_projection(

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from mindeye2.core.artifacts import read_manifest, write_text
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import build_settings, plain
+from mindeye2.core.tensors import save_tensors
 from mindeye2.models.decoder import MindEye, build_mindeye
 from mindeye2.models.settings import ModelSettings
 
@@ -47,8 +48,8 @@ def save_run(folder: Path, *, model: MindEye, settings: ModelSettings, encoder: 
     encoder
         The encoder whose tokens it predicts.
     """
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()},
+    save_tensors(
+        {name: value.cpu() for name, value in model.state_dict().items()},
         folder / "model.safetensors",
     )
     described = {

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+
+from mindeye2.core.tensors import save_tensors
 
 __all__ = ["Expectation", "choose_expectation", "fit_expectation", "load_expectation"]
 
@@ -62,10 +64,7 @@ class Expectation:
         folder
             Run folder.
         """
-        save_file(
-            {f.name: getattr(self, f.name).half().contiguous() for f in fields(self)},
-            folder / FILE,
-        )
+        save_tensors({f.name: getattr(self, f.name).half() for f in fields(self)}, folder / FILE)
 
 
 def load_expectation(folder: Path) -> Expectation | None:

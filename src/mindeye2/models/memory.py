@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.tensors import save_tensors
 
 __all__ = ["Memory", "load_memory", "save_memory"]
 
@@ -51,10 +52,10 @@ def save_memory(folder: Path, subject: str, memory: Memory) -> None:
     place.mkdir(exist_ok=True)
     tensors = {
         "images": memory.images,
-        "predicted": memory.predicted.half().contiguous(),
-        "true": memory.true.half().contiguous(),
+        "predicted": memory.predicted.half(),
+        "true": memory.true.half(),
     }
-    save_file(tensors, place / f"{subject}.safetensors")
+    save_tensors(tensors, place / f"{subject}.safetensors")
     if memory.captions is not None:
         table = pd.DataFrame({"image": memory.images.numpy(), "caption": list(memory.captions)})
         table.to_parquet(place / f"{subject}.parquet", index=False)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 
 from mindeye2.core.artifacts import claim_folder, keep_settings, record_path, write_manifest
 from mindeye2.core.runtime import choose_device, peak_memory_gib
 from mindeye2.core.settings import plain
+from mindeye2.core.tensors import save_tensors
 from mindeye2.data.prepared import open_prepared
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.retrieval import fit_calibration, similarity
@@ -138,7 +138,7 @@ def reconstruct(
     if results.captions:
         items["caption"] = results.captions
     items.to_parquet(out / "items.parquet", index=False)
-    save_file({k: v.half().contiguous() for k, v in arrays.items()}, out / "tokens.safetensors")
+    save_tensors({k: v.half() for k, v in arrays.items()}, out / "tokens.safetensors")
     manifest = write_manifest(
         out,
         stage="reconstruct",

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 import yaml
 from jaxtyping import Float, UInt8
 from pydantic import Field
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mindeye2.core.artifacts import write_text
 from mindeye2.core.processes import WHOLE, Share, batch_std, on_main, own_share
 from mindeye2.core.runtime import generator, process_rng, progress
 from mindeye2.core.settings import Settings, plain
+from mindeye2.core.tensors import save_tensors
 from mindeye2.data.prepared import Prepared
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
@@ -218,8 +218,8 @@ def train_autoencoder(
 
 
 def _save_autoencoder(out: Path, autoencoder: Autoencoder, settings: AutoencoderSettings) -> None:
-    weights = {k: v.half().contiguous() for k, v in autoencoder.state_dict().items()}
-    save_file(weights, out / "autoencoder.safetensors")
+    weights = {k: v.half() for k, v in autoencoder.state_dict().items()}
+    save_tensors(weights, out / "autoencoder.safetensors")
     write_text(out / "autoencoder.yaml", yaml.safe_dump(plain(settings)))
 
 
@@ -301,8 +301,8 @@ def save_decoder(
     sampling_steps
         Steps of one picture, where they differ from what the settings say.
     """
-    weights = {k: v.half().contiguous() for k, v in unclip.own_state().items()}
-    save_file(weights, out / "unclip.safetensors")
+    weights = {k: v.half() for k, v in unclip.own_state().items()}
+    save_tensors(weights, out / "unclip.safetensors")
     settings = unclip.settings
     if sampling_steps is not None:
         settings = settings.model_copy(update={"sampling_steps": sampling_steps})
