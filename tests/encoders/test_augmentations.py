@@ -1,4 +1,4 @@
-"""The published random changes of a picture."""
+"""The published random augmentations."""
 
 import torch
 
@@ -19,15 +19,15 @@ def test_the_generator_decides_and_the_range_stays(rng):
     assert len({float(o.sum()) for o in others}) == 20
 
 
-def test_one_picture_in_ten_turns_grey(rng):
+def test_one_image_in_ten_turns_grey(rng):
     image = torch.rand(3, 8, 8, generator=rng)
-    altered = torch.stack([augment(image, generator=seeded(s)) for s in range(150)])
-    grey = (altered.amax(dim=1) - altered.amin(dim=1)).amax(dim=(1, 2)) < 1e-5
+    augmented = torch.stack([augment(image, generator=seeded(s)) for s in range(150)])
+    grey = (augmented.amax(dim=1) - augmented.amin(dim=1)).amax(dim=(1, 2)) < 1e-5
     assert 4 < int(grey.sum()) < 32
 
 
-def test_a_constant_picture_keeps_its_places():
+def test_a_constant_image_stays_constant():
     flat = torch.full((3, 24, 24), 0.4)
-    altered = augment(flat, generator=seeded(3))
-    assert altered.shape == flat.shape
-    assert altered.flatten(1).std(dim=1).max() < 1e-6
+    augmented = augment(flat, generator=seeded(3))
+    assert augmented.shape == flat.shape
+    assert augmented.flatten(1).std(dim=1).max() < 1e-6

@@ -13,15 +13,15 @@ def images():
 
 
 class Counting:
-    """Encodes a picture as its mean colour, and counts pictures; fails after `limit` of them."""
+    """Encodes an image as its mean colour, and counts images; fails after `limit` of them."""
 
     def __init__(self, limit=10**6):
-        self.seen = 0
+        self.count = 0
         self.limit = limit
 
     def __call__(self, images):
-        self.seen += len(images)
-        if self.seen > self.limit:
+        self.count += len(images)
+        if self.count > self.limit:
             raise KeyboardInterrupt
         return images.mean(dim=(2, 3))[:, None]
 
@@ -31,12 +31,12 @@ def fill(folder, images, encode, **changes):
     return np.load(fill_bank(folder, images=images, encode=encode, **given))
 
 
-def test_stored_pictures_become_channels_first_between_0_and_1():
+def test_stored_images_become_channels_first_between_0_and_1():
     batch = to_float(np.array([[[[0, 51, 255]]]], np.uint8))
     torch.testing.assert_close(batch, torch.tensor([0.0, 0.2, 1.0]).view(1, 3, 1, 1))
 
 
-def test_a_bank_has_one_float16_row_per_picture(tmp_path, images):
+def test_a_bank_has_one_float16_row_per_image(tmp_path, images):
     bank = fill(tmp_path, images, Counting())
     assert bank.dtype == np.float16
     np.testing.assert_allclose(bank[:, 0], images.mean(axis=(1, 2)) / 255, atol=1e-3)
@@ -46,21 +46,21 @@ def test_a_finished_bank_is_not_computed_again(tmp_path, images):
     fill(tmp_path, images, Counting())
     again = Counting()
     fill(tmp_path, images, again)
-    assert again.seen == 0
+    assert again.count == 0
 
 
-def test_a_bank_goes_on_where_it_was_stopped(tmp_path, images):
+def test_a_partial_bank_is_resumed(tmp_path, images):
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path, images, Counting(limit=50))
     assert json.loads((tmp_path / "mean" / "encoder.json").read_text())["done"] == 40
     rest = Counting()
     bank = fill(tmp_path, images, rest)
-    assert rest.seen == 30
+    assert rest.count == 30
     np.testing.assert_allclose(bank[:, 0], images.mean(axis=(1, 2)) / 255, atol=1e-3)
 
 
-@pytest.mark.parametrize("change", ["key", "pictures"])
-def test_another_encoder_or_other_pictures_are_computed_anew(tmp_path, images, change):
+@pytest.mark.parametrize("change", ["key", "images"])
+def test_another_encoder_or_other_images_are_computed_anew(tmp_path, images, change):
     fill(tmp_path, images, Counting())
     other = images.copy()
     other[-1, 0, 0, 0] ^= 1
@@ -69,4 +69,4 @@ def test_another_encoder_or_other_pictures_are_computed_anew(tmp_path, images, c
         fill(tmp_path, images, again, key="a2")
     else:
         fill(tmp_path, other, again)
-    assert again.seen == 70
+    assert again.count == 70

@@ -66,7 +66,7 @@ def test_tokens_are_the_released_ones(visual):
 
 
 @torch.no_grad()
-def test_released_scaling_is_clean_scaling_of_a_paler_picture(visual, rng):
+def test_released_scaling_is_clean_scaling_of_a_paler_image(visual, rng):
     """At 224 pixels nothing is resized: the only difference is the published code's range."""
     images = torch.rand(2, 3, 224, 224, generator=rng)
     released = ClipTokens(visual, scaling="released")(images)
@@ -86,7 +86,7 @@ def test_shrinking_blurs_first_so_that_fine_stripes_become_grey(visual):
         assert close < 0.05, scaling
 
 
-def test_the_key_tells_scalings_and_weights_apart(visual):
+def test_the_key_depends_on_scaling_and_weights(visual):
     keys = {ClipTokens(visual, scaling=s).key for s in ("released", "clean")}
     before = visual.ln_pre.weight.data.clone()
     visual.ln_pre.weight.data += 1

@@ -37,7 +37,7 @@ def test_the_backbone_is_timms_convnext_without_layer_scale(teacher, rng):
     torch.testing.assert_close(teacher.backbone(images), want, rtol=1e-4, atol=1e-5)
 
 
-def test_a_picture_of_224_pixels_has_49_places(teacher, rng):
+def test_an_image_of_224_pixels_has_49_positions(teacher, rng):
     assert teacher(torch.rand(1, 3, 224, 224, generator=rng)).shape == (1, 49, 6)
 
 

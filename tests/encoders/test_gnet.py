@@ -1,4 +1,4 @@
-"""GNet's readout against a plain sum; its released numbers are tested in tests/released."""
+"""GNet's readout against a plain sum; its golden numbers are tested in tests/released."""
 
 import torch
 
@@ -7,20 +7,20 @@ from mindeye2.encoders.gnet import GNetReadout, build_gnet
 
 
 @torch.no_grad()
-def test_a_voxel_that_looks_at_one_place_reads_that_place(rng):
+def test_a_voxel_with_a_one_position_field_reads_that_position(rng):
     readout = GNetReadout(2, sizes=(3, 2), n_features=5)
     readout.rf0[0, 1, 2] = 1e4
     readout.rf1[0, 0, 1] = 1e4
     readout.w.copy_(torch.randn(2, 5, generator=rng))
     fine, coarse = torch.rand(1, 3, 3, 3, generator=rng), torch.rand(1, 2, 2, 2, generator=rng)
-    seen = torch.cat([fine[0, :, 1, 2], coarse[0, :, 0, 1]])
-    for _ in range(2):  # bent before and after pooling
-        seen = torch.log1p(seen) * torch.tanh(seen)
-    torch.testing.assert_close(readout((fine, coarse))[0, 0], (seen * readout.w[0]).sum())
+    pixels = torch.cat([fine[0, :, 1, 2], coarse[0, :, 0, 1]])
+    for _ in range(2):  # compressed before and after pooling
+        pixels = torch.log1p(pixels) * torch.tanh(pixels)
+    torch.testing.assert_close(readout((fine, coarse))[0, 0], (pixels * readout.w[0]).sum())
 
 
 @torch.no_grad()
-def test_how_many_voxels_are_done_at_once_does_not_matter(rng, monkeypatch):
+def test_the_number_of_voxels_per_block_does_not_matter(rng, monkeypatch):
     readout = GNetReadout(7, sizes=(3, 2), n_features=5)
     for parameter in readout.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=rng))
@@ -30,7 +30,7 @@ def test_how_many_voxels_are_done_at_once_does_not_matter(rng, monkeypatch):
     torch.testing.assert_close(readout(maps), whole)
 
 
-def test_the_published_size_gives_25_and_13_places_a_side():
+def test_the_published_size_gives_maps_of_25_and_13_positions():
     with torch.device("meta"):
         net = build_gnet(
             trunk_width=64, block_width=256, n_voxels=15_724, size=227, sizes=(25, 13)

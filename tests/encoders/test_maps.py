@@ -1,4 +1,4 @@
-"""Teacher maps, clean and altered, in the target bank."""
+"""Teacher maps of clean and augmented images, in the target bank."""
 
 import numpy as np
 import pytest
@@ -38,10 +38,10 @@ def test_the_bank_does_not_depend_on_the_batch(teacher, images, tmp_path):
         np.testing.assert_allclose(*banks, atol=2e-3)
 
 
-def test_altered_maps_differ_from_clean_ones_and_between_seeds(teacher, images):
-    pictures = to_float(images)
+def test_augmented_maps_differ_from_clean_ones_and_between_seeds(teacher, images):
+    batch = to_float(images)
     clean, one, two = (TeacherMaps(teacher, seed=s) for s in (None, 1, 2))
     assert len({e.key for e in (clean, one, two)}) == 3
-    assert (clean(pictures) - one(pictures)).abs().max() > 1e-3
-    assert (one(pictures) - two(pictures)).abs().max() > 1e-3
+    assert (clean(batch) - one(batch)).abs().max() > 1e-3
+    assert (one(batch) - two(batch)).abs().max() > 1e-3
     assert isinstance(clean, ImageEncoder)

@@ -19,7 +19,7 @@ def test_an_encoder_without_its_weights_says_how_to_get_them(name):
         load_encoder(name)
 
 
-def test_the_small_encoder_brings_its_own_weights():
+def test_lite0_comes_with_its_weights():
     assert load_encoder("lite0").key.startswith("lite0-224-")
     with pytest.raises(ValueError, match="comes with its own weights"):
         load_encoder("lite0", weights=Path("somewhere"))

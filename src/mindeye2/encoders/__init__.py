@@ -1,4 +1,4 @@
-"""Frozen networks: image encoders whose tokens are decoded, and judges of pictures."""
+"""Frozen networks: image encoders of target tokens, and feature extractors for evaluation."""
 
 from mindeye2.encoders.clip import ClipTokens
 from mindeye2.encoders.feature_extractors import (

@@ -1,4 +1,4 @@
-"""What a frozen encoder gives for every image of a data set, computed once and kept on disk."""
+"""Bank of target embeddings: the output of a frozen encoder for every image, kept on disk."""
 
 import hashlib
 import json
@@ -19,47 +19,25 @@ __all__ = ["ImageEncoder", "fill_bank", "to_float"]
 
 @runtime_checkable
 class ImageEncoder(Protocol):
-    """Anything that turns pictures into image tokens."""
+    """Interface of image encoders."""
 
     name: str
     """Short name, e.g. ``"lite0"``; names the folder in ``targets/``."""
 
     key: str
-    """Changes whenever the output would: weights' hash and preprocessing."""
+    """Identifies weights and preprocessing; another key means other tokens."""
 
     def __call__(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Encode pictures.
-
-        Parameters
-        ----------
-        images
-            RGB in [0, 1].
-
-        Returns
-        -------
-        Tensor
-            Image tokens.
-        """
+        """Encode RGB images in [0, 1] to image tokens."""
         ...
 
 
 def to_float(
     images: UInt8[np.ndarray, "batch height width rgb"],
 ) -> Float[Tensor, "batch rgb height width"]:
-    """Convert stored pictures to what networks take.
-
-    Parameters
-    ----------
-    images
-        RGB, 0 to 255.
-
-    Returns
-    -------
-    Tensor
-        RGB in [0, 1], channels first.
-    """
+    """Convert 8-bit RGB images to floats in [0, 1], channels first."""
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
 
 
@@ -73,7 +51,7 @@ def fill_bank(
     batch_size: int = 32,
     device: torch.device | None = None,
 ) -> Path:
-    """Encode every image into ``<folder>/<name>/values.npy``, float16; go on where one stopped.
+    """Encode every image into ``<folder>/<name>/values.npy``, float16; resume a partial bank.
 
     Parameters
     ----------
@@ -82,24 +60,24 @@ def fill_bank(
     images
         The data set's images.
     encode
-        Turns a batch of pictures in [0, 1] into one array per picture.
+        Maps a batch of RGB images in [0, 1] to one array per image.
     name
         The encoder's name.
     key
-        The encoder's key: what was encoded with another key, or other images, is done again.
+        The encoder's key; a bank of another key or of other images is computed anew.
     batch_size
-        Images at a time.
+        Images per forward pass.
     device
-        Where to compute; the CPU by default.
+        Device of the encoder; the CPU by default.
 
     Returns
     -------
     Path
         The file of values.
     """
-    place = folder / name
-    place.mkdir(parents=True, exist_ok=True)
-    values, record = place / "values.npy", place / "encoder.json"
+    out = folder / name
+    out.mkdir(parents=True, exist_ok=True)
+    values, record = out / "values.npy", out / "encoder.json"
     facts = {"encoder": name, "key": key, "images_sha256": _hash(images)}
     before = json.loads(record.read_text()) if record.exists() and values.exists() else {}
     done = before.get("done", 0) if {k: before.get(k) for k in facts} == facts else 0

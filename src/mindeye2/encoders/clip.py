@@ -1,8 +1,9 @@
 """OpenCLIP's patch tokens, the targets of the published model: ViT-bigG/14 gives 256 of 1664.
 
-The published code hands pictures in [0, 1] to an embedder that expects [-1, 1], so that the
-network sees them in [.5, 1]. Its checkpoints, the image decoder and the captioner were trained on
-that: ``scaling="released"`` keeps it. ``"clean"`` shows the network what OpenCLIP was trained on.
+The published code passes images in [0, 1] to an embedder that expects [-1, 1], so that the
+network receives values in [.5, 1]. Its checkpoints, the image decoder and the captioner were
+trained on those: ``scaling="released"`` keeps them. ``"clean"`` normalises images as OpenCLIP's
+training did.
 """
 
 import hashlib
@@ -39,8 +40,8 @@ class ClipTokens(nn.Module):
     scaling
         ``"released"`` or ``"clean"``; see the module.
     weights_key
-        What tells these weights from others, e.g. a hash of their file; made from the weights
-        themselves by default.
+        Identifies the weights, e.g. a hash of their file; by default a hash of some of their
+        values.
 
     Attributes
     ----------
@@ -52,7 +53,7 @@ class ClipTokens(nn.Module):
     Raises
     ------
     ValueError
-        If the scaling is unknown, or the tower gives no tokens.
+        If the scaling is unknown, or the tower returns no tokens.
     """
 
     mean: Tensor
@@ -68,7 +69,7 @@ class ClipTokens(nn.Module):
         check_choice("scaling", scaling, ("released", "clean"))
         if not getattr(visual, "output_tokens", False):
             raise ValueError(
-                "the image tower gives no tokens: make it with output_tokens=True, or set "
+                "the image tower returns no tokens: build it with output_tokens=True, or set "
                 "visual.output_tokens = True."
             )
         super().__init__()
@@ -82,24 +83,13 @@ class ClipTokens(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Encode pictures.
-
-        Parameters
-        ----------
-        images
-            RGB in [0, 1].
-
-        Returns
-        -------
-        Tensor
-            One token per patch, behind the last layer norm, without the projection.
-        """
+        """Encode RGB images in [0, 1] to one token per patch, after the last layer norm."""
         if self.scaling == "released":
-            seen = _resize_as_released(images) / 2 + 0.5
+            inputs = _resize_as_released(images) / 2 + 0.5
         else:
-            seen = F.interpolate(images, (_SIDE, _SIDE), mode="bicubic", antialias=True)
+            inputs = F.interpolate(images, (_SIDE, _SIDE), mode="bicubic", antialias=True)
         weight = next(self.visual.parameters())
-        normalised = ((seen - self.mean) / self.std).to(weight.dtype)
+        normalised = ((inputs - self.mean) / self.std).to(weight.dtype)
         _, tokens = self.visual(normalised)
         out: Tensor = tokens.float()
         return out
@@ -114,12 +104,12 @@ def load_clip_tokens(
     ----------
     weights
         Folder or file that ``mindeye2 import`` wrote (of the published unCLIP checkpoint, which
-        holds the tower, or of OpenCLIP's own file). By default OpenCLIP downloads them, 10 GB, or
-        takes what it downloaded before.
+        holds the tower, or of OpenCLIP's own file). By default OpenCLIP downloads them, 10 GB,
+        unless they are in its cache.
     scaling
         ``"released"`` or ``"clean"``.
     head_width
-        Width of an attention head, which an imported file does not tell; bigG's by default.
+        Width of an attention head, which cannot be inferred from shapes; bigG's by default.
 
     Returns
     -------
@@ -148,7 +138,7 @@ def load_clip_tokens(
 
 
 def _build_tower(state: Mapping[str, Tensor], *, head_width: int) -> nn.Module:
-    """Build a tower on the meta device, of the sizes that its weights have."""
+    """Build a tower on the meta device, with sizes inferred from its weights."""
     transformer: Any = require("open_clip.transformer", extra="sdxl", purpose="OpenCLIP")
     width, _, patch, _ = state["conv1.weight"].shape
     with torch.device("meta"):
@@ -168,8 +158,8 @@ def _build_tower(state: Mapping[str, Tensor], *, head_width: int) -> nn.Module:
 def _resize_as_released(images: Tensor) -> Tensor:
     """Resize as the published preprocessing does: bicubic, corners aligned, blurred to shrink.
 
-    Kornia, which it used, blurs with a Gaussian before shrinking; 224-pixel pictures stay as they
-    are.
+    Kornia, which it used, blurs with a Gaussian before shrinking; images of 224 pixels are not
+    changed.
     """
     factors = [side / _SIDE for side in images.shape[-2:]]
     if max(factors) > 1:
@@ -180,8 +170,8 @@ def _resize_as_released(images: Tensor) -> Tensor:
 def _blur(images: Tensor, sigmas: list[float]) -> Tensor:
     for axis, sigma in zip((-2, -1), sigmas, strict=True):
         reach = max(int(4 * sigma), 3) // 2
-        places = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
-        kernel = (-(places**2) / (2 * sigma**2)).exp()
+        offsets = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+        kernel = (-(offsets**2) / (2 * sigma**2)).exp()
         shape = (1, 1, -1, 1) if axis == -2 else (1, 1, 1, -1)
         pad = (0, 0, reach, reach) if axis == -2 else (reach, reach, 0, 0)
         weight = (kernel / kernel.sum()).view(shape).expand(images.shape[1], *(-1,) * 3)
@@ -190,7 +180,7 @@ def _blur(images: Tensor, sigmas: list[float]) -> Tensor:
 
 
 def _fingerprint(network: nn.Module) -> str:
-    """Hash names, shapes and a few numbers of each weight: all of bigG would take too long."""
+    """Hash names, shapes and a few values of each weight: all of bigG would take too long."""
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         few = value.detach().flatten()[:64].cpu().double()

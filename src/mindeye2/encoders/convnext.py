@@ -1,7 +1,8 @@
-"""The ConvNeXt that teaches the low-level branch: feature maps of the clean and altered picture.
+"""ConvNeXt teacher of the low-level branch: feature maps of clean and augmented images.
 
 VICRegL's ConvNeXt (Bardes et al. 2022, arXiv:2210.01571; Liu et al. 2022, arXiv:2201.03545)
-without layer scale, and the projector of its maps. Parameters are named as in the published file.
+without layer scale, and the projector of its feature maps. Parameters are named as in the
+published file.
 """
 
 import itertools
@@ -30,7 +31,7 @@ class _ChannelNorm(nn.LayerNorm):
 
 
 class _Block(nn.Module):
-    """Depthwise 7 x 7 convolution, then a network per place, added to the input."""
+    """Depthwise 7 x 7 convolution and an MLP per position, added to the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -40,13 +41,13 @@ class _Block(nn.Module):
         self.pwconv2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        places = self.norm(self.dwconv(x).movedim(1, -1))
-        change: Tensor = self.pwconv2(F.gelu(self.pwconv1(places)))
+        maps = self.norm(self.dwconv(x).movedim(1, -1))
+        change: Tensor = self.pwconv2(F.gelu(self.pwconv1(maps)))
         return x + change.movedim(-1, 1)
 
 
 class _Backbone(nn.Module):
-    """Four stages, each at half the size of the one before; a quarter at the first."""
+    """Four stages; the first at 1/4 of the resolution, each later one at half of the previous."""
 
     def __init__(self, depths: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
@@ -70,14 +71,14 @@ class _Backbone(nn.Module):
 
 
 class ConvNextTeacher(nn.Module):
-    """Pictures to projected feature maps, one vector per place of a grid.
+    """Projected feature maps of images, one vector per position.
 
     Parameters
     ----------
     backbone
-        Maps pictures to one vector per place.
+        Maps normalised images to one vector per position.
     maps_projector
-        Maps those to the width that is compared.
+        Maps those vectors to the width of the contrastive loss.
     """
 
     mean: Tensor
@@ -95,18 +96,7 @@ class ConvNextTeacher(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Return the projected maps.
-
-        Parameters
-        ----------
-        images
-            RGB in [0, 1]; 224 x 224 gives the published 7 x 7 places.
-
-        Returns
-        -------
-        Tensor
-            Maps, row by row.
-        """
+        """Compute projected maps of RGB images in [0, 1], row by row; 224 pixels give 7 x 7."""
         maps: Tensor = self.maps_projector(self.backbone((images - self.mean) / self.std))
         return maps
 
@@ -114,7 +104,7 @@ class ConvNextTeacher(nn.Module):
 def build_convnext_teacher(
     *, depths: Sequence[int], widths: Sequence[int], projector: Sequence[int]
 ) -> ConvNextTeacher:
-    """Assemble a teacher.
+    """Build a ConvNeXt teacher.
 
     Parameters
     ----------

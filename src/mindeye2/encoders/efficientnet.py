@@ -80,7 +80,7 @@ class LiteFeatures(nn.Module):
         self.blocks = tuple(sum(depths[:end]) - 1 for end in self.network.stage_ends)
         _fold_norms(self.network)
         self.network.to(memory_format=torch.channels_last)  # a quarter faster on CPUs
-        self.requires_grad_(requires_grad=False)
+        self.eval().requires_grad_(requires_grad=False)
 
     def forward(
         self, images: Float[Tensor, "batch rgb height width"], blocks: Sequence[int] = ()

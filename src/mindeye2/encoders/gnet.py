@@ -1,6 +1,6 @@
-"""GNet: predicts each voxel's response to a picture, the published brain-correlation metric.
+"""GNet: an encoding model from images to voxel responses, for the published brain correlation.
 
-A convolutional trunk shared by subjects, and for each voxel a place to look at and weights of
+A convolutional trunk shared by subjects, and for each voxel a receptive field and weights of
 features (St-Yves et al. 2023, Nature Communications 14:3329). Parameters are named as in the
 published file.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 __all__ = ["GNet", "GNetReadout", "GNetTrunk", "build_gnet"]
 
 _VOXELS_AT_ONCE = 2048
-"""Features of all voxels and pictures at once would be gigabytes."""
+"""Voxels per block: the features of all voxels and images together would be gigabytes."""
 
 
 class _TrunkBlock(nn.Module):
@@ -29,7 +29,7 @@ class _TrunkBlock(nn.Module):
 
 
 class _Stage(nn.Module):
-    """Six blocks; the first channels of each are read out, all go on to the next."""
+    """Six blocks; the first channels of each are read out, all are passed to the next."""
 
     def __init__(self, trunk_width: int, block_width: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class _Stage(nn.Module):
 
 
 class GNetTrunk(nn.Module):
-    """Pictures to feature maps at two resolutions.
+    """Feature maps of images at two resolutions.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class GNetTrunk(nn.Module):
     block_width
         Channels of each block; 256 as published.
     size
-        Side of the pictures in pixels; 227 as published.
+        Side of the images in pixels; 227 as published.
     """
 
     def __init__(self, *, trunk_width: int, block_width: int, size: int) -> None:
@@ -85,18 +85,7 @@ class GNetTrunk(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> tuple[Float[Tensor, "batch _ _ _"], Float[Tensor, "batch _ _ _"]]:
-        """Return fine and coarse feature maps.
-
-        Parameters
-        ----------
-        images
-            RGB in [0, 1].
-
-        Returns
-        -------
-        tuple of Tensor
-            Fine and coarse maps.
-        """
+        """Compute fine and coarse feature maps of RGB images in [0, 1]."""
         x = images - self.mu
         for part in self.pre.values():
             x = part(x)
@@ -105,7 +94,7 @@ class GNetTrunk(nn.Module):
 
 
 class GNetReadout(nn.Module):
-    """Feature maps to the voxels of one subject.
+    """Linear readout from feature maps to the voxels of one subject.
 
     Parameters
     ----------
@@ -127,41 +116,30 @@ class GNetReadout(nn.Module):
     def forward(
         self, maps: Sequence[Float[Tensor, "batch _ _ _"]]
     ) -> Float[Tensor, "batch voxels"]:
-        """Predict responses.
-
-        Parameters
-        ----------
-        maps
-            What the trunk gives.
-
-        Returns
-        -------
-        Tensor
-            Predicted betas.
-        """
-        bent = [_bend(m.flatten(2)) for m in maps]
+        """Predict betas from the trunk's fine and coarse maps."""
+        compressed = [_compress(m.flatten(2)) for m in maps]
         parts = []
         for start in range(0, len(self.b), _VOXELS_AT_ONCE):
             chosen = slice(start, start + _VOXELS_AT_ONCE)
-            seen = []
-            for i, places in enumerate(bent):
-                # Where the voxel looks: a softmax over places.
+            pooled = []
+            for i, positions in enumerate(compressed):
+                # The receptive field is a softmax over positions.
                 field = self.get_parameter(f"rf{i}")[chosen].flatten(1).softmax(dim=1)
-                seen.append(torch.einsum("vp,bcp->bvc", field, places))
-            features = _bend(torch.cat(seen, dim=2))
+                pooled.append(torch.einsum("vp,bcp->bvc", field, positions))
+            features = _compress(torch.cat(pooled, dim=2))
             parts.append((features * self.w[chosen]).sum(dim=2) + self.b[chosen])
         return torch.cat(parts, dim=1)
 
 
 class GNet(nn.Module):
-    """Pictures to the predicted betas of one subject.
+    """Encoding model of one subject.
 
     Parameters
     ----------
     trunk
         Shared by subjects.
     readout
-        The subject's own.
+        Of the subject.
     """
 
     def __init__(self, *, trunk: GNetTrunk, readout: GNetReadout) -> None:
@@ -172,7 +150,7 @@ class GNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch voxels"]:
-        """Predict responses.
+        """Predict betas of images.
 
         Parameters
         ----------
@@ -187,12 +165,12 @@ class GNet(nn.Module):
         Raises
         ------
         ValueError
-            If the pictures have another size than the network was trained on.
+            If the images have another size than those of the network's training.
         """
         want = tuple(self.trunk.mu.shape[1:])
         if tuple(images.shape[2:]) != want:
             raise ValueError(
-                f"GNet reads pictures of {want[0]} x {want[1]} pixels, got "
+                f"GNet takes images of {want[0]} x {want[1]} pixels, got "
                 f"{images.shape[2]} x {images.shape[3]}. Resize them first (Lanczos as published)."
             )
         betas: Tensor = self.readout(self.trunk(images))
@@ -202,7 +180,7 @@ class GNet(nn.Module):
 def build_gnet(
     *, trunk_width: int, block_width: int, n_voxels: int, size: int, sizes: Sequence[int]
 ) -> GNet:
-    """Assemble a network.
+    """Build a GNet.
 
     Parameters
     ----------
@@ -213,14 +191,14 @@ def build_gnet(
     n_voxels
         Voxels of the subject.
     size
-        Side of the pictures in pixels.
+        Side of the images in pixels.
     sizes
         Sides of the fine and the coarse maps.
 
     Returns
     -------
     GNet
-        Not initialised to anything useful: fill it with published weights.
+        Not initialised: fill it with published weights.
     """
     return GNet(
         trunk=GNetTrunk(trunk_width=trunk_width, block_width=block_width, size=size),
@@ -228,6 +206,6 @@ def build_gnet(
     )
 
 
-def _bend(x: Tensor) -> Tensor:
-    """Compress large values and silence small ones, as published."""
+def _compress(x: Tensor) -> Tensor:
+    """Compress large values and shrink small ones, as published."""
     return torch.log1p(x.abs()) * torch.tanh(x)

@@ -1,4 +1,4 @@
-"""Teacher maps of every picture, clean or altered, as an encoder of the target bank."""
+"""Teacher feature maps of clean or augmented images, as an encoder of the target bank."""
 
 from pathlib import Path
 
@@ -25,10 +25,10 @@ class TeacherMaps(nn.Module):
     teacher
         The network.
     seed
-        Alters each picture first, by a generator that this number and the picture itself seed, so
-        that the batch it comes in does not matter; None shows it as it is.
+        Augment each image first, with a generator that this number and the image's pixels seed, so
+        that the rest of the batch does not matter; None encodes clean images.
     weights_key
-        What tells these weights from others.
+        Identifies the weights.
 
     Attributes
     ----------
@@ -45,35 +45,24 @@ class TeacherMaps(nn.Module):
         self.teacher = teacher
         self.seed = seed
         self.name = "convnext" if seed is None else "convnext-augmented"
-        shown = "clean" if seed is None else f"altered-{seed}"
-        self.key = f"convnext-{_SIDE}-{shown}-{weights_key}"
+        inputs = "clean" if seed is None else f"augmented-{seed}"
+        self.key = f"convnext-{_SIDE}-{inputs}-{weights_key}"
 
     def forward(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Encode pictures.
-
-        Parameters
-        ----------
-        images
-            RGB in [0, 1]; other sizes than 224 are resized.
-
-        Returns
-        -------
-        Tensor
-            (49, 512) as published.
-        """
+        """Encode RGB images in [0, 1], resized to 224 pixels, to maps; (49, 512) as published."""
         if images.shape[-2:] != (_SIDE, _SIDE):
             images = F.interpolate(images, (_SIDE, _SIDE), mode="bicubic", antialias=True)
             images = images.clamp(0, 1)
         if self.seed is not None:
-            images = torch.stack([self._altered(image, self.seed) for image in images])
+            images = torch.stack([self._augmented(image, self.seed) for image in images])
         maps: Tensor = self.teacher(images)
         return maps
 
-    def _altered(self, image: Tensor, seed: int) -> Tensor:
-        seen = (image * 255).round().to("cpu", torch.uint8).numpy().tobytes()
-        return augment(image, generator=generator(seed, "altered", seen))
+    def _augmented(self, image: Tensor, seed: int) -> Tensor:
+        pixels = (image * 255).round().to("cpu", torch.uint8).numpy().tobytes()
+        return augment(image, generator=generator(seed, "augmented", pixels))
 
 
 def load_teacher_maps(weights: Path, *, seed: int | None = None) -> TeacherMaps:
@@ -85,7 +74,7 @@ def load_teacher_maps(weights: Path, *, seed: int | None = None) -> TeacherMaps:
         Folder or file that ``mindeye2 import`` wrote of
         ``convnext_xlarge_alpha0.75_fullckpt.pth``.
     seed
-        Alters each picture first; None shows it as it is.
+        Augment each image first; None encodes clean images.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Every frozen encoder by its name: small ones that pip installs, and those of the paper."""
+"""Frozen image encoders by name: small ones that pip installs, and those of the paper."""
 
 from collections.abc import Callable
 from functools import partial
@@ -49,7 +49,7 @@ ENCODERS: dict[str, Callable[[Path | None], ImageEncoder]] = {
     "convnext-augmented": _imported("convnext-augmented", partial(load_teacher_maps, seed=0)),
     "sd-latents": _imported("sd-latents", load_sd_latents),
 }
-"""Name -> what makes the encoder from a folder of imported weights, or None."""
+"""Builders by name; each takes a folder of imported weights, or None."""
 
 
 def load_encoder(name: str, *, weights: Path | None = None) -> ImageEncoder:

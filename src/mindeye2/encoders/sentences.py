@@ -1,4 +1,4 @@
-"""Sentence embeddings, to compare captions by what they say instead of by their words."""
+"""Sentence embeddings, to compare captions by meaning instead of by words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +17,11 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 91 MB, Apache-2.0 licence)."""
 
 MAX_WORD_PIECES = 256
-"""Where MiniLM's authors cut; captions are far shorter."""
+"""Truncation of MiniLM's authors; captions are far shorter."""
 
 
 class SentenceEncoder:
-    """A transformer whose outputs are averaged over a sentence and brought to unit length.
+    """Mean-pooled, normalised sentence embeddings of a transformer.
 
     Reimers and Gurevych 2019, arXiv:1908.10084.
 
@@ -39,30 +39,19 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def __call__(self, sentences: Sequence[str]) -> Float[Tensor, "images features"]:
-        """Embed sentences.
-
-        Parameters
-        ----------
-        sentences
-            At least one; an empty one is embedded too.
-
-        Returns
-        -------
-        Tensor
-            One row of unit length per sentence.
-        """
+        """Embed at least one sentence, each to one row of unit length."""
         parts = []
         for start in range(0, len(sentences), 64):
-            read = self._tokenizer(
+            inputs = self._tokenizer(
                 list(sentences[start : start + 64]),
                 padding=True,
                 truncation=True,
                 max_length=MAX_WORD_PIECES,
                 return_tensors="pt",
             )
-            states = self._model(**read).last_hidden_state
+            states = self._model(**inputs).last_hidden_state
             # Padding depends on the longest sentence of the batch, and must not count.
-            mask = read["attention_mask"][:, :, None].to(states.dtype)
+            mask = inputs["attention_mask"][:, :, None].to(states.dtype)
             parts.append((states * mask).sum(dim=1) / mask.sum(dim=1))
         return F.normalize(torch.cat(parts).float(), dim=1).clone()
 
@@ -85,15 +74,14 @@ def load_sentences(name: str = MINILM) -> SentenceEncoder:
     ArtifactError
         If there is no such folder, and no hub to get it from.
     """
-    purpose = "Comparing captions by their meaning"
-    transformers = require("transformers", extra="sdxl", purpose=purpose)
+    transformers = require("transformers", extra="sdxl", purpose="Comparing captions by meaning")
     try:
         model = transformers.AutoModel.from_pretrained(name)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise ArtifactError(
             f"the sentence encoder {name!r} cannot be loaded: it is no folder of transformers' "
-            f"files, and the hub cannot be reached or has none of that name. Download {MINILM} "
+            f"files, and the hub cannot be reached or has no such model. Download {MINILM} "
             "(91 MB, Apache-2.0) where there is a network, and give its folder."
         ) from error
     return SentenceEncoder(model.eval().requires_grad_(requires_grad=False), tokenizer)

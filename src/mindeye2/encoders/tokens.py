@@ -1,9 +1,8 @@
-"""Target tokens of the laptop-size pipeline: EfficientNet-Lite0 seen on a 7 x 7 grid.
+"""Target tokens at laptop size: EfficientNet-Lite0 features on a 7 x 7 grid.
 
-Where OpenCLIP bigG gives 256 tokens of 1664 numbers at full size, these are 49 of 128. Which
-blocks they come from decides what they carry: early blocks colour and layout, late ones meaning.
-Each block's maps are brought to the grid without averaging away what lies inside a cell, projected
-onto the principal components that the training scenes gave, and z-scored.
+OpenCLIP bigG gives 256 tokens of 1664 features at full size; these are 49 of 128. Early blocks
+carry colour and layout, late ones objects. The maps of each block are pooled to 2 x 2 positions
+per grid cell, projected onto PCA components that were fitted to training scenes, and z-scored.
 """
 
 import hashlib
@@ -23,19 +22,19 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.tensors import save_tensors
 from mindeye2.encoders.efficientnet import LiteFeatures
 
-__all__ = ["GRID", "Lite0Tokens", "TokenProjection", "cells", "fit_projection", "load_projection"]
+__all__ = ["GRID", "Lite0Tokens", "TokenProjection", "cells", "load_projection"]
 
 GRID = 7
-"""Tokens along each side of a picture."""
+"""Tokens along each side of an image."""
 
 
 def cells(
     maps: Float[Tensor, "batch channels height width"],
 ) -> Float[Tensor, "batch tokens features"]:
-    """Bring feature maps to the token grid, one vector per cell.
+    """Pool feature maps to the token grid, one vector per cell, row by row.
 
-    Maps finer than the grid are averaged down to at most 2 x 2 places a cell, which are laid side
-    by side: a token knows more than its cell's mean.
+    Maps finer than the grid are averaged down to at most 2 x 2 positions per cell, which are
+    concatenated, so that a token holds more than its cell's mean.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ def cells(
     Returns
     -------
     Tensor
-        Row by row.
+        Vectors of up to four times the maps' channels.
     """
     inner = min(2, maps.shape[-1] // GRID)
     pooled = F.adaptive_avg_pool2d(maps, GRID * inner)
@@ -54,114 +53,45 @@ def cells(
 
 @dataclass(frozen=True)
 class TokenProjection:
-    """Principal components of each block's cells, and the scale of what they give."""
+    """PCA of each block's cells, and the z-scoring of its scores."""
 
     blocks: tuple[int, ...]
-    """Blocks of Lite0, in the order of the token's parts."""
+    """Blocks of Lite0, in the order of their features in a token."""
 
-    # Blocks differ in width: no word could name it.
+    # Blocks differ in width: no axis word names it.
     shift: Mapping[int, Float[Tensor, " _"]]
     """Mean cell of each block."""
 
-    axes: Mapping[int, Float[Tensor, "_ _"]]
-    """Principal axes of each block."""
+    components: Mapping[int, Float[Tensor, "_ _"]]
+    """PCA components of each block, one per column."""
 
     mean: Float[Tensor, "tokens features"]
-    """Mean of each token number over the training scenes."""
+    """Mean of each token feature over the training scenes."""
 
     std: Float[Tensor, "tokens features"]
-    """Standard deviation of each token number over the training scenes."""
+    """Standard deviation of each token feature over the training scenes."""
 
     def __call__(
         self, maps: Sequence[Float[Tensor, "batch _ _ _"]]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Project the blocks' maps to z-scored tokens.
-
-        Parameters
-        ----------
-        maps
-            One per block.
-
-        Returns
-        -------
-        Tensor
-            Tokens.
-        """
+        """Project the maps of `blocks` to z-scored tokens."""
         parts = [
-            (cells(m) - self.shift[b]) @ self.axes[b]
+            (cells(m) - self.shift[b]) @ self.components[b]
             for b, m in zip(self.blocks, maps, strict=True)
         ]
         return (torch.cat(parts, dim=2) - self.mean) / self.std
 
     def save(self, path: Path) -> None:
-        """Write the projection as safetensors.
-
-        Parameters
-        ----------
-        path
-            The file.
-        """
+        """Write the projection as safetensors."""
         tensors = {"mean": self.mean, "std": self.std}
         for block in self.blocks:
             tensors[f"{block}.shift"] = self.shift[block]
-            tensors[f"{block}.axes"] = self.axes[block]
+            tensors[f"{block}.axes"] = self.components[block]
         save_tensors(tensors, path, metadata={"blocks": ",".join(map(str, self.blocks))})
 
 
-def fit_projection(
-    seen: Mapping[int, Float[Tensor, "images tokens features"]],
-    *,
-    n_components: Mapping[int, int],
-) -> TokenProjection:
-    """Fit a projection to training images.
-
-    Parameters
-    ----------
-    seen
-        What `cells` gives of each block's maps, of the same images.
-    n_components
-        Principal components to keep of each block.
-
-    Returns
-    -------
-    TokenProjection
-        Tokens of ``sum(n_components)`` numbers.
-    """
-    shift, axes, parts = {}, {}, []
-    for block, kept in n_components.items():
-        flat = seen[block].flatten(0, 1).double()
-        shift[block] = flat.mean(dim=0).float()
-        _, vectors = torch.linalg.eigh(torch.cov(flat.T))
-        axes[block] = vectors.flip(1)[:, :kept].float()
-        parts.append((seen[block] - shift[block]) @ axes[block])
-    tokens = torch.cat(parts, dim=2)
-    return TokenProjection(
-        blocks=tuple(n_components),
-        shift=shift,
-        axes=axes,
-        mean=tokens.mean(dim=0),
-        std=tokens.std(dim=0).clamp_min(1e-6),
-    )
-
-
 def load_projection(path: Path) -> TokenProjection:
-    """Read a projection that `TokenProjection.save` wrote.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    TokenProjection
-        The projection.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is missing.
-    """
+    """Read a projection that `TokenProjection.save` wrote."""
     if not path.exists():
         raise ArtifactError(f"the token projection {path} is missing. Install the package again.")
     tensors = load_file(path)
@@ -170,7 +100,7 @@ def load_projection(path: Path) -> TokenProjection:
     return TokenProjection(
         blocks=blocks,
         shift={b: tensors[f"{b}.shift"] for b in blocks},
-        axes={b: tensors[f"{b}.axes"] for b in blocks},
+        components={b: tensors[f"{b}.axes"] for b in blocks},
         mean=tensors["mean"],
         std=tensors["std"],
     )
@@ -182,7 +112,7 @@ class Lite0Tokens(nn.Module):
     Parameters
     ----------
     projection
-        How block outputs become tokens; the shipped one by default.
+        Maps block outputs to tokens; the shipped projection by default.
 
     Attributes
     ----------
@@ -202,31 +132,14 @@ class Lite0Tokens(nn.Module):
         self.projection = projection
         self.network = LiteFeatures(0)
         digest = hashlib.sha256()
-        for part in (
-            projection.mean,
-            projection.std,
-            *(
-                given[b]
-                for b in projection.blocks
-                for given in (projection.shift, projection.axes)
-            ),
-        ):
-            digest.update(part.contiguous().numpy().tobytes())
+        per_block = (projection.shift, projection.components)
+        arrays = [a[b] for b in projection.blocks for a in per_block]
+        for array in (projection.mean, projection.std, *arrays):
+            digest.update(array.contiguous().numpy().tobytes())
         self.key = f"lite0-224-{digest.hexdigest()[:16]}"
 
     def forward(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Encode pictures.
-
-        Parameters
-        ----------
-        images
-            RGB in [0, 1].
-
-        Returns
-        -------
-        Tensor
-            Tokens, z-scored over the training scenes.
-        """
+        """Encode RGB images in [0, 1] to tokens, z-scored over the training scenes."""
         return self.projection(self.network.blocks_at(images, self.projection.blocks))

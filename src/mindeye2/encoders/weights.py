@@ -1,4 +1,4 @@
-"""Weights of frozen networks as ``mindeye2 import`` writes them."""
+"""Imported weights of frozen networks, as ``mindeye2 import`` writes them."""
 
 import hashlib
 from pathlib import Path
@@ -13,19 +13,7 @@ __all__ = ["WeightsFile", "is_imported"]
 
 
 def is_imported(path: Path) -> bool:
-    """Return whether a folder or file is what ``mindeye2 import`` wrote.
-
-    Parameters
-    ----------
-    path
-        Folder or file; need not exist.
-
-    Returns
-    -------
-    bool
-        True for a folder that was imported into, finished or not, and for a safetensors file that
-        names its kind.
-    """
+    """Check whether ``mindeye2 import`` wrote a folder, finished or not, or a weights file."""
     path = Path(path)
     if path.is_dir():
         return any((path / name).exists() for name in ("manifest.json", "config.yaml"))
@@ -39,21 +27,21 @@ def is_imported(path: Path) -> bool:
 
 
 class WeightsFile:
-    """One imported file of weights, read when asked for.
+    """One imported file of weights, read on request.
 
     Parameters
     ----------
     path
         The folder that was imported into, or the safetensors file itself.
     kind
-        What it must hold, e.g. ``"convnext_teacher"``; the file of that name in a folder.
+        Required kind of weights, e.g. ``"convnext_teacher"``; the file of that name in a folder.
 
     Attributes
     ----------
     path
         The file.
     key
-        Tells these weights from others.
+        Identifies the weights.
 
     Raises
     ------
@@ -89,18 +77,12 @@ class WeightsFile:
         self.key = facts.get("source_sha256", digest.hexdigest())[:16]
 
     def read(self) -> dict[str, Tensor]:
-        """Return all tensors, memory-mapped.
-
-        Returns
-        -------
-        dict
-            Names and values.
-        """
+        """Return all tensors by name, memory-mapped."""
         with safe_open(self.path, framework="pt") as stored:
             return {name: stored.get_tensor(name) for name in self._names}
 
     def fill(self, network: nn.Module) -> None:
-        """Give a network that was built on the meta device these weights.
+        """Load the weights into a network that was built on the meta device.
 
         Parameters
         ----------

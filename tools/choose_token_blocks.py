@@ -1,9 +1,9 @@
 """Which EfficientNet-Lite0 blocks should the tokens come from? Layout is what decides.
 
-Run: python benchmarks/token_choice.py
+Run: python tools/choose_token_blocks.py
 For each choice of blocks and components: PixCorr of test scenes (cut-outs and backgrounds that no
-training scene uses) drawn from their TRUE tokens by two linear maps fitted on training scenes, one
-from all tokens at once, one from each 3 x 3 neighbourhood. The last line is one JSON object.
+training scene uses) predicted from their TRUE tokens by two linear maps fitted on training scenes,
+one from all tokens at once, one from each 3 x 3 neighbourhood. The last line is one JSON object.
 """
 
 import argparse
@@ -13,12 +13,13 @@ import time
 
 import torch
 import torch.nn.functional as F
+from fit_tokens import fit_projection
 
 from mindeye2.core.runtime import progress
 from mindeye2.data.scenes import load_photographs, make_scenes
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
-from mindeye2.encoders.tokens import cells, fit_projection
+from mindeye2.encoders.tokens import cells
 from mindeye2.metrics import row_correlation
 from mindeye2.models.closed_form import fit_ridge
 
@@ -41,19 +42,19 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=200)
     args = parser.parse_args()
     began = time.monotonic()
-    n, pictures = args.train, []
+    n, images = args.train, []
     maps: dict[int, list[torch.Tensor]] = {block: [] for choice in CHOICES for block in choice}
     network = LiteFeatures(0)
     for split, count in (("train", args.train), ("test", args.test)):
         scenes, _, _ = make_scenes(count, library=load_photographs(split=split), seed=7)
         for start in progress(range(0, count, 25), label=split):
             batch = to_float(scenes[start : start + 25])
-            pictures.append(F.interpolate(batch, (SIZE, SIZE), mode="area"))
+            images.append(F.interpolate(batch, (SIZE, SIZE), mode="area"))
             with torch.inference_mode():
-                for block, made in zip(maps, network.blocks_at(batch, list(maps)), strict=True):
-                    maps[block].append(cells(made))
+                for block, output in zip(maps, network.blocks_at(batch, list(maps)), strict=True):
+                    maps[block].append(cells(output))
     joined = {block: torch.cat(parts) for block, parts in maps.items()}
-    flat = torch.cat(pictures).flatten(1)
+    flat = torch.cat(images).flatten(1)
     true, mean = flat[n:], flat[:n].mean(dim=0)
     # Pixels through their leading components: the maps stay small and lose nothing that counts.
     _, _, axes = torch.pca_lowrank(flat[:n] - mean, q=min(400, n // 2), niter=3)
@@ -61,7 +62,7 @@ def main() -> None:
     rows = []
     for choice in CHOICES:
         projection = fit_projection({b: joined[b][:n] for b in choice}, n_components=choice)
-        parts = [(joined[b] - projection.shift[b]) @ projection.axes[b] for b in choice]
+        parts = [(joined[b] - projection.shift[b]) @ projection.components[b] for b in choice]
         tokens = (torch.cat(parts, dim=2) - projection.mean) / projection.std
         ridge = fit_ridge(tokens[:n].flatten(1), codes[:n])
         scores = [
@@ -73,7 +74,7 @@ def main() -> None:
             for p in (1e3, 1e4, 1e5)
         ]
         rows.append({"blocks": choice, "all_tokens": round(max(scores), 3)})
-        rows[-1]["neighbourhood"] = round(_local(tokens, torch.cat(pictures), n), 3)
+        rows[-1]["neighbourhood"] = round(_local(tokens, torch.cat(images), n), 3)
         print(rows[-1])
     floor = float(row_correlation(mean.expand_as(true), true).mean())
     print(
@@ -91,19 +92,19 @@ def main() -> None:
     )
 
 
-def _local(tokens: torch.Tensor, pictures: torch.Tensor, n: int) -> float:
+def _local(tokens: torch.Tensor, images: torch.Tensor, n: int) -> float:
     side, cell = 7, SIZE // 7
     grid = tokens.transpose(1, 2).unflatten(2, (side, side))
     X = F.unfold(grid, 3, padding=1).transpose(1, 2)
-    Y = F.pixel_unshuffle(pictures, cell).flatten(2).transpose(1, 2)
+    Y = F.pixel_unshuffle(images, cell).flatten(2).transpose(1, 2)
     x, y = X[:n].flatten(0, 1), Y[:n].flatten(0, 1)
     x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
     gram = (x - x_mean).T @ (x - x_mean)
     gram.diagonal().add_(1e3)
     weights = torch.linalg.solve(gram, (x - x_mean).T @ (y - y_mean))
-    drawn = ((X[n:] - x_mean) @ weights + y_mean).transpose(1, 2).unflatten(2, (side, side))
+    predicted = ((X[n:] - x_mean) @ weights + y_mean).transpose(1, 2).unflatten(2, (side, side))
     return float(
-        row_correlation(F.pixel_shuffle(drawn, cell).flatten(1), pictures[n:].flatten(1)).mean()
+        row_correlation(F.pixel_shuffle(predicted, cell).flatten(1), images[n:].flatten(1)).mean()
     )
 
 
