@@ -9,19 +9,9 @@ __all__ = ["describe_nonfinite"]
 def describe_nonfinite(
     bad: Bool[np.ndarray, "trials voxels"], *, rows: Int64[np.ndarray, " trials"] | None = None
 ) -> str:
-    """Describe which betas are NaN or infinite, e.g. ``"3 NaN or infinite values in ..."``.
+    """Describe where betas are NaN or infinite: counts, and row and voxel of the first.
 
-    Parameters
-    ----------
-    bad
-        True where a value is not finite; at least one is.
-    rows
-        Number of each trial in the message; 0, 1, ... by default.
-
-    Returns
-    -------
-    str
-        Counts, and the first value's row and voxel, counted from 0.
+    `bad` is True at one of them at least; `rows` numbers the trials, 0, 1, ... by default.
     """
     trial, voxel = np.argwhere(bad)[0]
     return (

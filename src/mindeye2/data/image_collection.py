@@ -91,23 +91,11 @@ class ImageCollection:
 
 
 def open_image_collection(path: Path) -> ImageCollection:
-    """Open images to train on.
+    """Open the images of a path, in the order of their names.
 
-    Parameters
-    ----------
-    path
-        A prepared data set (its training images), a folder with image files at any depth, or a
-        tar file or folder of tar files as webdataset writes them (not compressed).
-
-    Returns
-    -------
-    ImageCollection
-        In the order of names.
-
-    Raises
-    ------
-    ArtifactError
-        If there is no image.
+    The path is a prepared data set (its training images), a folder with image files at any depth,
+    or a tar file or folder of tar files as webdataset writes them (not compressed). Raises
+    ``ArtifactError`` if there is no image.
     """
     path = Path(path)
     if (path / "manifest.json").exists():

@@ -22,24 +22,10 @@ _GREY = (127, 127, 127)
 
 
 def read_image(file: Path | BytesIO, *, name: object) -> Image.Image:
-    """Read an image as upright RGB, with transparent parts in grey.
+    """Read an image of any format of Pillow as upright RGB, with transparent parts in grey.
 
-    Parameters
-    ----------
-    file
-        Path or stream of any format that Pillow reads.
-    name
-        The image in messages, e.g. its path.
-
-    Returns
-    -------
-    PIL.Image.Image
-        RGB.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is damaged, is no image, or has more pixels than Pillow accepts.
+    Raises ``ArtifactError``, with `name`, if the file is damaged, is no image, or has more pixels
+    than Pillow accepts.
     """
     try:
         with Image.open(file) as opened:

@@ -89,21 +89,10 @@ def split_shared1000(
 ) -> pd.DataFrame:
     """Assign splits by NSD's rule: the images that all subjects were meant to see are the test.
 
-    Parameters
-    ----------
-    trials
-        In the order of presentation, with ``subject``, ``source_image`` and ``shared1000``.
-    validation_fraction
-        Fraction of each subject's other images in the validation split; at least two images
-        unless it is 0.
-    seed
-        Seed of the random choice, independent for each subject, whichever others are prepared.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `trials` with ``image`` (in the order of ``source_image``), ``repeat`` (earlier
-        presentations to the subject among these trials) and ``split``.
+    `validation_fraction` of each subject's other images, at least two unless it is 0, become the
+    validation split; the sample of a subject does not depend on which others are prepared. Adds
+    ``image`` (in the order of ``source_image``), ``repeat`` (earlier presentations to the subject
+    among these trials, which are in order of presentation) and ``split``.
     """
     ids = np.unique(trials["source_image"].to_numpy())
     shared = trials["shared1000"].to_numpy(bool)

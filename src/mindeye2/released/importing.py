@@ -8,7 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mindeye2.core.artifacts import claim_folder, hash_file, keep_settings, write_manifest
+from mindeye2.core.artifacts import (
+    claim_folder,
+    hash_file,
+    keep_settings,
+    record_path,
+    write_manifest,
+)
 from mindeye2.core.settings import Settings, plain
 from mindeye2.core.tensors import save_tensors
 from mindeye2.released.checkpoints import read_checkpoint
@@ -88,7 +94,7 @@ def import_checkpoint(
     size = sum(_written_bytes(state, dtype) for state in found.networks.values())
     check_disk(out, size, what=f"importing {source.name}")
     out = claim_folder(out, resume=resume)
-    config = {**plain(settings), "source": str(source)}
+    config = {**plain(settings), "source": record_path(source, folder=out)}
     keep_settings(out, config)
     sha256 = hash_file(source)
     licence = published.licence if published else "unknown: this is not a file of the table"

@@ -55,24 +55,8 @@ class SubjectSource:
 def write_subject(folder: Path, subject: SubjectSource, *, show: bool = True) -> str:
     """Z-score one subject session by session and write its betas, scaler and voxel table.
 
-    Parameters
-    ----------
-    folder
-        The data set.
-    subject
-        Betas and tables of the subject.
-    show
-        Show a progress bar.
-
-    Returns
-    -------
-    str
-        The subject's name.
-
-    Raises
-    ------
-    ArtifactError
-        If betas are not finite, are constant, or do not fit the tables.
+    Returns the subject's name; `show` shows a progress bar. Raises ``ArtifactError`` if betas are
+    not finite or constant.
     """
     state = folder / "state" / subject.name
     record = state / "source.json"

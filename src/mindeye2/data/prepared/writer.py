@@ -30,21 +30,7 @@ def write_rows(
 ) -> Path:
     """Write a ``.npy`` array block by block through a memory map, and rename it when complete.
 
-    Parameters
-    ----------
-    path
-        The ``.npy`` file.
-    blocks
-        Row numbers and their values, cast to `dtype`; together all rows.
-    shape
-        Of the whole array.
-    dtype
-        Of the whole array.
-
-    Returns
-    -------
-    Path
-        `path`.
+    `blocks` are row numbers and their values, cast to `dtype`; together all rows. Returns `path`.
     """
     partial = path.with_name(f".{path.name}")
     np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
@@ -62,26 +48,10 @@ def digest_table(table: pd.DataFrame) -> str:
 
 
 def write_images(path: Path, images: Rows, *, trials: pd.DataFrame) -> NDArray[np.uint8]:
-    """Write the stimuli, unless the same ones are already there.
+    """Write the stimuli to `path`, unless the same ones are there, and return them memory-mapped.
 
-    Parameters
-    ----------
-    path
-        The file ``images.npy`` of the data set.
-    images
-        RGB, uint8.
-    trials
-        The trial table: its ``source_image`` tells other stimuli from the same ones.
-
-    Returns
-    -------
-    numpy.ndarray
-        The stimuli, memory-mapped.
-
-    Raises
-    ------
-    ArtifactError
-        If shape or type of the images are wrong.
+    Images are the same if shape and the ``source_image`` ids of `trials` are. Raises
+    ``ArtifactError`` if the images are not (images, height, width, 3) uint8.
     """
     shape, record = tuple(images.shape), path.parent / "state" / "images.json"
     first = images[0:1]
