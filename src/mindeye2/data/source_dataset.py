@@ -1,4 +1,4 @@
-"""What an adapter returns: one source's trials, responses and pictures, before any fitting."""
+"""Trials, responses and stimuli of a source, as an adapter returns them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ class Rows(Protocol):
     """An array that need not be in memory: NumPy arrays, memory maps, HDF5 data sets, own classes.
 
     It is read by slices and by ascending arrays of row numbers, some hundred rows at a time, and
-    gives NumPy arrays. A class that is handed to several processes must survive being pickled: let
-    it keep paths, and open files when it is read.
+    returns NumPy arrays. A class for several processes must survive pickling: store paths, and
+    open files when rows are read.
     """
 
     @property
@@ -35,42 +35,42 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceDataset:
-    """A source, in memory or read while it is prepared. An adapter returns one of these.
+    """Trials, responses and stimuli of a source, in memory or read while they are prepared.
 
-    The prepare stage does the rest: it checks the parts against each other, z-scores, estimates
-    reliability, encodes the pictures and seals the folder.
+    The prepare stage checks them against each other, z-scores, estimates reliability, encodes the
+    images and seals the folder.
     """
 
     images: Rows
-    """The stimuli: (images, height, width, 3) uint8, RGB."""
+    """Stimuli: (images, height, width, 3) uint8, RGB."""
 
     trials: pd.DataFrame
-    """The trial table: ``subject, session, run, trial, image, source_image, repeat, split``."""
+    """Trial table: ``subject, session, run, trial, image, source_image, repeat, split``."""
 
     betas: Mapping[str, Rows]
     """Responses by subject: (trials, voxels), one row per trial of the subject in the order of the
-    table, any unit; read session by session, as float32."""
+    table, in any unit; read session by session, as float32."""
 
     voxels: Mapping[str, pd.DataFrame]
-    """Per subject one row per voxel: ``i, j, k`` and ROI columns; may have no other columns."""
+    """Per subject one row per voxel: ``i, j, k`` and ROI columns; both optional."""
 
     captions: Sequence[str] | None = None
     """One caption per image, where the source has them."""
 
     categories: Sequence[str] | None = None
-    """The kind of thing that each captioned image shows, e.g. ``"animal"``, where it is known."""
+    """Category of each captioned image, e.g. ``"animal"``, where it is known."""
 
     zscored: bool = False
-    """The betas are already in the unit that models take: leave them as they are."""
+    """The betas are z-scored already and stay as they are."""
 
     label: str = ""
-    """One line that every report shows, e.g. that the subjects are simulated."""
+    """One line about the data that every report shows."""
 
     simulated: bool = False
     """The responses were computed, not measured; recorded in the manifest."""
 
     notes: Sequence[str] = ()
-    """What the user should see while it is prepared, e.g. terms of use and what is not there."""
+    """Messages shown during preparation and recorded, e.g. terms of use and missing files."""
 
     facts: Mapping[str, object] = field(default_factory=dict)
     """Further plain values for the manifest."""

@@ -1,4 +1,4 @@
-"""A lab's own table of trials -> the columns that the prepared data set has."""
+"""A lab's own trial table, completed to the columns of the prepared data set."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ __all__ = ["StudyTable", "complete_trials", "number_images", "read_table"]
 _READ = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 OPTIONAL = ("subject", "session", "run", "trial", "split", "caption", "category")
-"""What a table may have besides ``image``; any other column is kept as it is."""
+"""Columns with a meaning besides ``image``; any other column is kept as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyTable:
-    """Trials whose images are numbered."""
+    """Trials with numbered images."""
 
     trials: pd.DataFrame
     """Has ``image``, a number, and ``source_image``, the name."""
@@ -38,27 +38,7 @@ class StudyTable:
 def read_table(
     path: Path, *, text: Collection[str] = (), purpose: str = "the trial table"
 ) -> pd.DataFrame:
-    """Read a table.
-
-    Parameters
-    ----------
-    path
-        A ``.csv``, ``.tsv``, ``.txt`` (tabs) or ``.parquet`` file.
-    text
-        Columns that stay text although they look like numbers: ``0012`` is a name.
-    purpose
-        What it is, for messages.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As in the file; ``n/a``, which BIDS writes, is missing.
-
-    Raises
-    ------
-    ArtifactError
-        If it is missing, empty or not a table.
-    """
+    """Read a CSV, tab-separated or Parquet table; ``n/a`` is missing, `text` columns stay text."""
     if not path.is_file():
         raise ArtifactError(
             f"{purpose} {path} does not exist. Write one row per trial, in the order of the "
@@ -74,7 +54,7 @@ def read_table(
         else:
             kept = dict.fromkeys(text, str)
             table = pd.read_csv(path, sep=_READ[path.suffix], dtype=kept)
-    # Pandas and pyarrow report a damaged file by whichever of these they run into.
+    # Pandas and pyarrow raise any of these for a damaged file.
     except (ValueError, OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise ArtifactError(f"{purpose} {path} cannot be read as a table ({error}).") from error
     if not len(table):
@@ -85,48 +65,29 @@ def read_table(
 def complete_trials(
     table: pd.DataFrame, *, source: Path, columns: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """Rename, check and complete the columns of a table of trials.
+    """Rename, check and complete the columns of a trial table.
 
-    Parameters
-    ----------
-    table
-        One row per trial.
-    source
-        Where it was read, for messages.
-    columns
-        The table's name of each of our columns that is called otherwise, e.g.
-        ``{"image": "stim_file"}``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With text ``subject`` and ``image`` and whole numbers ``session``, ``run``, ``trial``.
-        What the table lacks is one subject ``subj01``, one session, one run, and trials counted
-        within their session.
-
-    Raises
-    ------
-    ArtifactError
-        If a column is missing, a value is missing or of the wrong kind, or a trial comes twice.
+    `columns` maps our name of a column to the table's. Defaults: one subject ``subj01``, one
+    session, one run, trials counted within their session.
     """
     for ours, theirs in (columns or {}).items():
         if ours not in {"image", *OPTIONAL}:
             raise ArtifactError(
                 f"the setting 'columns' names {ours!r}; it takes {['image', *OPTIONAL]}, each "
-                "with the table's own name for it."
+                "with the table's name of it."
             )
         if theirs not in table:
             raise ArtifactError(
                 f"{source} has no column {theirs!r}, which the setting 'columns' gives for "
                 f"{ours!r}; it has {list(table.columns)}."
             )
-        # A column of that name that is not the one meant would come twice.
+        # Another column that has our name would be a duplicate.
         table = table.drop(columns=[ours] if ours in table and ours != theirs else [])
         table = table.rename(columns={theirs: ours})
     if "image" not in table:
         raise ArtifactError(
             f"{source} has no column 'image'; it has {list(table.columns)}. It holds the name of "
-            "the picture shown in each trial. If it is called otherwise, say so with the setting "
+            "the image shown in each trial. If it is called otherwise, use the setting "
             "'columns', e.g. columns={image: stim_file}."
         )
     used = [c for c in ("image", "subject", "session", "run", "trial", "split") if c in table]
@@ -135,7 +96,7 @@ def complete_trials(
         rows = (np.flatnonzero(empty.any(axis=1))[:5] + 2).tolist()
         raise ArtifactError(
             f"{source} has empty values in {sorted(empty.columns[empty.any()])} (lines {rows}). "
-            "Fill them in; trials without a picture must be left out of the table and the betas."
+            "Fill them in; trials without an image must be left out of the table and the betas."
         )
     table = table.assign(image=table["image"].astype(str), subject=_subjects(table, source=source))
     for name in ("session", "run"):
@@ -148,7 +109,7 @@ def complete_trials(
     if twice.any():
         row = table[twice].iloc[0]
         raise ArtifactError(
-            f"{source} has {int(twice.sum())} trials that were listed before: the first is trial "
+            f"{source} has {int(twice.sum())} duplicate trials: the first is trial "
             f"{row['trial']} in run {row['run']} of session {row['session']} of "
             f"{row['subject']}. Each trial is one row, as each is one row of the betas."
         )
@@ -183,29 +144,11 @@ def _whole(table: pd.DataFrame, name: str, *, source: Path) -> pd.Series:
 
 
 def number_images(trials: pd.DataFrame, *, source: Path) -> StudyTable:
-    """Give each image a number, and count its repeats.
-
-    Parameters
-    ----------
-    trials
-        What `complete_trials` returned; the rows of a subject in the order of its betas.
-    source
-        Where it was read, for messages.
-
-    Returns
-    -------
-    StudyTable
-        Images in the order of their names.
-
-    Raises
-    ------
-    ArtifactError
-        If an image has more than one caption or category.
-    """
+    """Assign numbers to images in the order of their names, and count repeats."""
     names = sorted(trials["image"].unique())
     row = {name: i for i, name in enumerate(names)}
     numbered = trials.assign(source_image=trials["image"], image=trials["image"].map(row))
-    # Repeats count in the order of presentation, whatever the order of the rows.
+    # Repeats are counted in the order of presentation, which need not be that of the rows.
     ordered = numbered.sort_values(["subject", "session", "run", "trial"], kind="stable")
     numbered["repeat"] = ordered.groupby(["subject", "image"]).cumcount()
     return StudyTable(

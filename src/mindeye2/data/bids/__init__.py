@@ -1,4 +1,4 @@
-"""fMRIPrep derivatives with BIDS events, and single-trial responses from them."""
+"""Adapter of fMRIPrep derivatives with BIDS events, by a single-trial GLM."""
 
 from mindeye2.data.bids.bids_reader import BidsResponses, BidsSettings, read_bids, read_responses
 

@@ -16,24 +16,24 @@ __all__ = ["EventSettings", "Run", "entities", "find_runs", "read_events"]
 
 
 class EventSettings(Settings):
-    """Which rows of BIDS event tables are trials."""
+    """Rows of BIDS event tables that are trials."""
 
     task: str | None = None
-    """The task's name in file names; needed where there are several tasks."""
+    """Task label in file names; needed where there are several tasks."""
 
     image: str = "stim_file"
-    """Column that names the picture. Rows without one (``n/a``) show no picture."""
+    """Column of image names; ``n/a`` in rows that show no image."""
 
     drop: tuple[str, ...] = ()
-    """Values of ``trial_type`` whose rows are no trials, e.g. ``[response, fixation]``."""
+    """Values of ``trial_type`` whose rows are not trials, e.g. ``[response, fixation]``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of one session, by its table of events."""
+    """One run of one session, with its table of events."""
 
     subject: str
-    """As the prepared data set calls it: ``"sub-01"``."""
+    """Name in the prepared data set: ``"sub-01"``."""
 
     session: int
     """Counted from 1; the label itself where it is a number."""
@@ -42,30 +42,19 @@ class Run:
     """Counted from 1 within the session; the label where it is a number."""
 
     labels: Mapping[str, str]
-    """What the file name says: ``{"sub": "01", "ses": "a", "task": "look", "run": "1"}``."""
+    """Entities of the file name: ``{"sub": "01", "ses": "a", "task": "look", "run": "1"}``."""
 
     events: Path
     """The table."""
 
 
 def entities(path: Path) -> dict[str, str]:
-    """Read the parts of a file name.
-
-    Parameters
-    ----------
-    path
-        E.g. ``sub-01_ses-02_task-look_run-1_events.tsv``.
-
-    Returns
-    -------
-    dict
-        E.g. ``{"sub": "01", "ses": "02", "task": "look", "run": "1"}``.
-    """
+    """Read the BIDS entities of a file name, ``{"sub": "01", "task": "look", "run": "1"}``."""
     return dict(re.findall(r"(?:^|_)([a-z]+)-([A-Za-z0-9+]+)", path.name))
 
 
 def _numbers(labels: list[str]) -> dict[str, int]:
-    """Give labels numbers: their own where all are different and from 1 up, else their place."""
+    """Return a number per label: its own where these differ and start at 1, else its rank."""
     unique = sorted(set(labels))
     own = [int(label) if label.isdecimal() else 0 for label in unique]
     if min(own) >= 1 and len(set(own)) == len(own):
@@ -74,27 +63,7 @@ def _numbers(labels: list[str]) -> dict[str, int]:
 
 
 def find_runs(root: Path, *, task: str | None, subject: str | None = None) -> list[Run]:
-    """Find every run that has a table of events.
-
-    Parameters
-    ----------
-    root
-        The BIDS folder, with ``sub-01/[ses-01/]func/*_events.tsv``.
-    task
-        Only this task; None where there is one.
-    subject
-        Only this label, e.g. ``"01"``; None for all.
-
-    Returns
-    -------
-    list of Run
-        By subject, session and run.
-
-    Raises
-    ------
-    ArtifactError
-        If there is none, or several tasks are there and none is chosen.
-    """
+    """Find the runs with a table of events, in the order of subject, session and run."""
     pattern = f"sub-{subject or '*'}"
     tables = [p for f in ("func", "*/func") for p in root.glob(f"{pattern}/{f}/*_events.tsv")]
     named = [(entities(path), path) for path in tables]
@@ -109,7 +78,7 @@ def find_runs(root: Path, *, task: str | None, subject: str | None = None) -> li
         raise ArtifactError(
             f"{root} has no events{f' of the task {task!r}' if task else ''}: no file "
             f"{pattern}/[ses-*/]func/*_events.tsv{f', only of {tasks}' if tasks else ''}. "
-            "Give the BIDS folder whose event tables say what was shown when."
+            "Give the BIDS folder with the event tables."
         )
     runs = []
     for label in sorted({labels["sub"] for labels, _ in named}):
@@ -138,33 +107,14 @@ def find_runs(root: Path, *, task: str | None, subject: str | None = None) -> li
 
 
 def read_events(run: Run, *, settings: EventSettings) -> pd.DataFrame:
-    """Read what happened in a run.
-
-    Parameters
-    ----------
-    run
-        The run.
-    settings
-        Which rows are trials.
-
-    Returns
-    -------
-    pandas.DataFrame
-        In the order of ``onset`` (seconds), with ``duration`` (seconds), ``image`` (missing where
-        no picture was shown), ``subject``, ``session``, ``run``, and the table's other columns.
-
-    Raises
-    ------
-    ArtifactError
-        If a column is missing, an onset or duration is no number, or two trials begin at once.
-    """
+    """Read the events of a run in the order of onset; ``image`` is missing where none is shown."""
     table = read_table(run.events, text=[settings.image], purpose="the table of events")
     wanted = ["onset", "duration", settings.image, *(["trial_type"] if settings.drop else [])]
     missing = [name for name in wanted if name not in table]
     if missing:
         raise ArtifactError(
             f"{run.events} has no column {missing}; it has {list(table.columns)}. 'onset' and "
-            "'duration' are seconds; which column names the picture is the setting events.image."
+            "'duration' are seconds; the column of image names is the setting events.image."
         )
     if settings.drop:
         table = table[~table["trial_type"].isin(settings.drop)]
@@ -172,7 +122,7 @@ def read_events(run: Run, *, settings: EventSettings) -> pd.DataFrame:
     if not np.isfinite(numbers).all(axis=None):
         line = int(numbers.index[~np.isfinite(numbers).all(axis=1)][0]) + 2
         raise ArtifactError(
-            f"{run.events} has an onset or duration that is no number (line {line}); both are "
+            f"{run.events} has an onset or duration that is not a number (line {line}); both are "
             "seconds from the first volume."
         )
     kept = table.drop(columns=["image", "subject", "session", "run"], errors="ignore")
@@ -186,7 +136,7 @@ def read_events(run: Run, *, settings: EventSettings) -> pd.DataFrame:
     if events["onset"].duplicated().any():
         onset = events.loc[events["onset"].duplicated(), "onset"].iloc[0]
         raise ArtifactError(
-            f"{run.events} has two trials that begin at {onset} s. One response cannot be told "
-            "from the other: drop the rows that are no trials with the setting events.drop."
+            f"{run.events} has two trials that begin at {onset} s. Their responses cannot be "
+            "separated: drop rows that are not trials with the setting events.drop."
         )
     return events.reset_index(drop=True)

@@ -1,9 +1,9 @@
-"""fMRIPrep derivatives and BIDS events -> single-trial betas.
+"""Reader of fMRIPrep derivatives and BIDS events, with single-trial betas.
 
-The source is a BIDS folder: ``sub-01/[ses-01/]func/*_events.tsv`` says what was shown, and
+The source is a BIDS folder: ``sub-01/[ses-01/]func/*_events.tsv`` names the stimuli, and
 ``derivatives/fmriprep`` has ``*_desc-preproc_bold.nii.gz``, ``*_desc-brain_mask.nii.gz`` and
 ``*_desc-confounds_timeseries.tsv`` of the same names. Responses are estimated run by run, when the
-prepare stage asks for them.
+prepare stage reads them.
 """
 
 import importlib.util
@@ -33,46 +33,46 @@ MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 
 
 class BidsSettings(Settings):
-    """Which runs, voxels and trials are taken, and how responses are estimated."""
+    """Selection of runs, voxels and trials, and the GLM."""
 
     derivatives: str = "derivatives/fmriprep"
     """fMRIPrep's output, inside the source or absolute."""
 
     space: str | None = None
-    """The space of the volumes, e.g. ``T1w``; needed where there are several."""
+    """Space of the volumes, e.g. ``T1w``; needed where there are several."""
 
     events: EventSettings = EventSettings()
-    """Which rows of the events are trials."""
+    """Rows of the events that are trials."""
 
     glm: GlmSettings = GlmSettings()
-    """The model of the responses."""
+    """The general linear model of single-trial responses."""
 
     confounds: tuple[str, ...] = MOTION
-    """Columns of fMRIPrep's confounds that go into the model; none where it is empty."""
+    """Columns of fMRIPrep's confounds that are regressors; none where it is empty."""
 
     mask: str | None = None
-    """NIfTI mask in the volumes' space, with ``{subject}`` in it where everybody has one; None for
-    the voxels inside fMRIPrep's brain masks of all runs."""
+    """NIfTI mask in the volumes' space, with ``{subject}`` in it where each subject has one; None
+    for the voxels inside fMRIPrep's brain masks of all runs."""
 
     rois: Mapping[str, str] = {}
     """Regions and atlases: name and NIfTI file, which may have ``{subject}`` in it too."""
 
     images: str = "stimuli"
-    """The folder of pictures, where BIDS has them."""
+    """Folder of the stimuli, where BIDS has them."""
 
-    pictures: ImageSettings = ImageSettings()
-    """Size of the pictures."""
+    stimuli: ImageSettings = ImageSettings()
+    """Size and cropping of the stimuli."""
 
     splits: SplitSettings = SplitSettings()
-    """How images are held out where the events have no column ``split``."""
+    """Held-out images, where the events have no column ``split``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BidsResponses:
-    """Everything but the pictures."""
+    """Trials, betas and voxels, without stimuli."""
 
     trials: pd.DataFrame
-    """Trials that show a picture; ``image`` is its name."""
+    """Trials that show an image; ``image`` is its name."""
 
     betas: dict[str, Rows]
     """Responses by subject."""
@@ -94,16 +94,16 @@ def read_bids(source: Path, *, settings: BidsSettings) -> SourceDataset:
     Returns
     -------
     SourceDataset
-        Responses are estimated and pictures are read while they are prepared.
+        Responses are estimated and images are read while they are prepared.
 
     Raises
     ------
     ArtifactError
         If a file is missing or damaged, or files do not fit each other.
     """
-    found = read_responses(source, settings=settings)
-    study = number_images(found.trials, source=source)
-    pictures = find_images(source / settings.images, study.names)
+    responses = read_responses(source, settings=settings)
+    study = number_images(responses.trials, source=source)
+    files = find_images(source / settings.images, study.names)
     notes = []
     if importlib.util.find_spec("glmsingle"):
         notes.append(
@@ -111,10 +111,10 @@ def read_bids(source: Path, *, settings: BidsSettings) -> SourceDataset:
             "voxels (Prince et al. 2022). Run it, then 'mindeye2 prepare glmsingle'."
         )
     return SourceDataset(
-        images=ImageFiles(pictures, settings.pictures),
+        images=ImageFiles(files, settings.stimuli),
         trials=study.trials.assign(split=make_splits(study.trials, settings=settings.splits)),
-        betas=found.betas,
-        voxels=found.voxels,
+        betas=responses.betas,
+        voxels=responses.voxels,
         captions=study.captions or study.categories,
         categories=study.categories,
         notes=notes,
@@ -122,7 +122,7 @@ def read_bids(source: Path, *, settings: BidsSettings) -> SourceDataset:
 
 
 def read_responses(source: Path, *, settings: BidsSettings) -> BidsResponses:
-    """Read trials and responses, without pictures.
+    """Read trials and responses, without stimuli.
 
     Parameters
     ----------
@@ -144,8 +144,8 @@ def read_responses(source: Path, *, settings: BidsSettings) -> BidsResponses:
     derivatives = source / settings.derivatives
     if not derivatives.is_dir():
         raise ArtifactError(
-            f"there is no folder {derivatives}. Run fMRIPrep, or say where its output is with the "
-            "setting bids.derivatives."
+            f"there is no folder {derivatives}. Run fMRIPrep, or set bids.derivatives to "
+            "its output."
         )
     # Before hours of reading, not after.
     require("nilearn", extra="bids", purpose="Estimating single-trial responses")
@@ -160,13 +160,13 @@ def read_responses(source: Path, *, settings: BidsSettings) -> BidsResponses:
             for r in own
         ]
         inside, voxels[subject] = _voxels(source, volumes, subject=subject, settings=settings)
-        parts = []
+        run_betas = []
         for run, bold in zip(own, volumes, strict=True):
             events = read_events(run, settings=settings.events)
             shown = events[events["image"].notna()]
             if not len(shown):
                 raise ArtifactError(
-                    f"{run.events} has no trial with a picture in the column "
+                    f"{run.events} has no trial with an image in the column "
                     f"{settings.events.image!r}. Choose the column with the setting events.image, "
                     "or the task with events.task."
                 )
@@ -175,10 +175,10 @@ def read_responses(source: Path, *, settings: BidsSettings) -> BidsResponses:
             if columns:
                 ending = "desc-confounds_timeseries.tsv"
                 table = find_derivative(derivatives, run, ending=ending)
-                read_confounds(table, columns)  # says now what is missing
-            parts.append(RunBetas(bold, table, events, inside, columns, settings.glm))
+                read_confounds(table, columns)  # before any volume is read
+            run_betas.append(RunBetas(bold, table, events, inside, columns, settings.glm))
             tables.append(shown)
-        betas[subject] = ConcatenatedRows(parts)
+        betas[subject] = ConcatenatedRows(run_betas)
     together = pd.concat(tables, ignore_index=True)
     return BidsResponses(
         trials=complete_trials(together, source=source), betas=dict(betas), voxels=voxels

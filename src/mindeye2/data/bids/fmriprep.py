@@ -1,4 +1,4 @@
-"""Files of fMRIPrep: the volumes of a run, their confounds, and the responses in them."""
+"""fMRIPrep's files of a run: volumes, confounds, and the single-trial betas from them."""
 
 import difflib
 import json
@@ -20,7 +20,7 @@ __all__ = ["RunBetas", "find_derivative", "open_run", "read_confounds"]
 
 @dataclass(frozen=True)
 class RunBetas:
-    """Responses of one run, estimated when they are asked for."""
+    """Single-trial betas of one run, estimated when they are read."""
 
     bold: Path
     """The volumes."""
@@ -29,16 +29,16 @@ class RunBetas:
     """The table of confounds."""
 
     events: pd.DataFrame
-    """Every trial that is modelled: ``onset``, ``duration`` and ``image``."""
+    """Modelled trials: ``onset``, ``duration`` and ``image``."""
 
     voxels: Int64[np.ndarray, " voxels"]
-    """Places in a volume whose last index runs fastest."""
+    """Flat indices into a volume, the last axis running fastest."""
 
     columns: tuple[str, ...]
-    """Confounds that go into the model."""
+    """Confounds that are regressors."""
 
     glm: GlmSettings
-    """The model."""
+    """The general linear model."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,13 +46,13 @@ class RunBetas:
         return (len(self), len(self.voxels))
 
     def __len__(self) -> int:
-        """Return the number of trials that show a picture."""
+        """Return the number of trials that show an image."""
         return int(self.events["image"].notna().sum())
 
     def __getitem__(
         self, rows: slice | Int[np.ndarray, " trials"]
     ) -> Float32[np.ndarray, "trials voxels"]:
-        """Estimate the responses and return some."""
+        """Estimate the betas of the run and return some trials."""
         image = open_run(self.bold)
         volumes = np.asarray(image.dataobj, dtype=np.float32)
         bold = volumes.reshape(-1, volumes.shape[3])[self.voxels].T
@@ -70,40 +70,18 @@ class RunBetas:
 
 
 def find_derivative(derivatives: Path, run: Run, *, ending: str, space: str | None = None) -> Path:
-    """Find the derivative of a run, which shares every part of its name.
-
-    Parameters
-    ----------
-    derivatives
-        fMRIPrep's output.
-    run
-        The run.
-    ending
-        What the name ends in, e.g. ``desc-preproc_bold.nii.gz``.
-    space
-        The space of the volumes; needed where there are several.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    ArtifactError
-        If there is none, or more than one.
-    """
+    """Find the derivative of a run, whose name has the same entities."""
     folder = derivatives / run.events.parent.relative_to(_root_of(run))
     stem = run.events.name.removesuffix("_events.tsv")
     in_space = ending.endswith(".nii.gz")
     middle = f"_space-{space}*" if in_space and space else "*"
     found = sorted(folder.glob(f"{stem}{middle}_{ending}"))
     if not found:
-        there = sorted(p.name for p in folder.glob("*_desc-preproc_bold.nii.gz"))
+        present = sorted(p.name for p in folder.glob("*_desc-preproc_bold.nii.gz"))
         raise ArtifactError(
             f"{folder} has no {stem}{middle}_{ending}, which belongs to {run.events.name}"
-            f"{f'; its runs are {there[:5]}' if there else ''}. fMRIPrep writes it: run it for "
-            "this run, take its events away, or choose the space with the setting bids.space."
+            f"{f'; its runs: {present[:5]}' if present else ''}. fMRIPrep writes it: run it for "
+            "this run, remove its events, or choose the space with the setting bids.space."
         )
     if len(found) > 1:
         raise ArtifactError(
@@ -119,23 +97,7 @@ def _root_of(run: Run) -> Path:
 
 
 def open_run(path: Path) -> Any:  # noqa: ANN401 - nibabel's image
-    """Open the volumes of a run without reading them.
-
-    Parameters
-    ----------
-    path
-        A NIfTI file.
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        With four axes.
-
-    Raises
-    ------
-    ArtifactError
-        If it is damaged or of another shape.
-    """
+    """Open the volumes of a run without reading them."""
     nibabel = require("nibabel", extra="data", purpose=f"Reading {path}")
     try:
         image = nibabel.load(path)
@@ -147,47 +109,29 @@ def open_run(path: Path) -> Any:  # noqa: ANN401 - nibabel's image
 
 
 def _tr_seconds(path: Path, image: Any) -> float:  # noqa: ANN401 - nibabel's image
-    """Return the repetition time: fMRIPrep writes it beside the volumes, and into their header."""
-    beside = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-    if beside.is_file():
-        stated = json.loads(beside.read_text()).get("RepetitionTime")
-        if stated:
-            return float(stated)
+    """Return the repetition time from the JSON sidecar, else from the header."""
+    sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+    if sidecar.is_file():
+        tr_sidecar = json.loads(sidecar.read_text()).get("RepetitionTime")
+        if tr_sidecar:
+            return float(tr_sidecar)
     tr = float(image.header.get_zooms()[3])
     if not 0.1 <= tr <= 20:
         raise ArtifactError(
-            f"{path} says that its volumes are {tr:g} s apart. Write the repetition time in "
-            f"seconds into {beside.name} as {{'RepetitionTime': ...}}."
+            f"{path} has a repetition time of {tr:g} s in its header. Write it in seconds "
+            f"into {sidecar.name} as {{'RepetitionTime': ...}}."
         )
     return tr
 
 
 def read_confounds(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read confounds.
-
-    Parameters
-    ----------
-    path
-        fMRIPrep's table of time series.
-    columns
-        Which of them.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per volume; 0 where the table has no value, as at the first volume of derivatives.
-
-    Raises
-    ------
-    ArtifactError
-        If a column is missing.
-    """
+    """Read columns of a table of confounds; 0 where a value is missing (first volumes)."""
     table = read_table(path, purpose="the confounds")
     missing = [c for c in columns if c not in table]
     if missing:
         near = difflib.get_close_matches(missing[0], map(str, table.columns), n=3)
         raise ArtifactError(
-            f"{path} has no confounds {missing}{f'; near them are {near}' if near else ''}. The "
+            f"{path} has no confounds {missing}{f'; the nearest are {near}' if near else ''}. The "
             "setting bids.confounds takes its column names."
         )
     return table[list(columns)].fillna(0.0)

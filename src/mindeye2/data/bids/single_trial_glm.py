@@ -1,9 +1,9 @@
-"""Single-trial responses from the volumes of a run, by nilearn's general linear model.
+"""Single-trial betas from the volumes of a run, by nilearn's general linear model.
 
 Least squares all (LSA): one model with a regressor for each trial. Least squares separate (LSS):
-for each trial a model of its own, with a regressor for it and one for all other trials; it is
-steadier where responses overlap (Mumford et al. 2012, NeuroImage 59:2636). Both are in percent of
-the voxel's mean over the run.
+one model per trial, with a regressor for it and one for all other trials; its estimates vary less
+where responses overlap (Mumford et al. 2012, NeuroImage 59:2636). Both are in percent of the
+voxel's mean over the run.
 """
 
 import functools
@@ -21,30 +21,30 @@ __all__ = ["GlmSettings", "single_trial_betas"]
 
 
 class GlmSettings(Settings):
-    """How responses are estimated."""
+    """The general linear model of single-trial responses."""
 
     model: Literal["lsa", "lss"] = "lsa"
-    """All trials in one model, or a model for each."""
+    """Least squares all, or least squares separate."""
 
     hrf: Literal["glover", "spm"] = "glover"
-    """Shape of the response. It reads Haxby's eight categories better than SPM's: .73, not .65
-    (benchmarks/haxby.py)."""
+    """Haemodynamic response function. Glover's decodes Haxby's eight categories better than SPM's:
+    .73, not .65 (benchmarks/haxby.py)."""
 
     drift: Literal["cosine", "polynomial", "none"] = "cosine"
-    """How slow drift is modelled."""
+    """Model of slow drift."""
 
     high_pass: Annotated[float, Field(gt=0)] = 0.008
-    """Hz; what is slower is drift, for the model ``cosine``."""
+    """Cut-off of the drift model ``cosine`` in Hz."""
 
     drift_order: Annotated[int, Field(ge=0)] = 3
-    """Degree of the model ``polynomial``."""
+    """Degree of the drift model ``polynomial``."""
 
     noise: Literal["ols", "ar1"] = "ols"
-    """White noise, or noise that remembers one volume."""
+    """White noise, or first-order autoregressive noise."""
 
     slice_time: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """When a volume was taken, as a share of the repetition time; fMRIPrep corrects to the middle,
-    0.5. Take 0 where slice timing was corrected to the first slice."""
+    """Acquisition time of a volume as a fraction of the repetition time; fMRIPrep corrects to the
+    middle, 0.5. Take 0 where slice timing was corrected to the first slice."""
 
 
 def single_trial_betas(
@@ -56,39 +56,15 @@ def single_trial_betas(
     settings: GlmSettings,
     name: str,
 ) -> Float32[np.ndarray, "trials voxels"]:
-    """Estimate the response to each trial of a run.
+    """Estimate the response to each trial of a run, in percent signal change.
 
-    Parameters
-    ----------
-    bold
-        Voxels of one run, in the scanner's unit.
-    trials
-        ``onset`` and ``duration`` in seconds from the first volume.
-    tr_seconds
-        Time between volumes, in seconds.
-    confounds
-        One row per volume, one column per confound; or None.
-    settings
-        The model.
-    name
-        Whose run, for messages.
-
-    Returns
-    -------
-    numpy.ndarray
-        Percent signal change, one row per trial.
-
-    Raises
-    ------
-    ArtifactError
-        If a trial begins outside the run, confounds do not fit the volumes, or trials cannot be
-        told apart.
+    `trials` has ``onset`` and ``duration`` in seconds from the first volume.
     """
     _check(bold, trials, tr_seconds=tr_seconds, confounds=confounds, name=name)
     mean = bold.mean(axis=0, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         signal = 100 * (bold / mean - 1)
-    # What has no signal has no percentage: it stays constant, and is named where it is z-scored.
+    # Voxels without signal stay constant, which z-scoring reports.
     signal[:, mean == 0] = 0
     fit = functools.partial(
         _fit,
@@ -145,7 +121,7 @@ def _fit(
     settings: GlmSettings,
     name: str,
 ) -> Float32[np.ndarray, "trials voxels"]:
-    """Fit one model and return the responses of some labels."""
+    """Fit one model and return the estimates of some labels."""
     glm = require("nilearn.glm.first_level", extra="bids", purpose="The GLM")
     events = trials[["onset", "duration"]].assign(trial_type=labels)
     times = (np.arange(len(signal)) + settings.slice_time) * tr_seconds
@@ -162,14 +138,14 @@ def _fit(
     if rank < design.shape[1]:
         raise ArtifactError(
             f"the {design.shape[1]} regressors of {name} ({len(trials)} trials, confounds, drift)"
-            f" for {len(signal)} volumes have only {rank} dimensions: single responses cannot be "
-            "told apart. Trials too close to each other, or to the end of the run: take "
+            f" for {len(signal)} volumes have only rank {rank}: single-trial responses cannot "
+            "be separated. Trials are too close to each other, or to the end of the run: use "
             "--set bids.glm.model=lss, fewer confounds, or leave trials out."
         )
     found, results = glm.run_glm(signal, design.to_numpy(), noise_model=settings.noise)
     rows = [design.columns.get_loc(label) for label in wanted]
     betas = np.empty((len(wanted), signal.shape[1]), np.float32)
     for label, result in results.items():
-        # The estimates of voxels whose noise is alike come together.
+        # nilearn groups voxels by their noise model.
         betas[:, found == label] = result.theta[rows]
     return betas

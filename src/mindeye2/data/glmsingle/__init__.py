@@ -1,4 +1,4 @@
-"""Single-trial betas that GLMsingle estimated."""
+"""Adapter of single-trial betas that GLMsingle estimated."""
 
 from mindeye2.data.glmsingle.glmsingle_reader import GlmsingleSettings, read_glmsingle
 

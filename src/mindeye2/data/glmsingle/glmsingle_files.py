@@ -1,6 +1,6 @@
-"""GLMsingle's output files: Python's ``.npy`` and ``.hdf5``, MATLAB's ``.mat`` of either age.
+"""GLMsingle's output files: Python's ``.npy`` and ``.hdf5``, MATLAB's ``.mat`` of any version.
 
-Facts of the formats: Python writes a dictionary with ``betasmd`` of (X, Y, Z, trials), or (voxels,
+Formats: Python writes a dictionary with ``betasmd`` of (X, Y, Z, trials), or (voxels,
 1, 1, trials) for surfaces; MATLAB calls it ``modelmd``, and its HDF5 files have the axes reversed.
 ``DESIGNINFO`` beside it has the condition of each trial, ``stimorder`` (from 0 in Python, from 1
 in MATLAB), and ``numtrialrun``, the trials of each run.
@@ -27,31 +27,18 @@ RESULTS = {
     "C": "TYPEC_FITHRF_GLMDENOISE",
     "D": "TYPED_FITHRF_GLMDENOISE_RR",
 }
-"""Names of the files with single-trial betas; A has none."""
+"""Names of the files with single-trial betas by type; A has none."""
 
 SUFFIXES = (".npy", ".hdf5", ".h5", ".mat")
 
 _NAMES = ("betasmd", "modelmd")
 
 _BLOCK = 2**26
-"""Values that are read at a time from a file of whole volumes: 256 MiB."""
+"""Values read at a time from a file of whole volumes: 256 MiB."""
 
 
 def find_result(folder: Path, kind: Literal["B", "C", "D"]) -> Path | None:
-    """Find the betas of one kind in an output folder.
-
-    Parameters
-    ----------
-    folder
-        The output folder.
-    kind
-        One of `RESULTS`.
-
-    Returns
-    -------
-    Path or None
-        The file.
-    """
+    """Find the file of one type of betas in an output folder."""
     tries = (folder / f"{RESULTS[kind]}{suffix}" for suffix in SUFFIXES)
     return next((path for path in tries if path.is_file()), None)
 
@@ -71,7 +58,7 @@ def _no_betas(path: Path, names: object) -> ArtifactError:
 
 @functools.lru_cache(maxsize=1)
 def _whole(path: Path, _changed: int) -> NDArray[Any]:
-    """Load a file that cannot be read in parts; kept, because sessions are read one by one."""
+    """Load a file that cannot be read in parts; cached, because sessions are read one by one."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -80,7 +67,7 @@ def _whole(path: Path, _changed: int) -> NDArray[Any]:
     else:
         try:
             found = loadmat(path, variable_names=list(_NAMES))
-        # SciPy reports a damaged file by whichever of these its parser runs into.
+        # SciPy raises any of these for a damaged file.
         except (MatReadError, ValueError, TypeError, OSError, KeyError) as error:
             raise _damaged(path, error) from error
     betas = next((found[name] for name in _NAMES if name in found), None)
@@ -95,23 +82,7 @@ def _load(path: Path) -> NDArray[Any]:
 
 
 def betas_shape(path: Path) -> tuple[int, int, int, int]:
-    """Return the size of a file's betas.
-
-    Parameters
-    ----------
-    path
-        A result file.
-
-    Returns
-    -------
-    tuple
-        (X, Y, Z, trials).
-
-    Raises
-    ------
-    ArtifactError
-        If the file is damaged or has no single-trial betas.
-    """
+    """Return the shape of a file's betas, (X, Y, Z, trials)."""
     if not is_hdf5(path):
         x, y, z, n = _load(path).shape
         return x, y, z, n
@@ -133,16 +104,16 @@ def betas_shape(path: Path) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True)
 class VolumeBetas:
-    """Betas of some trials and voxels of a result file, read when they are asked for."""
+    """Betas of some trials and voxels of an output file, read in parts."""
 
     path: Path
     """The file."""
 
     voxels: Int64[np.ndarray, " voxels"]
-    """Places in a volume whose last index runs fastest."""
+    """Flat indices into a volume, the last axis running fastest."""
 
     trials: Int64[np.ndarray, " trials"]
-    """Which of the file's trials, ascending."""
+    """Trials of the file, ascending."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -188,36 +159,20 @@ class VolumeBetas:
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What ``DESIGNINFO`` says."""
+    """Design and options in ``DESIGNINFO``."""
 
     conditions: Int64[np.ndarray, " trials"]
     """The condition of each trial, from 0."""
 
     trials_per_run: tuple[int, ...]
-    """As many numbers as runs."""
+    """Number of trials of each run."""
 
     facts: dict[str, object]
-    """Version, where it was recorded, and options."""
+    """Options, and the version where it was recorded."""
 
 
 def read_design(folder: Path) -> Design | None:
-    """Read what GLMsingle recorded about the design.
-
-    Parameters
-    ----------
-    folder
-        The output folder.
-
-    Returns
-    -------
-    Design or None
-        None where there is no ``DESIGNINFO``.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is damaged.
-    """
+    """Read ``DESIGNINFO`` of an output folder; None where there is none."""
     if (path := folder / "DESIGNINFO.npy").is_file():
         found, base = read_pickled_npy(path), 0
     elif (path := folder / "DESIGNINFO.mat").is_file():
@@ -230,14 +185,14 @@ def read_design(folder: Path) -> Design | None:
             "that GLMsingle wrote, or remove it: then the order of trials is not checked."
         )
     options = found.get("params") if isinstance(found.get("params"), dict) else {}
-    everything = {**(options or {}), **found}
-    # No release so far writes its version; where a lab added one, it is kept.
+    recorded = {**(options or {}), **found}
+    # No release so far writes its version; a lab may have added one.
     named = ("version", "glmsingle_version", "stimdur", "tr")
-    asked = ("wantlibrary", "wantglmdenoise", "wantfracridge", "wantpercentbold", "wantlss")
+    switches = ("wantlibrary", "wantglmdenoise", "wantfracridge", "wantpercentbold", "wantlss")
     facts = {
-        name: np.asarray(everything[name]).item()
-        for name in (*named, *asked)
-        if name in everything and np.asarray(everything[name]).size == 1
+        name: np.asarray(recorded[name]).item()
+        for name in (*named, *switches)
+        if name in recorded and np.asarray(recorded[name]).size == 1
     }
     return Design(
         conditions=np.ravel(found["stimorder"]).astype(np.int64) - base,

@@ -1,15 +1,15 @@
-"""GLMsingle outputs with the trials that they belong to (Prince et al. 2022, eLife 11:e77599).
+"""Reader of GLMsingle outputs and their trials (Prince et al. 2022, eLife 11:e77599).
 
-The source is an output folder, or a folder with several at any depth, whose names say whose they
-are: ``sub-01/ses-02/TYPED_FITHRF_GLMDENOISE_RR.npy``. The trials of a folder are, in this order:
+The source is an output folder, or a folder with several at any depth, named by subject and
+session: ``sub-01/ses-02/TYPED_FITHRF_GLMDENOISE_RR.npy``. The trials of a folder are those of the
+first of these that exists:
 
 * ``trials.csv`` in it;
 * ``trials.csv`` at the top of the source: the rows of that subject, and of that session where the
-  folder is one session's;
+  folder is of one session;
 * the event tables of a BIDS folder, the setting ``bids``, run by run in the order of onsets.
 
-They must be in the order in which GLMsingle counted the trials, which ``DESIGNINFO`` lets us
-check.
+They must be in the order of GLMsingle's trials, which is checked against ``DESIGNINFO``.
 """
 
 import re
@@ -44,43 +44,43 @@ __all__ = ["GlmsingleSettings", "read_glmsingle"]
 
 
 class GlmsingleSettings(Settings):
-    """Which outputs, voxels and trials are taken. Paths are inside the source, or absolute."""
+    """Selection of outputs, voxels and trials. Paths are inside the source, or absolute."""
 
     kind: Literal["B", "C", "D"] = "D"
-    """The model: fitted responses (B), denoised (C), and regularised (D), GLMsingle's best."""
+    """Type of betas: fitted HRF (B), also denoised (C), also ridge-regularised (D)."""
 
     mask: str = "mask.nii.gz"
-    """NIfTI mask in the output folder or above it; without one, every voxel is taken that is
-    finite and varies in all sessions of the subject."""
+    """NIfTI mask in the output folder or above it; without one, the voxels
+    that are finite and vary in all sessions of the subject."""
 
     rois: Mapping[str, str] = {}
     """Regions and atlases: name and NIfTI file in the output folder or above it."""
 
     trials: str = "trials.csv"
-    """The table of trials."""
+    """The trial table."""
 
     columns: Mapping[str, str] = {}
-    """What columns are called in the table, where it is not what they are called here."""
+    """The table's name of a column that is called otherwise here."""
 
     bids: str | None = None
-    """The BIDS folder whose events are the trials, where there is no table."""
+    """BIDS folder with the events that are the trials, where there is no table."""
 
     events: EventSettings = EventSettings()
-    """Which rows of the events are trials."""
+    """Rows of the events that are trials."""
 
     images: str = "images"
-    """The folder of pictures."""
+    """Folder of the stimuli."""
 
-    pictures: ImageSettings = ImageSettings()
-    """Size of the pictures."""
+    stimuli: ImageSettings = ImageSettings()
+    """Size and cropping of the stimuli."""
 
     splits: SplitSettings = SplitSettings()
-    """How images are held out where the table has no column ``split``."""
+    """Held-out images, where the table has no column ``split``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Output:
-    """One output folder."""
+    """One output folder of GLMsingle."""
 
     folder: Path
     path: Path
@@ -98,42 +98,46 @@ def read_glmsingle(source: Path, *, settings: GlmsingleSettings) -> SourceDatase
     source
         An output folder, or one with several below it.
     settings
-        What is taken.
+        Type of betas, voxels, trials.
 
     Returns
     -------
     SourceDataset
-        Betas and pictures are read while they are prepared.
+        Betas and images are read while they are prepared.
 
     Raises
     ------
     ArtifactError
-        If a part is missing, damaged or unsafe to read, or trials and betas do not fit each other.
+        If a file is missing, damaged or unsafe to read, or trials and betas do not fit each other.
     """
     outputs = _find_outputs(source, settings)
     tables: list[pd.DataFrame] = []
-    parts: list[Int64[np.ndarray, " trials"]] = []
+    rows_of_output: list[Int64[np.ndarray, " trials"]] = []
     for output in outputs:
         table, rows = _trials(output, source, settings)
         if "session" not in table:
-            # Labels that are no numbers count in their order.
+            # Session labels that are not numbers are counted in their order.
             before = [t for t in tables if t["subject"].iloc[0] == table["subject"].iloc[0]]
             table = table.assign(session=len(before) + 1)
         tables.append(table)
-        parts.append(rows)
+        rows_of_output.append(rows)
     together = pd.concat(tables, ignore_index=True)
     study = number_images(complete_trials(together, source=source), source=source)
-    owners = [str(table["subject"].iloc[0]) for table in tables]
+    subjects = [str(table["subject"].iloc[0]) for table in tables]
     betas: dict[str, Rows] = {}
     voxels = {}
-    for subject in dict.fromkeys(owners):
-        own = [(o, r) for o, r, s in zip(outputs, parts, owners, strict=True) if s == subject]
-        places, voxels[subject] = _voxels([o for o, _ in own], source, settings)
-        betas[subject] = ConcatenatedRows([VolumeBetas(o.path, places, rows) for o, rows in own])
-    pictures = find_images(source / settings.images, study.names)
+    for subject in dict.fromkeys(subjects):
+        own = [
+            (o, r)
+            for o, r, s in zip(outputs, rows_of_output, subjects, strict=True)
+            if s == subject
+        ]
+        indices, voxels[subject] = _voxels([o for o, _ in own], source, settings)
+        betas[subject] = ConcatenatedRows([VolumeBetas(o.path, indices, rows) for o, rows in own])
+    files = find_images(source / settings.images, study.names)
     split = make_splits(study.trials, settings=settings.splits)
     return SourceDataset(
-        images=ImageFiles(pictures, settings.pictures),
+        images=ImageFiles(files, settings.stimuli),
         trials=study.trials.assign(split=split),
         betas=betas,
         voxels=voxels,
@@ -175,8 +179,12 @@ def _find_outputs(source: Path, settings: GlmsingleSettings) -> list[_Output]:
             )
         )
     if not outputs:
-        there = sorted(k for k, s in RESULTS.items() if any(source.rglob(f"{s}.*")))
-        hint = f" Of {there} there are: --set glmsingle.kind={there[-1]}." if there else ""
+        other_types = sorted(k for k, s in RESULTS.items() if any(source.rglob(f"{s}.*")))
+        hint = (
+            f" Types {other_types} exist: --set glmsingle.kind={other_types[-1]}."
+            if other_types
+            else ""
+        )
         raise ArtifactError(
             f"{source} has no {stem}.npy, .hdf5 or .mat, at any depth. Give the folder that "
             f"GLMsingle wrote, with the option wantfileoutputs on for that type.{hint}"
@@ -187,7 +195,7 @@ def _find_outputs(source: Path, settings: GlmsingleSettings) -> list[_Output]:
 def _trials(
     output: _Output, source: Path, settings: GlmsingleSettings
 ) -> tuple[pd.DataFrame, Int64[np.ndarray, " trials"]]:
-    """Return the trials that show a picture, and which of the file's trials they are."""
+    """Return the trials that show an image, and their rows in the file."""
     n_trials = output.shape[3]
     found, name = _all_trials(output, source, settings)
     shown = found["image"].notna().to_numpy()
@@ -201,8 +209,8 @@ def _trials(
         fitted = f", by run {list(output.design.trials_per_run)}" if output.design else ""
         raise ArtifactError(
             f"{output.path} has {n_trials} trials{fitted}, but {name} has {len(found)}, by run "
-            f"{runs}, {int(shown.sum())} of them with a picture. Give the trials that GLMsingle "
-            "was given, in its order: run by run, by onset. Rows that are no trials can be left "
+            f"{runs}, {int(shown.sum())} of them with an image. Give the trials of GLMsingle's "
+            "design in its order: run by run, by onset. Rows that are not trials can be left "
             "out with the setting events.drop."
         )
     if output.design is not None:
@@ -222,7 +230,7 @@ def _all_trials(
             columns={theirs: ours for ours, theirs in settings.columns.items()}
         )
         if "image" not in table:
-            complete_trials(table, source=path)  # says what is missing
+            complete_trials(table, source=path)  # refuses it and names the column
         if folder != output.folder:
             table = _rows_of(table, output, path)
         if "subject" not in table:
@@ -234,8 +242,8 @@ def _all_trials(
         raise ArtifactError(
             f"there are no trials for {output.path}: neither {output.folder / settings.trials} "
             f"nor {source / settings.trials} exists. Write one row per trial in GLMsingle's "
-            "order, with a column 'image' (docs/data.md), or name a BIDS folder with the setting "
-            "glmsingle.bids."
+            "order, with a column 'image' (docs/data.md), or set glmsingle.bids to a BIDS "
+            "folder."
         )
     root = source / settings.bids
     label = re.sub(r"^sub(j|-)?", "", output.subject) if output.subject else None
@@ -244,8 +252,8 @@ def _all_trials(
         runs = [r for r in runs if r.labels.get("ses") == output.session]
     if not runs or len({r.subject for r in runs}) > 1:
         raise ArtifactError(
-            f"{root} has events of {sorted({r.subject for r in runs}) or 'nobody'}, and "
-            f"{output.path} does not say whose it is: name its folders sub-<label> and "
+            f"{root} has events of {sorted({r.subject for r in runs}) or 'no subject'}, and "
+            f"the path {output.path} does not name its subject: name its folders sub-<label> and "
             "ses-<label>, as in the BIDS folder."
         )
     events = pd.concat([read_events(r, settings=settings.events) for r in runs], ignore_index=True)
@@ -253,7 +261,7 @@ def _all_trials(
 
 
 def _rows_of(table: pd.DataFrame, output: _Output, path: Path) -> pd.DataFrame:
-    """Return the rows of a common table that belong to one output."""
+    """Return the rows of one output in a table of several."""
     digits = re.sub(r"\D", "", output.subject or "")
     if "subject" in table and output.subject is not None:
         names = table["subject"].astype(str)
@@ -265,17 +273,17 @@ def _rows_of(table: pd.DataFrame, output: _Output, path: Path) -> pd.DataFrame:
         table = table[table["session"] == int(output.session or 0)]
     if not len(table):
         raise ArtifactError(
-            f"{path} has no rows of subject {output.subject!r}, session {output.session!r}, whose "
-            f"betas are in {output.folder}. The column 'subject' must name them so."
+            f"{path} has no rows of subject {output.subject!r}, session {output.session!r} of "
+            f"{output.folder}. The column 'subject' must have this name."
         )
     return table.assign(subject=output.subject or table["subject"].iloc[0])
 
 
 def _check_order(output: _Output, images: np.ndarray, *, name: str) -> None:
-    """Refuse trials in another order than GLMsingle's: an image cannot be two conditions."""
+    """Refuse trials in another order than GLMsingle's, in which an image has two conditions."""
     conditions = output.design.conditions if output.design else np.empty(0)
     if len(conditions) != len(images) or len(np.unique(conditions)) == len(conditions):
-        return  # nothing repeats, so nothing can be told
+        return  # without repeats the order cannot be checked
     seen: dict[str, tuple[int, int]] = {}
     for row, (image, condition) in enumerate(zip(images, conditions, strict=True)):
         if pd.isna(image):
@@ -283,7 +291,7 @@ def _check_order(output: _Output, images: np.ndarray, *, name: str) -> None:
         first, before = seen.setdefault(image, (row, int(condition)))
         if before != condition:
             raise ArtifactError(
-                f"{name} is not in the order in which GLMsingle counted the trials: image "
+                f"{name} is not in the order of GLMsingle's trials: image "
                 f"{image!r} is in rows {first} and {row}, which are the conditions {before} and "
                 f"{condition} in {output.folder}'s DESIGNINFO. Sort the trials run by run, by "
                 "onset, and leave out what was not modelled."
@@ -297,7 +305,7 @@ def _voxels(
     if len(shapes) > 1:
         raise ArtifactError(
             f"the sessions of {outputs[0].subject} have volumes of the shapes {sorted(shapes)}. "
-            "Bring them onto one grid before GLMsingle is run."
+            "Resample them to one grid before GLMsingle is run."
         )
     shape, start = shapes.pop(), outputs[0].folder
     path = find_above((settings.mask, "mask.nii"), start=start, stop=source)
@@ -311,7 +319,7 @@ def _voxels(
         if mask.shape != shape:
             raise ArtifactError(
                 f"the mask {path} has the shape {mask.shape}, but the betas in {outputs[0].path} "
-                f"have {shape}. Give the mask of the volumes that GLMsingle was given."
+                f"have {shape}. Give a mask on the grid of GLMsingle's input."
             )
     rois = {}
     for name, file in settings.rois.items():
@@ -332,6 +340,6 @@ def _varying(output: _Output) -> np.ndarray:
         for start in range(0, n_trials, step):
             block = volume[start : start + step]
             low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
-        # NaN and infinity fail this comparison, as constants do.
+        # NaN and infinity fail this comparison, like constants.
         inside = np.asarray((high - low > 0) & np.isfinite(high - low))
     return inside.reshape(x, y, z)

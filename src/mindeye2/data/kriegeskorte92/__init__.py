@@ -1,4 +1,4 @@
-"""Responses of four subjects to 92 images (Kriegeskorte et al. 2008)."""
+"""Adapter of the responses of four subjects to 92 images (Kriegeskorte et al. 2008)."""
 
 from mindeye2.data.kriegeskorte92.kriegeskorte92_reader import (
     Kriegeskorte92Settings,

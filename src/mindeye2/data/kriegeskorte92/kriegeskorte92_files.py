@@ -1,4 +1,4 @@
-"""Files of the 92 photographs and of the correlation distances between the responses to them."""
+"""Files of the 92 photographs and the correlation distances between responses to them."""
 
 import sys
 import urllib.error
@@ -24,16 +24,16 @@ ADDRESSES = {
     PUBLISHED[1]: "https://raw.githubusercontent.com/rsagroup/rsatoolbox/"
     f"9ac4b5cdcb702c02481cabba33c551d187d50b6c/demos/92imageData/{PUBLISHED[1]}",
 }
-"""Where the files are published; a commit's files never change."""
+"""Addresses of the published files, at fixed commits."""
 
 TERMS = (
     "Data of Kriegeskorte et al. 2008 (Neuron 60:1126), published with rsatoolbox "
     "(github.com/rsagroup/rsatoolbox, MIT licence). Cite the paper where you use them."
 )
-"""What users are shown."""
+"""Shown before a download and whenever the data are read."""
 
 _LARGEST = 64e6
-"""Bytes; the files have about 4 MB together, so more is something else."""
+"""Bytes; a larger answer is not one of the files, which have about 4 MB together."""
 
 _SOURCE = (
     f"Download {PUBLISHED[0]} and {PUBLISHED[1]} (about 4 MB) from demos/92imageData of the "
@@ -48,20 +48,7 @@ def _to_stderr(text: str) -> None:
 
 
 def download_published(folder: Path, *, say: Callable[[str], object] = _to_stderr) -> None:
-    """Download the two published files, after saying what they are; those there are kept.
-
-    Parameters
-    ----------
-    folder
-        Where to put them; made where it is missing.
-    say
-        Told terms, addresses and sizes before anything is downloaded.
-
-    Raises
-    ------
-    ArtifactError
-        If a file cannot be reached, or is not what was published.
-    """
+    """Download the missing files; terms, addresses and sizes are shown first."""
     missing = [name for name in PUBLISHED if not (folder / name).exists()]
     if not missing or (folder / "kriegeskorte92.npz").is_file():
         return
@@ -71,13 +58,13 @@ def download_published(folder: Path, *, say: Callable[[str], object] = _to_stder
     folder.mkdir(parents=True, exist_ok=True)
     for name in missing:
         address = ADDRESSES[name]
-        beside = folder / f".{name}"
+        partial = folder / f".{name}"
         try:
             with urllib.request.urlopen(address, timeout=60) as answer:
                 size = int(answer.headers["Content-Length"] or 0)
                 say(f"{address}: {size / 1e6:.1f} MB, to {folder / name}\n")
                 if size > _LARGEST:
-                    raise ArtifactError(f"{address} has {size} bytes, which is not what it was.")
+                    raise ArtifactError(f"{address} has {size} bytes, more than was published.")
                 content = answer.read()
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             raise ArtifactError(
@@ -86,44 +73,27 @@ def download_published(folder: Path, *, say: Callable[[str], object] = _to_stder
             ) from error
         if not content or (size and len(content) != size):
             raise ArtifactError(
-                f"{address} gave {len(content)} of {size} bytes. Try again: what is there is kept."
+                f"{address} gave {len(content)} of {size} bytes. Try again: complete files stay."
             )
-        beside.write_bytes(content)
-        beside.replace(folder / name)
+        partial.write_bytes(content)
+        partial.replace(folder / name)
 
 
 class Responses92(NamedTuple):
-    """What the files hold."""
+    """Photographs, distances and labels."""
 
     images: UInt8[np.ndarray, "images height width rgb"]
     """The photographs."""
 
     rdm: Float[np.ndarray, "..."]
-    """1 - Pearson correlation between the responses to any two photographs."""
+    """1 - Pearson correlation between the responses to two photographs."""
 
     category: list[str]
     """One label per photograph."""
 
 
 def load_kriegeskorte92(source: Path) -> Responses92:
-    """Load photographs, distances and labels.
-
-    Parameters
-    ----------
-    source
-        The folder with the two published MATLAB files (`PUBLISHED`), or one ``.npz`` file with
-        arrays ``images``, ``rdm`` and ``category``, or the folder of a ``kriegeskorte92.npz``.
-
-    Returns
-    -------
-    Responses92
-        Checked for shapes, not for values.
-
-    Raises
-    ------
-    ArtifactError
-        If a file is missing, damaged, or holds something else.
-    """
+    """Load photographs, distances and labels; arrays are checked for shapes, not for values."""
     if (source / "kriegeskorte92.npz").is_file():
         source = source / "kriegeskorte92.npz"
     needed = [source / name for name in PUBLISHED] if source.is_dir() else [source]
@@ -132,7 +102,7 @@ def load_kriegeskorte92(source: Path) -> Responses92:
         raise ArtifactError(f"{' and '.join(missing)} does not exist. {_SOURCE}")
     try:
         arrays = _from_matlab(source) if source.is_dir() else _from_numpy(source)
-    # SciPy reports a damaged file by whichever of these its parser runs into.
+    # SciPy raises any of these for a damaged file.
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, TypeError) as error:
         raise ArtifactError(
             f"{source} is damaged or of another kind ({error}). {_SOURCE}"
@@ -159,14 +129,14 @@ def _from_numpy(path: Path) -> dict[str, Any]:
 def _from_matlab(folder: Path) -> dict[str, Any]:
     from scipy.io import loadmat
 
-    # A MATLAB struct array (1, people, sessions), and another (1, images), each of single arrays.
+    # MATLAB struct arrays (1, subjects, sessions) and (1, images), each of single arrays.
     distances = loadmat(folder / PUBLISHED[0], variable_names=["RDMs"])["RDMs"]["RDM"]
     stimuli = loadmat(folder / PUBLISHED[1], variable_names=["stimuli_92objs"])["stimuli_92objs"]
-    _, n_people, n_sessions = distances.shape
+    _, n_subjects, n_sessions = distances.shape
     matrices = np.stack([np.asarray(d, np.float64) for d in distances.ravel()])
     return {
         "images": np.stack(list(stimuli["image"].ravel())),
-        "rdm": matrices.reshape(n_people, n_sessions, *matrices.shape[1:]),
+        "rdm": matrices.reshape(n_subjects, n_sessions, *matrices.shape[1:]),
         "category": np.array([c.item() for c in stimuli["category"].ravel()]),
     }
 
@@ -180,7 +150,7 @@ def _check(source: Path, arrays: dict[str, Any]) -> None:
     }
     words = {
         "images": "(images, rows, columns, 3)",
-        "rdm": "(people, sessions, images, images)",
+        "rdm": "(subjects, sessions, images, images)",
         "category": "(images,)",
     }
     for name, shape in wanted.items():

@@ -1,11 +1,11 @@
-"""Real responses: human inferior temporal cortex of four people looking at 92 photographs.
+"""Reader of fMRI responses in inferior temporal cortex of four subjects to 92 photographs.
 
-Kriegeskorte et al. 2008, Neuron 60:1126, doi 10.1016/j.neuron.2008.10.043. What is published are
-not the patterns but, for each person and each of two sessions, ``rdm``, 1 - Pearson correlation
-between the patterns of two images. ``1 - rdm`` is the Gram matrix of the patterns after each lost
-its mean over voxels and its norm; its eigenvectors give 92 coordinates that equal those patterns
-but for a rotation of voxel space. Linear maps, kernels and networks behind a linear map lose
-nothing by that.
+Kriegeskorte et al. 2008, Neuron 60:1126, doi 10.1016/j.neuron.2008.10.043. Published are not the
+response patterns but, for each subject and each of two sessions, ``rdm``, 1 - Pearson correlation
+between the patterns of two images. ``1 - rdm`` is the Gram matrix of the patterns after
+subtraction of their mean over voxels and division by their norm; its eigenvectors give 92
+coordinates that equal those patterns up to a rotation of voxel space, which linear maps, kernels
+and networks behind a linear map can undo.
 """
 
 from pathlib import Path
@@ -36,25 +36,25 @@ _CAPTIONS = {
     "natural inanimate": "a natural inanimate object",
     "artificial inanimate": "an artificial inanimate object",
 }
-"""The labels of the data as words; nobody described the single pictures."""
+"""Captions by category; single images are not described."""
 
 
 class Kriegeskorte92Settings(Settings):
-    """Which of the 92 images are held out."""
+    """Held-out images, and the download."""
 
     n_folds: Annotated[int, Field(ge=2, le=23)] = 4
-    """Folds over images; one of them is the test split of everybody."""
+    """Folds over images; one of them is the test split of all subjects."""
 
     fold: Annotated[int, Field(ge=0)] = 0
-    """Which fold is the test split, counted from 0."""
+    """The fold that is the test split, counted from 0."""
 
     n_validation: Annotated[int, Field(ge=0, le=23)] = 8
-    """Images of the validation split, drawn from the other folds. Shared-subject training needs at
-    least 2."""
+    """Images of the validation split, sampled from the other folds. Shared-subject training needs
+    at least 2."""
 
     download: bool = False
     """Download the two published files (about 4 MB) into the folder that ``--source`` names, where
-    they are not there; terms, addresses and sizes are shown first."""
+    they are missing; terms, addresses and sizes are shown first."""
 
     seed: int = 0
     """Seeds the folds, the validation images, the order of the trials and the bases of the
@@ -72,28 +72,10 @@ class Kriegeskorte92Settings(Settings):
 def coordinates(
     rdm: Float[np.ndarray, "images images"], *, rng: np.random.Generator, name: str
 ) -> Float[np.ndarray, "images voxels"]:
-    """Return coordinates whose inner products are ``1 - rdm``.
+    """Return coordinates with inner products ``1 - rdm``: unit-norm rows, randomly rotated.
 
-    Parameters
-    ----------
-    rdm
-        1 - Pearson correlation of the patterns of any two images.
-    rng
-        Draws the rotation. In the eigenvectors' own order the first coordinates would hold nearly
-        all variance, and what is first would depend on test images too; after a random rotation
-        coordinates are as alike as voxels are.
-    name
-        Whose, for messages.
-
-    Returns
-    -------
-    numpy.ndarray
-        Unit-norm rows, as many columns as images.
-
-    Raises
-    ------
-    ArtifactError
-        If a value is not finite, or ``1 - rdm`` is not the Gram matrix of unit-norm patterns.
+    Unrotated, the first coordinates would hold nearly all variance, and which they are would
+    depend on test images too.
     """
     bad = ~np.isfinite(rdm)
     if bad.any():
@@ -115,7 +97,7 @@ def coordinates(
         raise ArtifactError(
             f"1 - rdm of {name} is no Gram matrix: it has the eigenvalue {eigenvalues[0]:.3g}, "
             "and none may be below 0. Rank-transformed and crossvalidated distances are not "
-            "accepted: give the rdm of each person and session as published."
+            "accepted: give the rdm of each subject and session as published."
         )
     rotation, _ = np.linalg.qr(rng.standard_normal(gram.shape))
     scaled = vectors * np.sqrt(eigenvalues.clip(0))
@@ -123,20 +105,7 @@ def coordinates(
 
 
 def split_images(n_images: int, *, settings: Kriegeskorte92Settings) -> list[str]:
-    """Give every image its split.
-
-    Parameters
-    ----------
-    n_images
-        Number of images.
-    settings
-        Folds and validation images.
-
-    Returns
-    -------
-    list of str
-        ``"train"``, ``"validation"`` or ``"test"`` by image.
-    """
+    """Return the split of each image."""
     order = numpy_rng(settings.seed, "kriegeskorte92", "folds").permutation(n_images)
     test = order[settings.fold :: settings.n_folds]
     rest = np.setdiff1d(order, test)
@@ -151,8 +120,8 @@ def split_images(n_images: int, *, settings: Kriegeskorte92Settings) -> list[str
 def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> SourceDataset:
     """Read the responses to 92 photographs.
 
-    Each session of each person is a subject of its own (``subj01-session1``), because the
-    coordinates of two sessions have nothing to do with each other.
+    Each session of each subject is a subject of its own (``subj01-session1``), because the
+    coordinates of two sessions are unrelated.
 
     Parameters
     ----------
@@ -160,14 +129,14 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> So
         The folder with the two published files, or ``kriegeskorte92.npz``; see
         `load_kriegeskorte92`.
     settings
-        Which images are held out, and whether missing files are downloaded.
+        Held-out images, and whether missing files are downloaded.
 
     Returns
     -------
     SourceDataset
-        Ready to be prepared. The coordinates lost the mean over the images outside the test split
-        and were multiplied by one number per subject that gives these images unit variance on
-        average; scaling each coordinate would distort the distances that are all the data hold.
+        The mean over the images outside the test split is subtracted from the coordinates, and one
+        factor per subject gives these images unit variance on average; scaling each coordinate
+        would distort the distances.
 
     Raises
     ------
@@ -179,19 +148,19 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> So
     images, rdm, category = load_kriegeskorte92(Path(source))
     split = split_images(len(images), settings=settings)
     fitted = np.array([s != "test" for s in split])
-    # The order of presentation is not published, and the file is sorted by category: in a random
-    # order the first so many trials are a fair sample of all.
+    # The order of presentation is not published, and the file is sorted by category: in random
+    # order, the first trials are a sample of all categories.
     order = numpy_rng(settings.seed, "kriegeskorte92", "order").permutation(len(images))
     tables, betas, scales = [], {}, {}
-    for person, session in np.ndindex(rdm.shape[:2]):
-        subject = f"subj{person + 1:02d}-session{session + 1}"
+    for number, session in np.ndindex(rdm.shape[:2]):
+        subject = f"subj{number + 1:02d}-session{session + 1}"
         rng = numpy_rng(settings.seed, "kriegeskorte92", "basis", subject)
-        raw = coordinates(rdm[person, session], rng=rng, name=subject)
+        raw = coordinates(rdm[number, session], rng=rng, name=subject)
         centred = raw - raw[fitted].mean(axis=0)
         scales[subject] = float(1 / centred[fitted].std())
         betas[subject] = (centred * scales[subject])[order].astype(np.float32)
         tables.append(_trials(subject, session=session + 1, order=order))
-    n_people, n_sessions = rdm.shape[:2]
+    n_subjects, n_sessions = rdm.shape[:2]
     return SourceDataset(
         images=images,
         trials=pd.concat(tables, ignore_index=True).assign(
@@ -204,8 +173,8 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> So
         categories=[str(c) for c in category],
         zscored=True,
         label=(
-            f"Real fMRI: inferior temporal cortex of {n_people} people in {n_sessions} sessions, "
-            "as coordinates from published correlation distances, not as voxels "
+            f"Real fMRI: inferior temporal cortex of {n_subjects} subjects in {n_sessions} "
+            "sessions, as coordinates from published correlation distances, not as voxels "
             "(Kriegeskorte et al. 2008)."
         ),
         notes=[TERMS],
@@ -214,7 +183,7 @@ def read_kriegeskorte92(source: Path, *, settings: Kriegeskorte92Settings) -> So
 
 
 def _trials(subject: str, *, session: int, order: Int64[np.ndarray, " trials"]) -> pd.DataFrame:
-    """One row per image: what is published is one response to each image in each session."""
+    """Return one trial per image: one response to each image is published in each session."""
     return pd.DataFrame(
         {
             "subject": subject,

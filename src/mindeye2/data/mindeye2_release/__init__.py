@@ -1,4 +1,4 @@
-"""The data files that were published with MindEye2: betas of nsdgeneral, pictures, trials.
+"""Adapter of the data published with MindEye2: betas of nsdgeneral, stimuli, trials.
 
 From https://huggingface.co/datasets/pscotti/mindeyev2, made from the Natural Scenes Dataset. The
 folder of a download holds::

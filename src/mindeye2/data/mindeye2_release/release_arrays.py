@@ -1,4 +1,4 @@
-"""Betas and pictures of MindEye2's files, read row by row as they are asked for."""
+"""Betas and stimuli in MindEye2's HDF5 files, read in parts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,27 +13,7 @@ __all__ = ["PublishedBetas", "PublishedImages", "check_array"]
 
 
 def check_array(path: Path, name: str, *, shape: tuple[int | None, ...]) -> tuple[int, ...]:
-    """Check that a file holds an array of a shape.
-
-    Parameters
-    ----------
-    path
-        HDF5 file.
-    name
-        The array.
-    shape
-        Its axes; None for any length.
-
-    Returns
-    -------
-    tuple of int
-        The shape found.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is damaged or the array is another.
-    """
+    """Check the shape of an HDF5 array of floats, and return it; None is any size."""
     h5py = require("h5py", extra="data", purpose="Reading MindEye2's HDF5 files")
     try:
         with h5py.File(path, "r") as file:
@@ -57,7 +37,7 @@ def check_array(path: Path, name: str, *, shape: tuple[int | None, ...]) -> tupl
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedBetas:
-    """Some rows of a subject's betas."""
+    """Betas of a subject, trial by trial."""
 
     path: Path
     """``betas_all_subj0X_fp32_renorm.hdf5``."""
@@ -84,7 +64,7 @@ class PublishedBetas:
         wanted = self.rows[rows]
         if not len(wanted):
             return np.empty((0, self.n_voxels), np.float32)
-        # All between the first and the last at once: HDF5 is slow at picking single rows.
+        # HDF5 is slow at picking single rows.
         first = int(wanted[0])
         block = _read(self.path, "betas", slice(first, int(wanted[-1]) + 1))
         betas: Float32[np.ndarray, "batch voxels"] = block[wanted - first].astype(np.float32)
@@ -93,7 +73,7 @@ class PublishedBetas:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedImages:
-    """Some of the pictures, as 8-bit RGB."""
+    """Stimuli, as 8-bit RGB."""
 
     path: Path
     """``coco_images_224_float16.hdf5``."""
@@ -110,23 +90,23 @@ class PublishedImages:
         return (len(self.ids), self.size, self.size, 3)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.ids)
 
     def __getitem__(
         self, rows: slice | Int64[np.ndarray, " batch"]
     ) -> UInt8[np.ndarray, "batch height width rgb"]:
-        """Read some pictures."""
+        """Read some images."""
         wanted = self.ids[rows]
         result = np.empty((len(wanted), *self.shape[1:]), np.uint8)
         for n, number in enumerate(wanted.tolist()):
-            picture = _read(self.path, "images", number).astype(np.float32)
-            if not (picture.min() >= 0 and picture.max() <= 1):
+            image = _read(self.path, "images", number).astype(np.float32)
+            if not (image.min() >= 0 and image.max() <= 1):
                 raise ArtifactError(
-                    f"image {number} of {self.path} has values from {picture.min()} to "
-                    f"{picture.max()}; published pictures lie in [0, 1]. Download the file again."
+                    f"image {number} of {self.path} has values from {image.min()} to "
+                    f"{image.max()}; published values lie in [0, 1]. Download the file again."
                 )
-            result[n] = np.rint(picture * 255).transpose(1, 2, 0)
+            result[n] = np.rint(image * 255).transpose(1, 2, 0)
         return result
 
 

@@ -1,4 +1,4 @@
-"""The adapter of MindEye2's published files."""
+"""Reader of the data published with MindEye2: betas, stimuli, trials."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +21,7 @@ from mindeye2.data.splits import split_shared1000
 
 __all__ = ["read_released"]
 
-_PICTURES = "coco_images_224_float16.hdf5"
+_IMAGES = "coco_images_224_float16.hdf5"
 _CAPTIONS = "COCO_73k_annots_curated.npy"
 _REPOSITORY = "pscotti/mindeyev2"
 
@@ -34,7 +34,7 @@ def read_released(source: Path, *, settings: ReleasedSettings) -> SourceDataset:
     source
         The folder that holds the HDF5 files and ``wds``.
     settings
-        What to take.
+        Subjects, sessions, test set.
 
     Returns
     -------
@@ -56,17 +56,17 @@ def read_released(source: Path, *, settings: ReleasedSettings) -> SourceDataset:
         tables.append(_trials(source, subject, tars, n_rows=shapes[subject][0]))
     trials = split_shared1000(
         pd.concat(tables, ignore_index=True),
-        validation_fraction=settings.validation_share,
+        validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )
     ids = np.unique(trials["source_image"].to_numpy())
-    shape = check_array(source / _PICTURES, "images", shape=(None, 3, None, None))
+    shape = check_array(source / _IMAGES, "images", shape=(None, 3, None, None))
     if ids[-1] >= shape[0]:
         raise ArtifactError(
-            f"{source / _PICTURES} holds {shape[0]} pictures, but a trial shows picture "
+            f"{source / _IMAGES} holds {shape[0]} images, but a trial shows image "
             f"{ids[-1]}; {IMAGES} were published. Download it again."
         )
-    captions, told = _captions(source / _CAPTIONS, ids)
+    captions, caption_notes = _captions(source / _CAPTIONS, ids)
     betas = {}
     for subject in found:
         rows = trials.loc[trials["subject"] == subject, "global_trial"].to_numpy(np.int64)
@@ -74,7 +74,7 @@ def read_released(source: Path, *, settings: ReleasedSettings) -> SourceDataset:
             path=_betas(source, subject), rows=rows, n_voxels=shapes[subject][1]
         )
     return SourceDataset(
-        images=PublishedImages(path=source / _PICTURES, ids=ids, size=shape[2]),
+        images=PublishedImages(path=source / _IMAGES, ids=ids, size=shape[2]),
         trials=trials,
         betas=betas,
         voxels={
@@ -87,7 +87,7 @@ def read_released(source: Path, *, settings: ReleasedSettings) -> SourceDataset:
             "Real fMRI: Natural Scenes Dataset (Allen et al. 2022), betas published with MindEye2 "
             f"(Scotti et al. 2024), test set {settings.test_set}."
         ),
-        notes=[TERMS, *_notes(trials, shapes, settings), *told],
+        notes=[TERMS, *_notes(trials, shapes, settings), *caption_notes],
         facts={
             "terms": TERMS,
             "test_set": settings.test_set,
@@ -104,24 +104,24 @@ def _find(source: Path, settings: ReleasedSettings) -> dict[str, list[Path]]:
     """Return the tar files of each subject, the one of test trials last."""
     for subject in settings.subjects:
         check_choice("released.subjects", subject, SESSIONS)
-    asked = settings.subjects or tuple(s for s in SESSIONS if _betas(source, s).exists())
-    wanted = [source / _PICTURES]
+    chosen = settings.subjects or tuple(s for s in SESSIONS if _betas(source, s).exists())
+    wanted = [source / _IMAGES]
     found = {}
-    for subject in asked or ("subj01",):
+    for subject in chosen or ("subj01",):
         folder = source / "wds" / subject
-        there = sorted((int(p.stem), p) for p in folder.glob("train/*.tar") if p.stem.isdigit())
+        present = sorted((int(p.stem), p) for p in folder.glob("train/*.tar") if p.stem.isdigit())
         released = [s for s in settings.sessions if s <= SESSIONS[subject]]
-        train = [folder / "train" / f"{s - 1}.tar" for s in released] or [p for _, p in there]
+        train = [folder / "train" / f"{s - 1}.tar" for s in released] or [p for _, p in present]
         found[subject] = [
             *(train or [folder / "train/0.tar"]),
             folder / settings.test_set / "0.tar",
         ]
         wanted += [_betas(source, subject), *found[subject]]
-    _check_there(source, wanted)
+    _check_exist(source, wanted)
     return found
 
 
-def _check_there(source: Path, wanted: Iterable[Path]) -> None:
+def _check_exist(source: Path, wanted: Iterable[Path]) -> None:
     names = [path.relative_to(source).as_posix() for path in wanted if not path.exists()]
     if names:
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
@@ -135,7 +135,7 @@ def _check_there(source: Path, wanted: Iterable[Path]) -> None:
 
 def _trials(source: Path, subject: str, tars: list[Path], *, n_rows: int) -> pd.DataFrame:
     """Read and check the trials of one subject, in the order of presentation."""
-    parts = []
+    tables = []
     for path in tars:
         table = read_tar(path)
         test = path is tars[-1]
@@ -152,12 +152,12 @@ def _trials(source: Path, subject: str, tars: list[Path], *, n_rows: int) -> pd.
             raise ArtifactError(
                 f"{path} holds a trial of subject {row['subject']:.0f}, session "
                 f"{row['session']:.0f}, GLOBAL TRIAL {row['global_trial']:.0f}, shared1000 "
-                f"{row['shared1000']:.0f}, which has no place there: it must be of {subject}, "
+                f"{row['shared1000']:.0f}, which does not belong there: it must be of {subject}, "
                 f"{'shared' if test else f'session {expected}, not shared'}, with {TRIALS} trials "
                 f"a session and {n_rows} rows of betas. Download the file again."
             )
-        parts.append(table)
-    trials = pd.concat(parts).sort_values("global_trial", ignore_index=True)
+        tables.append(table)
+    trials = pd.concat(tables).sort_values("global_trial", ignore_index=True)
     twice = trials["global_trial"].duplicated()
     if twice.any():
         raise ArtifactError(
@@ -169,7 +169,7 @@ def _trials(source: Path, subject: str, tars: list[Path], *, n_rows: int) -> pd.
 
 
 def _captions(path: Path, ids: Int64[np.ndarray, " images"]) -> tuple[list[str] | None, list[str]]:
-    """Return the first caption of each picture, where the published file of them is there."""
+    """Read the first published caption of each image; a note where the file is missing."""
     if not path.exists():
         return None, [f"Without captions: {path.name} was not downloaded from {_REPOSITORY}."]
     try:

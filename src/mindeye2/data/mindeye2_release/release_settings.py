@@ -1,4 +1,4 @@
-"""Settings of the adapter of MindEye2's published files."""
+"""Settings of the adapter of MindEye2's published data."""
 
 from typing import Annotated, Literal
 
@@ -10,21 +10,21 @@ __all__ = ["ReleasedSettings"]
 
 
 class ReleasedSettings(Settings):
-    """What to take from MindEye2's published files."""
+    """Selection of subjects, training sessions and test set."""
 
     subjects: tuple[str, ...] = ()
-    """E.g. ``[subj01]``; all whose betas are there by default."""
+    """E.g. ``[subj01]``; all subjects with betas by default."""
 
     sessions: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Sessions to train on; all that are there by default. As published, test trials are those of
-    all sessions whatever is trained on."""
+    """Sessions of the training trials; all existing ones by default. As published, test trials are
+    those of all sessions."""
 
     test_set: Literal["new_test", "test"] = "new_test"
     """``new_test``: shared images in all sessions, of subj01 3,000 trials of 1,000 images.
-    ``test``: in the sessions that were public before, 2,770 trials of 982 images."""
+    ``test``: in the sessions that were public until August 2023, 2,770 trials of 982 images."""
 
-    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.03
-    """Share of each subject's own images in the validation split; published runs have none."""
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    """Fraction of each subject's own images in the validation split; 0 in published runs."""
 
     seed: int = 0
-    """Seeds the validation images."""
+    """Seed of the choice of validation images."""

@@ -1,4 +1,4 @@
-"""Trials in the tar files of MindEye2: one array of 17 numbers per trial."""
+"""Trials in MindEye2's WebDataset tar files: one array of 17 numbers per trial."""
 
 import io
 import tarfile
@@ -17,31 +17,13 @@ BEHAVIOUR = (
     *("rt", "changemind", "isoldcurrent", "iscorrectcurrent", "total1", "total2", "button"),
     "shared1000",
 )
-"""The numbers of ``behav.npy``; the first counts pictures from 0, global_trial trials from 0."""
+"""The numbers of ``behav.npy``; images and global trials are counted from 0."""
 
 _COUNTED = ("73k", "subject", "session", "run", "trial", "global_trial", "shared1000")
 
 
 def read_tar(path: Path) -> pd.DataFrame:
-    """Read the trials of one file.
-
-    Parameters
-    ----------
-    path
-        A tar file of WebDataset samples with ``behav.npy``; neighbouring trials, in
-        ``past_behav.npy``, ``future_behav.npy`` and ``olds_behav.npy``, are not read.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns `BEHAVIOUR`, one row per sample; -1, which stands for what is not known there, as
-        NaN.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is damaged or holds something else.
-    """
+    """Read the trials of one tar file; behavioural values of -1 become NaN."""
     try:
         rows = list(_samples(path))
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:

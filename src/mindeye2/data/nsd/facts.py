@@ -1,4 +1,4 @@
-"""What the full release of the Natural Scenes Dataset holds, to compare a download with."""
+"""Sizes of the full release of the Natural Scenes Dataset, to compare a download with."""
 
 __all__ = [
     "IMAGES",
@@ -37,17 +37,17 @@ VOXELS: dict[str, int] = {
 """Voxels of nsdgeneral at 1.8 mm."""
 
 TRIALS = 750
-"""Trials of every session, without exception."""
+"""Trials of every session."""
 
 IMAGES = 73_000
-"""Pictures in ``imgBrick``."""
+"""Images in ``imgBrick``."""
 
 SHARED = 1000
-"""10KID up to this are the pictures meant for everybody: the test set."""
+"""Images with a 10KID up to this number are shown to all subjects: the test set."""
 
 SCALE = 300
-"""Betas are stored as int16: percent signal change times this, in both file formats; no header
-says so."""
+"""Factor between percent signal change and the stored int16 betas, in both file formats; no header
+records it."""
 
 TERMS = (
     "Natural Scenes Dataset: whoever uses it accepts its terms and conditions "
@@ -59,27 +59,10 @@ TERMS = (
 
 
 def old_sessions(subject: str) -> int:
-    """Return how many sessions were public before the last three of each subject were released.
-
-    Parameters
-    ----------
-    subject
-        E.g. ``"subj01"``.
-
-    Returns
-    -------
-    int
-        37, 29 or 27: the sessions behind the protocol that is known by its 982 test images.
-    """
+    """Return the number of sessions that were public until August 2023: 37, 29 or 27."""
     return SESSIONS[subject] - 3
 
 
 def runs() -> list[int]:
-    """Return the number of trials of each run of a session.
-
-    Returns
-    -------
-    list of int
-        Twelve numbers, 750 in all.
-    """
+    """Return the number of trials of each of the 12 runs of a session."""
     return [63, 62] * 6

@@ -1,4 +1,4 @@
-"""Which voxels are taken, and what is known of each: place, regions, reliability."""
+"""Voxels of a region of interest: positions, atlas labels, noise ceiling SNR."""
 
 import re
 from collections.abc import Mapping
@@ -16,29 +16,11 @@ __all__ = ["read_labels", "read_mask", "read_voxels"]
 
 
 def read_mask(tree: Tree, subject: str) -> tuple[Int64[np.ndarray, "voxels 3"], tuple[int, ...]]:
-    """Read the places of the voxels of the region that is asked for.
-
-    Parameters
-    ----------
-    tree
-        The download, with the region's name and labels in its settings.
-    subject
-        E.g. ``"subj01"``.
-
-    Returns
-    -------
-    tuple
-        i, j, k of each voxel, i changing slowest; and the shape of the volume.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is damaged, or a label has no voxel.
-    """
+    """Read the voxels of the chosen region, i changing slowest, and the shape of the volume."""
     name = tree.settings.roi
     path = tree.roi(subject, name)
     labels = _labels(path)
-    # -1 is outside the brain's field of view, 0 is no region: neither may be taken for a label.
+    # -1 is outside the field of view, 0 is no region.
     chosen = labels > 0
     if tree.settings.roi_labels:
         names = read_labels(tree, subject, name)
@@ -57,34 +39,14 @@ def read_mask(tree: Tree, subject: str) -> tuple[Int64[np.ndarray, "voxels 3"], 
 def read_voxels(
     tree: Tree, subject: str, ijk: Int64[np.ndarray, "voxels 3"], *, shape: tuple[int, ...]
 ) -> pd.DataFrame:
-    """Read what is known of each voxel.
+    """Read the voxel table: i, j, k, ``roi``, one column of labels per atlas, ``ncsnr``.
 
-    Parameters
-    ----------
-    tree
-        The download.
-    subject
-        E.g. ``"subj01"``.
-    ijk
-        Places of the voxels.
-    shape
-        Shape of their volume.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``i, j, k``; ``roi``, the visual area of the population-receptive-field maps, else the name
-        of the region; a column per atlas that is there, ``""`` where a voxel has no label; and
-        ``ncsnr``, the release's own, which has seen the test images.
-
-    Raises
-    ------
-    ArtifactError
-        If a file is damaged or of another shape.
+    ``roi`` is the visual area of the population-receptive-field maps, else the name of the region.
+    ``ncsnr`` is the release's own, computed with the test images.
     """
     table = pd.DataFrame(ijk, columns=["i", "j", "k"])
     table["roi"] = tree.settings.roi
-    place = tuple(ijk.T)
+    index = tuple(ijk.T)
     for atlas in tree.settings.atlases:
         path = tree.roi(subject, atlas)
         if not path.exists():
@@ -92,7 +54,7 @@ def read_voxels(
         labels = _labels(path)
         _check_shape(path, labels.shape, shape)
         names = read_labels(tree, subject, atlas)
-        named = [names.get(n, str(n)) if n > 0 else "" for n in labels[place].tolist()]
+        named = [names.get(n, str(n)) if n > 0 else "" for n in labels[index].tolist()]
         table[atlas] = named
         if atlas == "prf-visualrois":
             # Dorsal and ventral halves are one area: V1v and V1d are V1.
@@ -102,27 +64,12 @@ def read_voxels(
     if path.exists():
         ratios = _volume(path)
         _check_shape(path, ratios.shape, shape)
-        table["ncsnr"] = ratios[place].astype(np.float32)
+        table["ncsnr"] = ratios[index].astype(np.float32)
     return table
 
 
 def read_labels(tree: Tree, subject: str, atlas: str) -> Mapping[int, str]:
-    """Read the names of an atlas' labels.
-
-    Parameters
-    ----------
-    tree
-        The download.
-    subject
-        E.g. ``"subj01"``.
-    atlas
-        Name of the region.
-
-    Returns
-    -------
-    Mapping
-        Names by number; empty where no file names them.
-    """
+    """Read the names of an atlas' labels by number; none where no file names them."""
     for path in tree.labels(subject, atlas):
         if path.exists():
             # Some of these files have tabs and spaces at line ends, and colours behind names.
@@ -138,8 +85,8 @@ def _number(label: str | int, names: Mapping[int, str], path: Path) -> int:
     if label not in numbers:
         known = sorted(numbers) or "no names: its .mgz.ctab file is not in nsddata/freesurfer"
         raise ArtifactError(
-            f"the region {path} has no label {label!r}, but {known}. Give names or numbers of its "
-            "labels as nsd.roi_labels."
+            f"the region {path} has no label {label!r}, but {known}. Set nsd.roi_labels to names "
+            "or numbers of its labels."
         )
     return numbers[label]
 

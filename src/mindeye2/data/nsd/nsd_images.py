@@ -1,4 +1,4 @@
-"""Pictures of the Natural Scenes Dataset, reduced in size as they are read; COCO's captions."""
+"""Stimuli of the Natural Scenes Dataset, downsampled as they are read, and their COCO captions."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ __all__ = ["NsdImages", "check_stimuli", "read_captions"]
 
 @dataclass(frozen=True, kw_only=True)
 class NsdImages:
-    """Some rows of ``imgBrick``; the whole is 39.6 GB."""
+    """Stimuli of the trials: some rows of ``imgBrick``, which is 39.6 GB."""
 
     path: Path
     """``nsd_stimuli.hdf5``."""
@@ -34,14 +34,14 @@ class NsdImages:
         return (len(self.ids), self.size, self.size, 3)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.ids)
 
     def __getitem__(
         self, rows: slice | Int64[np.ndarray, " batch"]
     ) -> UInt8[np.ndarray, "batch height width rgb"]:
-        """Read some pictures."""
-        h5py = require("h5py", extra="data", purpose="Reading HDF5 pictures")
+        """Read and downsample some images."""
+        h5py = require("h5py", extra="data", purpose="Reading HDF5 images")
         wanted = self.ids[rows]
         result = np.empty((len(wanted), *self.shape[1:]), np.uint8)
         with h5py.File(self.path, "r") as file:
@@ -52,21 +52,8 @@ class NsdImages:
 
 
 def check_stimuli(path: Path, ids: Int64[np.ndarray, " images"]) -> None:
-    """Check that a file holds the pictures that are needed.
-
-    Parameters
-    ----------
-    path
-        ``nsd_stimuli.hdf5``.
-    ids
-        The rows that will be read.
-
-    Raises
-    ------
-    ArtifactError
-        If it is damaged or holds something else.
-    """
-    h5py = require("h5py", extra="data", purpose="Reading HDF5 pictures")
+    """Check that ``nsd_stimuli.hdf5`` holds the rows `ids`, in the layout of the release."""
+    h5py = require("h5py", extra="data", purpose="Reading HDF5 images")
     try:
         with h5py.File(path, "r") as file:
             brick = file["imgBrick"]
@@ -87,27 +74,7 @@ def check_stimuli(path: Path, ids: Int64[np.ndarray, " images"]) -> None:
 def read_captions(
     folder: Path, info: pd.DataFrame, ids: Int64[np.ndarray, " images"]
 ) -> list[str]:
-    """Read one caption of each picture: COCO's first.
-
-    Parameters
-    ----------
-    folder
-        Holds COCO's ``captions_train2017.json`` and ``captions_val2017.json``.
-    info
-        `mindeye2.data.nsd.nsd_trials.read_stim_info`.
-    ids
-        Pictures, by ``nsdId``.
-
-    Returns
-    -------
-    list of str
-        One per picture; ``""`` where there is none.
-
-    Raises
-    ------
-    ArtifactError
-        If a file is missing or is not COCO's.
-    """
+    """Read COCO's first caption of each image in `ids`; an empty one where there is none."""
     wanted = info.loc[ids, ["cocoId", "cocoSplit"]]
     found: dict[tuple[str, int], str] = {}
     for split in sorted(wanted["cocoSplit"].unique()):
@@ -116,7 +83,7 @@ def read_captions(
             raise ArtifactError(
                 f"{path} does not exist. COCO's captions are not part of the Natural Scenes "
                 "Dataset: unpack annotations_trainval2017.zip from https://cocodataset.org "
-                "(CC BY 4.0) there, or give its folder as nsd.captions."
+                "(CC BY 4.0) there, or set nsd.captions to its folder."
             )
         try:
             entries = json.loads(path.read_text(encoding="utf-8"))["annotations"]

@@ -1,4 +1,4 @@
-"""The adapter of the Natural Scenes Dataset."""
+"""Reader of the Natural Scenes Dataset: betas, trials, voxels, stimuli."""
 
 from pathlib import Path
 
@@ -23,15 +23,15 @@ __all__ = ["read_nsd"]
 def read_nsd(source: Path, *, settings: NsdSettings) -> SourceDataset:
     """Read the Natural Scenes Dataset as far as it was downloaded.
 
-    Betas and pictures are opened here and read later, session by session. What differs from the
-    full release is said in the notes, not refused.
+    Betas and stimuli are opened here and read later, session by session. Differences from the
+    full release are listed in the notes, not refused.
 
     Parameters
     ----------
     source
         The folder that holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``.
     settings
-        What to take.
+        Subjects, sessions, version of the betas, region.
 
     Returns
     -------
@@ -58,12 +58,12 @@ def read_nsd(source: Path, *, settings: NsdSettings) -> SourceDataset:
         tables.append(trials)
     trials = split_shared1000(
         pd.concat(tables, ignore_index=True),
-        validation_fraction=settings.validation_share,
+        validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )
     ids = np.unique(trials["source_image"].to_numpy())
     check_stimuli(tree.stimuli, ids)
-    captions, told = _captions(tree, ids)
+    captions, caption_notes = _captions(tree, ids)
     counts = {subject: _counts(trials, subject, voxels[subject]) for subject in found}
     return SourceDataset(
         images=NsdImages(path=tree.stimuli, ids=ids, size=settings.image_size),
@@ -75,7 +75,7 @@ def read_nsd(source: Path, *, settings: NsdSettings) -> SourceDataset:
             f"Real fMRI: Natural Scenes Dataset (Allen et al. 2022), {settings.betas}, "
             f"{settings.roi}; tested on the shared images, protocol {settings.protocol}."
         ),
-        notes=[TERMS, *_notes(counts, settings, tree), *told],
+        notes=[TERMS, *_notes(counts, settings, tree), *caption_notes],
         facts={"terms": TERMS, "protocol": settings.protocol, "counts": counts},
     )
 
@@ -87,14 +87,14 @@ def _betas(
     *,
     shape: tuple[int, ...],
 ) -> Rows:
-    parts: list[Rows] = []
+    sessions: list[Rows] = []
     for session, path in files.items():
         check_session(path, shape=shape)
-        # Before trials were left out, the index was the trial among those of all sessions read.
+        # The index counts all trials of the sessions, those outside the protocol included.
         own = trials.index[trials["session"] == session].to_numpy()
-        kept = own - TRIALS * len(parts)
-        parts.append(SessionBetas(path=path, ijk=ijk, kept=kept.astype(np.int64)))
-    return ConcatenatedRows(parts)
+        kept = own - TRIALS * len(sessions)
+        sessions.append(SessionBetas(path=path, ijk=ijk, kept=kept.astype(np.int64)))
+    return ConcatenatedRows(sessions)
 
 
 def _captions(tree: Tree, ids: Int64[np.ndarray, " images"]) -> tuple[list[str] | None, list[str]]:
@@ -102,7 +102,7 @@ def _captions(tree: Tree, ids: Int64[np.ndarray, " images"]) -> tuple[list[str] 
     if tree.settings.captions is None and not folder.is_dir():
         return None, [
             f"Without captions: COCO's are not part of the release and not in {folder}. "
-            "Nothing can be captioned by retrieval then."
+            "Captions cannot be retrieved without them."
         ]
     if not tree.stim_info.exists():
         raise tree.missing([tree.stim_info])
@@ -110,7 +110,7 @@ def _captions(tree: Tree, ids: Int64[np.ndarray, " images"]) -> tuple[list[str] 
 
 
 def _counts(trials: pd.DataFrame, subject: str, voxels: pd.DataFrame) -> dict[str, object]:
-    """Count what is there, for the manifest."""
+    """Count sessions, trials, voxels and images of a subject, for the manifest."""
     own = trials[trials["subject"] == subject]
     test = own[own["shared1000"]]
     times = test["source_image"].value_counts()
@@ -132,10 +132,10 @@ def _counts(trials: pd.DataFrame, subject: str, voxels: pd.DataFrame) -> dict[st
 def _notes(counts: dict[str, dict[str, object]], settings: NsdSettings, tree: Tree) -> list[str]:
     notes = []
     for subject, count in counts.items():
-        there = count["sessions"]
-        assert isinstance(there, list)
-        lacking = sorted(set(range(1, SESSIONS[subject] + 1)) - set(there))
-        part = f"{len(there)} of {SESSIONS[subject]} sessions" if lacking else "all sessions"
+        present = count["sessions"]
+        assert isinstance(present, list)
+        lacking = sorted(set(range(1, SESSIONS[subject] + 1)) - set(present))
+        part = f"{len(present)} of {SESSIONS[subject]} sessions" if lacking else "all sessions"
         notes.append(
             f"{subject}: {part}, {count['trials']} trials, {count['voxels']} voxels, "
             f"{count['images']} images; test: {count['test_images']} of the shared images in "
@@ -146,7 +146,7 @@ def _notes(counts: dict[str, dict[str, object]], settings: NsdSettings, tree: Tr
         if settings.roi == "nsdgeneral" and plain and count["voxels"] != VOXELS[subject]:
             notes.append(
                 f"{subject}: nsdgeneral has {count['voxels']} voxels here, {VOXELS[subject]} in "
-                "the release. Weights that were published for it will not fit."
+                "the release. Published weights for it will not fit."
             )
         without = [a for a in settings.atlases if not tree.roi(subject, a).exists()]
         if without:

@@ -1,4 +1,4 @@
-"""Settings of the adapter of the Natural Scenes Dataset."""
+"""Settings of the Natural Scenes Dataset adapter."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,31 +11,31 @@ __all__ = ["NsdSettings"]
 
 
 class NsdSettings(Settings):
-    """What to take from the Natural Scenes Dataset."""
+    """Selection of subjects, sessions, betas, region and captions."""
 
     subjects: tuple[str, ...] = ()
-    """E.g. ``[subj01, subj05]``; all that have betas by default."""
+    """E.g. ``[subj01, subj05]``; all subjects with betas by default."""
 
     sessions: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Sessions of each subject; all that are there by default."""
+    """Sessions of each subject; all existing ones by default."""
 
     betas: Literal["betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR"] = (
         "betas_fithrf_GLMdenoise_RR"
     )
-    """Version of the betas: b1, b2 or b3 in the papers. b3 is denoised, and what most papers use;
-    MindEye2's preparation reads b2."""
+    """Version of the betas: b1, b2 or b3 in the papers. Most papers use b3, which is denoised;
+    MindEye2's preparation uses b2."""
 
     space: Literal["func1pt8mm", "func1mm"] = "func1pt8mm"
     """Functional space: voxels of 1.8 or 1 mm."""
 
     file_format: Literal["auto", "hdf5", "nii.gz"] = "auto"
-    """Files of betas to read; both hold the same numbers, and HDF5 is much faster."""
+    """File format of the betas; both hold the same numbers, and HDF5 is much faster to read."""
 
     roi: str = "nsdgeneral"
-    """Region whose voxels are taken: a file of the ``roi`` folder without its ending."""
+    """Region of interest: a file of the ``roi`` folder without its suffix."""
 
     roi_labels: tuple[str | int, ...] = ()
-    """Only these labels of the region, by name or number; all above 0 by default."""
+    """Labels of the region, by name or number; all above 0 by default."""
 
     atlases: tuple[str, ...] = (
         "prf-visualrois",
@@ -48,22 +48,22 @@ class NsdSettings(Settings):
         "Kastner2015",
         "HCP_MMP1",
     )
-    """Regions whose labels become columns of the voxel table, where their files are there."""
+    """Atlases whose labels become columns of the voxel table, where their files exist."""
 
     protocol: Literal[1000, 982] = 1000
-    """Test trials: all of the shared images, or those that were public when 37, 29 or 27 sessions
-    were, of which 982 images are known. Other trials of shared images are left out then; none is
-    ever trained on."""
+    """Test trials: all of the shared images, or those in the 37, 29 or 27 sessions that were
+    public until August 2023 (982 images). Other trials of shared images are dropped then; shared
+    images are never trained on."""
 
-    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.03
-    """Share of each subject's own images in the validation split."""
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    """Fraction of each subject's own images in the validation split."""
 
     image_size: Annotated[int, Field(ge=32)] = 224
-    """Side in pixels that pictures are reduced to, from 425."""
+    """Side in pixels to which stimuli are downsampled, from 425."""
 
     captions: Path | None = None
     """Folder of COCO's ``captions_train2017.json`` and ``captions_val2017.json``, which are not
-    part of the release; ``nsddata_stimuli/stimuli/nsd/annotations`` by default."""
+    in the release; ``nsddata_stimuli/stimuli/nsd/annotations`` by default."""
 
     seed: int = 0
-    """Seeds the validation images."""
+    """Seed of the choice of validation images."""

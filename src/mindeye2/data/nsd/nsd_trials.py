@@ -1,4 +1,4 @@
-"""What was shown when: three files of the release say it, and must agree."""
+"""Trials of the Natural Scenes Dataset: responses, design and stimulus table, which must agree."""
 
 from pathlib import Path
 
@@ -22,29 +22,11 @@ _BEHAVIOUR = [
 
 
 def read_trials(tree: Tree, subject: str, *, sessions: list[int]) -> pd.DataFrame:
-    """Read the trials of some sessions, in the order of presentation.
+    """Read the trials of some sessions, 750 each, in the order of presentation.
 
-    Parameters
-    ----------
-    tree
-        The download.
-    subject
-        E.g. ``"subj01"``.
-    sessions
-        Which sessions.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``subject, session, run, trial``; ``source_image``, counted from 0; ``shared1000``, whether
-        the image is meant for everybody; ``protocol_982``, whether the trial is one of the older
-        protocol's test trials; and the behavioural columns under their own names. 750 rows a
-        session: lost button presses lose no trial.
-
-    Raises
-    ------
-    ArtifactError
-        If a file is damaged, or two of them disagree.
+    Columns: ``subject, session, run, trial``; ``source_image``, counted from 0; ``shared1000``,
+    the image is one of the shared ones; ``protocol_982``, the trial is a test trial of the older
+    protocol; and the behavioural columns of the release.
     """
     path = tree.responses(subject)
     planned = _from_design(tree.design, subject) if tree.design.exists() else None
@@ -80,23 +62,7 @@ def read_trials(tree: Tree, subject: str, *, sessions: list[int]) -> pd.DataFram
 
 
 def read_stim_info(path: Path) -> pd.DataFrame:
-    """Read where each picture comes from.
-
-    Parameters
-    ----------
-    path
-        ``nsd_stim_info_merged.csv``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per picture; the index is ``nsdId``.
-
-    Raises
-    ------
-    ArtifactError
-        If it is another table.
-    """
+    """Read the table of stimuli, indexed by ``nsdId``."""
     table = pd.read_csv(path)
     lacking = [c for c in ("nsdId", "cocoId", "cocoSplit", "shared1000") if c not in table]
     if lacking:
@@ -108,7 +74,7 @@ def read_stim_info(path: Path) -> pd.DataFrame:
 
 
 def _from_responses(path: Path, subject: str, *, sessions: list[int]) -> pd.DataFrame:
-    """Read what was recorded; the index is the trial among all that were planned, from 0."""
+    """Read the recorded trials; the index is the planned trial, from 0."""
     table = pd.read_csv(path, sep="\t")
     if list(table.columns) != _COUNTED + _BEHAVIOUR:
         raise ArtifactError(
@@ -143,12 +109,12 @@ def _from_responses(path: Path, subject: str, *, sessions: list[int]) -> pd.Data
 
 
 def _from_design(path: Path, subject: str) -> pd.DataFrame:
-    """Work out all trials that were planned, recorded or not; the index counts them from 0."""
+    """Compute the planned trials, recorded or not; the index counts them from 0."""
     from scipy.io import loadmat
 
     try:
         arrays = loadmat(path, variable_names=["masterordering", "subjectim"])
-        # MATLAB packs whole numbers into the smallest type: 255 + 1 would be 0.
+        # MATLAB stores integers in the smallest type: 255 + 1 would be 0.
         order = np.asarray(arrays["masterordering"]).ravel().astype(np.int64)
         images = np.asarray(arrays["subjectim"]).astype(np.int64)
         kid73 = images[int(subject[-2:]) - 1, order - 1]
@@ -190,14 +156,14 @@ def _compare_info(trials: pd.DataFrame, info: pd.DataFrame, *, path: Path) -> No
     if differs.any():
         row = shown[differs].iloc[0]
         raise ArtifactError(
-            f"{path} does not say of image {row['73KID']:.0f} (73KID) whether it is one of the "
-            f"shared 1000 as the trials do: its 10KID is {row['10KID']:.0f}. Download both again."
+            f"{path} and the trials disagree on whether image {row['73KID']:.0f} (73KID) is "
+            f"one of the shared 1000: its 10KID is {row['10KID']:.0f}. Download both again."
         )
     for repeat in range(3):
         column = f"subject{trials['SUBJECT'].iloc[0]}_rep{repeat}"
         if column not in info:
             continue
-        # Counted from 1 over all trials that were planned, also those never recorded; 0 is never.
+        # Planned trials counted from 1, recorded or not; 0 is never shown.
         numbers = info[column].fillna(0).astype(np.int64)
         numbers = numbers[numbers.isin(trials.index + 1)]
         given = trials["73KID"].reindex(numbers.to_numpy() - 1).to_numpy() - 1
@@ -205,6 +171,6 @@ def _compare_info(trials: pd.DataFrame, info: pd.DataFrame, *, path: Path) -> No
         if len(wrong):
             first = wrong[0]
             raise ArtifactError(
-                f"{path} says in {column} that trial {numbers.iloc[first]} shows nsdId "
-                f"{numbers.index[first]}, but it shows {given[first]}. Download both tables again."
+                f"{path} gives nsdId {numbers.index[first]} in {column} for trial "
+                f"{numbers.iloc[first]}, but the trials give {given[first]}. Download both again."
             )

@@ -1,4 +1,4 @@
-"""Betas of single sessions, read voxel by voxel or volume by volume, never as a whole."""
+"""Betas of one session, read voxel by voxel (HDF5) or volume by volume (NIfTI)."""
 
 import gzip
 import itertools
@@ -17,13 +17,13 @@ __all__ = ["SessionBetas", "check_session"]
 
 @dataclass(frozen=True, kw_only=True)
 class SessionBetas:
-    """The voxels of a mask in one session's file, in percent signal change."""
+    """Betas of one session's masked voxels, in percent signal change."""
 
     path: Path
     """``betas_sessionBB.hdf5`` or ``.nii.gz``."""
 
     ijk: Int64[np.ndarray, "voxels 3"]
-    """Place of each voxel in the volume as NIfTI counts it."""
+    """Position of each voxel in the volume, on the axes of NIfTI."""
 
     kept: Int64[np.ndarray, " trials"]
     """Trials of the session that are used, ascending, counted from 0."""
@@ -52,20 +52,7 @@ class SessionBetas:
 
 
 def check_session(path: Path, *, shape: tuple[int, ...]) -> None:
-    """Check that a file holds a session of volumes that fit a mask, without reading them.
-
-    Parameters
-    ----------
-    path
-        The file.
-    shape
-        Shape of the mask, (x, y, z).
-
-    Raises
-    ------
-    ArtifactError
-        If the file is damaged, holds something else, or does not fit.
-    """
+    """Check in the header that a file holds one session on the mask's grid (x, y, z)."""
     try:
         found, kind = _header_hdf5(path) if path.suffix == ".hdf5" else _header_nifti(path)
     except (OSError, EOFError, KeyError, zlib.error, ValueError) as error:
@@ -98,14 +85,14 @@ def _header_hdf5(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
         betas = file["betas"]
         if betas.ndim != 4:
             raise ValueError(f"'betas' has {betas.ndim} axes")
-        # MATLAB wrote it: the axes of NIfTI, reversed.
+        # Written by MATLAB: the axes of NIfTI, reversed.
         return tuple(betas.shape[::-1]), betas.dtype
 
 
 def _read_hdf5(
     path: Path, ijk: Int64[np.ndarray, "voxels 3"]
 ) -> Int16[np.ndarray, "trials voxels"]:
-    """Read each voxel's trials, which lie together in the file; neighbours in one call."""
+    """Read all trials of each voxel, which are contiguous; adjacent voxels in one call."""
     h5py = require("h5py", extra="data", purpose="Reading HDF5 betas")
     i, j, k = ijk.T
     order = np.lexsort((i, j, k))
@@ -136,11 +123,11 @@ def _header_nifti(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
 def _read_nifti(
     path: Path, ijk: Int64[np.ndarray, "voxels 3"]
 ) -> Int16[np.ndarray, "trials voxels"]:
-    """Unpack one volume after the other: a session is 1 GB as a whole."""
+    """Decompress one volume at a time, because a session is 1 GB."""
     nibabel = require("nibabel", extra="data", purpose="Reading NIfTI files")
     image = nibabel.load(path)
     kind, shape = image.get_data_dtype(), image.shape[:3]
-    places = np.ravel_multi_index(tuple(ijk.T), shape, order="F")
+    offsets = np.ravel_multi_index(tuple(ijk.T), shape, order="F")
     n_bytes = int(np.prod(shape)) * kind.itemsize
     result = np.empty((image.shape[3], len(ijk)), np.int16)
     with gzip.open(path) as file:
@@ -149,5 +136,5 @@ def _read_nifti(
             volume = file.read(n_bytes)
             if len(volume) < n_bytes:
                 raise EOFError(f"it ends in volume {trial} of {len(result)}")
-            result[trial] = np.frombuffer(volume, kind)[places]
+            result[trial] = np.frombuffer(volume, kind)[offsets]
     return result

@@ -1,4 +1,4 @@
-"""Where the files of the Natural Scenes Dataset lie, and what to say of those that do not."""
+"""Paths of the release's files below its folder, and the check that they exist."""
 
 import re
 from collections.abc import Iterable
@@ -23,21 +23,21 @@ class Tree:
     """Holds ``nsddata``, ``nsddata_betas`` and ``nsddata_stimuli``."""
 
     settings: NsdSettings
-    """Space and version of the betas."""
+    """Space and version of the betas, region, captions."""
 
     @property
     def stimuli(self) -> Path:
-        """All pictures."""
+        """All stimuli."""
         return self.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
     @property
     def design(self) -> Path:
-        """Which picture is shown when, as planned."""
+        """The planned order of stimuli."""
         return self.root / "nsddata/experiments/nsd/nsd_expdesign.mat"
 
     @property
     def stim_info(self) -> Path:
-        """Where each picture comes from."""
+        """The table of stimuli: their COCO ids and planned trials."""
         return self.root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
 
     def captions(self) -> Path:
@@ -45,18 +45,20 @@ class Tree:
         return self.settings.captions or self.stimuli.parent / "annotations"
 
     def responses(self, subject: str) -> Path:
-        """Return the table of what a subject saw and pressed."""
+        """Return the table of a subject's trials and button presses."""
         return self.root / "nsddata/ppdata" / subject / "behav/responses.tsv"
 
     def roi(self, subject: str, name: str) -> Path:
-        """Return a region's volume."""
+        """Return the volume of a region of interest."""
         space = self.settings.space
         return self.root / "nsddata/ppdata" / subject / space / "roi" / f"{name}.nii.gz"
 
     def labels(self, subject: str, name: str) -> list[Path]:
         """Return the files that may name a region's labels, best first."""
         folder = self.root / "nsddata/freesurfer"
-        return [folder / who / "label" / f"{name}.mgz.ctab" for who in (subject, "fsaverage")]
+        return [
+            folder / name_of / "label" / f"{name}.mgz.ctab" for name_of in (subject, "fsaverage")
+        ]
 
     def betas(self, subject: str) -> Path:
         """Return the folder of a subject's betas."""
@@ -64,7 +66,7 @@ class Tree:
         return self.root / "nsddata_betas/ppdata" / subject / settings.space / settings.betas
 
     def sessions(self, subject: str) -> dict[int, Path]:
-        """Return the files of betas that are there, by session; HDF5 where both formats are."""
+        """Return the existing files of betas by session; HDF5 where both formats exist."""
         wanted = self.settings.file_format
         found: dict[int, Path] = {}
         folder = self.betas(subject)
@@ -76,7 +78,7 @@ class Tree:
         return dict(sorted(found.items()))
 
     def missing(self, paths: Iterable[Path]) -> ArtifactError:
-        """Return an error that names files and says where they come from."""
+        """Return an error that lists missing files and the command that downloads them."""
         names = [path.relative_to(self.root).as_posix() for path in paths]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         return ArtifactError(
@@ -88,43 +90,25 @@ class Tree:
 
 
 def find_subjects(tree: Tree) -> dict[str, dict[int, Path]]:
-    """Find the betas that are asked for, and check that all that is needed beside them is there.
-
-    Parameters
-    ----------
-    tree
-        The download.
-
-    Returns
-    -------
-    dict
-        Files of betas by subject and session, ascending.
-
-    Raises
-    ------
-    ArtifactError
-        If files are missing: all of them are named.
-    ValueError
-        If there is no such subject in the release.
-    """
+    """Find the betas of the chosen subjects by session; refuse where a needed file is missing."""
     settings = tree.settings
     for subject in settings.subjects:
         check_choice("nsd.subjects", subject, SESSIONS)
-    asked = settings.subjects or tuple(s for s in SESSIONS if tree.sessions(s))
+    chosen = settings.subjects or tuple(s for s in SESSIONS if tree.sessions(s))
     ending = "nii.gz" if settings.file_format == "nii.gz" else "hdf5"
     lacking = [] if tree.stimuli.exists() else [tree.stimuli]
     found = {}
-    for subject in asked or ("subj01",):
-        there = tree.sessions(subject)
+    for subject in chosen or ("subj01",):
+        present = tree.sessions(subject)
         released = tuple(s for s in settings.sessions if s <= SESSIONS[subject])
-        wanted = released or tuple(there) or (1,)
+        wanted = released or tuple(present) or (1,)
         names = {s: tree.betas(subject) / f"betas_session{s:02d}.{ending}" for s in wanted}
-        lacking += [path for s, path in names.items() if s not in there]
+        lacking += [path for s, path in names.items() if s not in present]
         roi = tree.roi(subject, settings.roi)
         lacking += [] if roi.exists() else [roi]
         known = tree.responses(subject).exists() or tree.design.exists()
         lacking += [] if known else [tree.responses(subject)]
-        found[subject] = {s: there[s] for s in sorted(wanted) if s in there}
+        found[subject] = {s: present[s] for s in sorted(wanted) if s in present}
     if lacking:
         raise tree.missing(lacking)
     return found

@@ -26,39 +26,7 @@ def draw_trials(
     same_session: float,
     test_repeats: int,
 ) -> pd.DataFrame:
-    """Draw the trials of one person.
-
-    Parameters
-    ----------
-    split
-        ``"train"``, ``"validation"`` or ``"test"`` for each image.
-    rng
-        Source of randomness.
-    sessions
-        Sessions of the person.
-    trials_per_session
-        Trials of a session whose image is not a test image.
-    runs
-        Runs of a session, as equal in length as they can be.
-    repeat_shares
-        Share of the images that are shown once, twice, ...; raised towards more presentations
-        where there are too few images.
-    same_session
-        Probability that a later presentation falls into the session of the one before.
-    test_repeats
-        Presentations of each test image over all sessions.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns session, run, trial (1-based, within the run), image, repeat, split, in the order
-        of presentation.
-
-    Raises
-    ------
-    ValueError
-        If there are too few training and validation images for the trials.
-    """
+    """Draw the trials of one person."""
     pool = rng.permutation(np.flatnonzero(split != "test"))
     counts = _presentations(
         rng, n_images=len(pool), n_trials=sessions * trials_per_session, shares=repeat_shares

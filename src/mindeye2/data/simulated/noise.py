@@ -30,22 +30,7 @@ def noise_loadings(
     *,
     n_latents: int,
 ) -> Float32[np.ndarray, "voxels latent"]:
-    """Return the loadings of voxels on noise latents, half of them along the signal's axes.
-
-    Parameters
-    ----------
-    signal
-        Standardised responses.
-    rng
-        Source of randomness for the other half.
-    n_latents
-        Latents; the half that follows the signal is rounded down.
-
-    Returns
-    -------
-    numpy.ndarray
-        Loadings with rows of length 1, so that every voxel has the same share of correlated noise.
-    """
+    """Return the loadings of voxels on noise latents, half of them along the signal's axes."""
     n_voxels = signal.shape[1]
     n_signal = min(n_latents // 2, n_voxels)
     parts = []
@@ -70,27 +55,7 @@ def drift_and_offsets(
     shares: NoiseShares,
     session_offset: float,
 ) -> tuple[Float32[np.ndarray, "trials voxels"], Float32[np.ndarray, "trials voxels"]]:
-    """Draw the slow parts of the noise, in units of a voxel's noise SD.
-
-    Parameters
-    ----------
-    trials
-        Trials of one person with columns session and run, in the order of presentation.
-    rng
-        Source of randomness.
-    n_voxels
-        Voxels of the person.
-    shares
-        Shares of the noise variance.
-    session_offset
-        SD of the sessions' means.
-
-    Returns
-    -------
-    tuple
-        The drift within sessions, half a cosine and a whole one over the session with random
-        weights; and the offsets of sessions and runs.
-    """
+    """Draw the slow parts of the noise, in units of a voxel's noise SD."""
     drift = np.empty((len(trials), n_voxels), dtype=np.float32)
     offsets = np.empty_like(drift)
     for rows in trials.groupby("session").indices.values():

@@ -76,24 +76,7 @@ def draw_fields(
     extent: float,
     scatter: float,
 ) -> Fields:
-    """Draw receptive fields.
-
-    Parameters
-    ----------
-    areas
-        Area of each voxel, a key of `FIELD_SIZES`.
-    rng
-        Source of randomness.
-    extent
-        Width of the image in degrees; fields are centred inside its inscribed circle.
-    scatter
-        SD of the logarithm of the sizes around the line.
-
-    Returns
-    -------
-    Fields
-        One field a voxel.
-    """
+    """Draw receptive fields."""
     edge = extent / 2 + MAGNIFICATION_OFFSET
     span = rng.random(len(areas))
     eccentricity = edge**span * MAGNIFICATION_OFFSET ** (1 - span) - MAGNIFICATION_OFFSET
@@ -137,25 +120,7 @@ def low_level_maps(
     Float32[np.ndarray, "images maps 32 32"],
     Float32[np.ndarray, "images 3 32 32"],
 ]:
-    """Filter images.
-
-    Parameters
-    ----------
-    images
-        RGB images.
-    extent
-        Width of an image in degrees of visual angle.
-    orientations
-        Orientations of the Gabors, evenly spaced over 180 degrees.
-    cycles_per_degree
-        Their spatial frequencies.
-
-    Returns
-    -------
-    tuple
-        Energy maps, at least 0, orientation running fastest; and luminance, R - G and
-        B - (R + G) / 2 for RGB in [0, 1]. Both on a grid of 32 x 32, first row on top.
-    """
+    """Filter images."""
     gabors = _gabors(orientations, np.array(cycles_per_degree) * extent / PIXELS)
     energies = np.empty((len(images), len(gabors), GRID, GRID), dtype=np.float32)
     colours = np.empty((len(images), 3, GRID, GRID), dtype=np.float32)
@@ -179,22 +144,7 @@ def low_level_maps(
 def pool_fields(
     maps: Float32[np.ndarray, "images maps height width"], fields: Fields, *, extent: float
 ) -> Float32[np.ndarray, "images maps voxels"]:
-    """Average maps under receptive fields.
-
-    Parameters
-    ----------
-    maps
-        Maps on a square grid over the image, first row on top.
-    fields
-        The receptive fields.
-    extent
-        Width of the image in degrees.
-
-    Returns
-    -------
-    numpy.ndarray
-        Gaussian-weighted averages; the part of a field outside the image does not count.
-    """
+    """Average maps under receptive fields."""
     n_images, n_maps, side, _ = maps.shape
     edges = np.linspace(-extent / 2, extent / 2, side + 1)
 

@@ -88,22 +88,7 @@ class World:
 def simulate_subject(
     world: World, subject: str, *, seed: int
 ) -> tuple[pd.DataFrame, Float32[np.ndarray, "trials voxels"], SubjectTruth]:
-    """Simulate one person.
-
-    Parameters
-    ----------
-    world
-        What the person shares with the others.
-    subject
-        Name of the person; with the seed it decides everything that is the person's own.
-    seed
-        Seed of the world.
-
-    Returns
-    -------
-    tuple
-        Trials as `draw_trials` returns them, betas in percent signal change, and the truth.
-    """
+    """Simulate one person."""
     settings = world.settings
     trials = draw_trials(
         world.split,

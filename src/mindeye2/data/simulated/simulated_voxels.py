@@ -22,20 +22,7 @@ __all__ = [
 def standardize(
     values: Float[np.ndarray, "images ..."], fit: Bool[np.ndarray, " images"]
 ) -> Float32[np.ndarray, "images ..."]:
-    """Give every column mean 0 and variance 1 over the images in `fit`.
-
-    Parameters
-    ----------
-    values
-        Any values; a constant column becomes 0.
-    fit
-        The images that mean and variance are taken over.
-
-    Returns
-    -------
-    numpy.ndarray
-        Standardised values of all images.
-    """
+    """Give every column mean 0 and variance 1 over the images in `fit`."""
     mean = values[fit].mean(axis=0, dtype=np.float64)
     sd = values[fit].std(axis=0, dtype=np.float64)
     scaled: Float32[np.ndarray, "images ..."]
@@ -49,22 +36,7 @@ def rectify(
     *,
     amount: float,
 ) -> Float32[np.ndarray, "images voxels"]:
-    """Bend responses: ``(1 - amount) u + amount |u|``, standardised again.
-
-    Parameters
-    ----------
-    values
-        Standardised responses u.
-    fit
-        The images to standardise over.
-    amount
-        0 leaves the response linear, 0.5 is half-wave rectification, 1 loses the sign altogether.
-
-    Returns
-    -------
-    numpy.ndarray
-        Standardised responses.
-    """
+    """Bend responses: ``(1 - amount) u + amount |u|``, standardised again."""
     if amount == 0:
         return values
     return standardize((1 - amount) * values + amount * np.abs(values), fit)
@@ -76,22 +48,7 @@ def principal_axes(
     *,
     n_axes: int,
 ) -> tuple[Float32[np.ndarray, "images axes"], Float[np.ndarray, " axes"]]:
-    """Return the scores of images on the leading principal axes, and the axes' SDs.
-
-    Parameters
-    ----------
-    features
-        Features of all images.
-    fit
-        The images that the axes are fitted on.
-    n_axes
-        Axes wanted; fewer are returned where features or images are too few.
-
-    Returns
-    -------
-    tuple
-        Scores with variance 1 over `fit`, and the SD that each axis had, descending.
-    """
+    """Return the scores of images on the leading principal axes, and the axes' SDs."""
     centred = features - features[fit].mean(axis=0, dtype=np.float64)
     covariance = centred[fit].T @ centred[fit] / int(fit.sum())
     n_axes = min(n_axes, features.shape[1], int(fit.sum()) - 1)
@@ -118,36 +75,7 @@ def early_drive(
     colour_voxels: float,
     colour_share: float,
 ) -> Float32[np.ndarray, "images voxels"]:
-    """Drive voxels of V1 to V4.
-
-    Parameters
-    ----------
-    energies
-        Gabor energies, at least 0.
-    colours
-        Local luminance and opponent colours.
-    fields
-        The voxels' receptive fields.
-    rng
-        Source of randomness for the weights over the maps.
-    fit
-        The images to standardise over.
-    extent
-        Width of an image in degrees.
-    exponent
-        Compression of the summed energy.
-    tuning
-        SD of the logarithm of the weights over the energy maps.
-    colour_voxels
-        Share of the voxels that also answer to luminance and colour.
-    colour_share
-        Share of their variance that comes from luminance and colour.
-
-    Returns
-    -------
-    numpy.ndarray
-        Standardised responses.
-    """
+    """Drive voxels of V1 to V4."""
     n = len(fields.x)
     weights = np.exp(tuning * rng.standard_normal((energies.shape[1], n))).astype(np.float32)
     signed = rng.standard_normal((colours.shape[1], n)).astype(np.float32)
@@ -190,34 +118,7 @@ def higher_drive(
     own_share: float,
     nonlinearity: float,
 ) -> tuple[Float32[np.ndarray, "images voxels"], HigherWeights]:
-    """Drive higher visual voxels.
-
-    Parameters
-    ----------
-    shared_axes
-        Scores on the axes that all people share.
-    other_axes
-        Scores on further axes, which the person's own axes combine.
-    gains
-        SD of an area's weights on each shared axis.
-    areas
-        Area of each voxel.
-    rng
-        Source of randomness for the weights and for the own axes.
-    fit
-        The images to standardise over.
-    n_own
-        The person's own axes.
-    own_share
-        Share of a voxel's variance that the own axes drive.
-    nonlinearity
-        Amount of rectification of a voxel's answer, see `rectify`.
-
-    Returns
-    -------
-    tuple
-        Standardised responses and the weights behind them.
-    """
+    """Drive higher visual voxels."""
     n_own = min(n_own, other_axes.shape[1])
     mix = rng.standard_normal((other_axes.shape[1], n_own))
     own_axes = np.linalg.qr(mix)[0].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Responses that a laboratory keeps as arrays, with a table of trials."""
+"""Adapter of a lab's own arrays of betas with a trial table."""
 
 from mindeye2.data.table.table_reader import TableSettings, read_study
 

@@ -1,4 +1,4 @@
-"""A lab's own arrays: a matrix of betas, a table of trials, a folder of images.
+"""Reader of a lab's own arrays: a matrix of betas, a trial table, a folder of images.
 
 The source is a folder::
 
@@ -7,7 +7,7 @@ The source is a folder::
     images/         the files that the column image names
     voxels.csv      optional: one row per voxel, i, j, k and ROI columns; or voxels/<subject>.csv
 
-Betas may as well end in ``.h5``, ``.hdf5`` or ``.mat``; tables in ``.tsv`` or ``.parquet``.
+Betas may also end in ``.h5``, ``.hdf5`` or ``.mat``; tables in ``.tsv`` or ``.parquet``.
 """
 
 from collections.abc import Mapping
@@ -28,23 +28,22 @@ __all__ = ["TableSettings", "read_study"]
 
 
 class TableSettings(Settings):
-    """Where the parts of the study lie inside the source, and what they are called."""
+    """Names of files inside the source, and of columns."""
 
     trials: str = "trials.csv"
-    """The table of trials."""
+    """The trial table."""
 
     images: str = "images"
-    """The folder of pictures."""
+    """Folder of the stimuli."""
 
     betas: str = "betas"
     """File of the matrix, or folder with one file per subject; the suffix may be left out."""
 
     voxels: str = "voxels"
-    """Table of voxels, or folder with one table per subject; need not be there."""
+    """Table of voxels, or folder with one table per subject; optional."""
 
     columns: Mapping[str, str] = {}
-    """What columns are called in the table, where it is not what they are called here, e.g.
-    ``{image: stim_file}``."""
+    """The table's name of a column that is called otherwise here, e.g. ``{image: stim_file}``."""
 
     variable: str = "betas"
     """The array in an HDF5 or MATLAB file of one subject. Files of several hold one array per
@@ -53,11 +52,11 @@ class TableSettings(Settings):
     zscored: bool = False
     """The betas are z-scored already, without the test images: leave them as they are."""
 
-    pictures: ImageSettings = ImageSettings()
-    """Size of the pictures."""
+    stimuli: ImageSettings = ImageSettings()
+    """Size and cropping of the stimuli."""
 
     splits: SplitSettings = SplitSettings()
-    """How images are held out where the table has no column ``split``."""
+    """Held-out images, where the table has no column ``split``."""
 
 
 def read_study(source: Path, *, settings: TableSettings) -> SourceDataset:
@@ -68,17 +67,17 @@ def read_study(source: Path, *, settings: TableSettings) -> SourceDataset:
     source
         The folder.
     settings
-        Names of its parts.
+        Names of files and columns.
 
     Returns
     -------
     SourceDataset
-        Betas and pictures are read while they are prepared.
+        Betas and images are read while they are prepared.
 
     Raises
     ------
     ArtifactError
-        If a part is missing, or parts do not fit each other.
+        If a file is missing, or files do not fit each other.
     """
     if not source.is_dir():
         raise ArtifactError(
@@ -93,7 +92,7 @@ def read_study(source: Path, *, settings: TableSettings) -> SourceDataset:
     betas = _betas(source, study.trials, subjects, settings=settings)
     split = make_splits(study.trials, settings=settings.splits)
     return SourceDataset(
-        images=ImageFiles(find_images(source / settings.images, study.names), settings.pictures),
+        images=ImageFiles(find_images(source / settings.images, study.names), settings.stimuli),
         trials=study.trials.assign(split=split),
         betas=betas,
         voxels={s: _voxels(source, s, betas[s].shape[1], settings=settings) for s in subjects},
@@ -106,23 +105,23 @@ def read_study(source: Path, *, settings: TableSettings) -> SourceDataset:
 def _betas(
     source: Path, trials: pd.DataFrame, subjects: list[str], *, settings: TableSettings
 ) -> dict[str, Rows]:
-    place = source / settings.betas
-    together = find_array(place)
+    common = source / settings.betas
+    shared = find_array(common)
     betas: dict[str, Rows] = {}
     for subject in subjects:
         rows = np.flatnonzero(trials["subject"] == subject)
-        path = together or find_array(place / subject)
+        path = shared or find_array(common / subject)
         if path is None:
             raise ArtifactError(
-                f"there are no betas of {subject}: neither {place} nor {place / subject}, ending "
-                f"in one of {ARRAY_SUFFIXES}, exists. Save a matrix of (trials, voxels) there."
+                f"there are no betas of {subject}: neither {common} nor {common / subject}, "
+                f"ending in one of {ARRAY_SUFFIXES}, exists. Save a matrix of (trials, voxels)."
             )
-        name = subject if together and len(subjects) > 1 else settings.variable
+        name = subject if shared and len(subjects) > 1 else settings.variable
         matrix = open_matrix(path, name=name)
-        if together and len(subjects) > 1 and path.suffix == ".npy":
+        if shared and len(subjects) > 1 and path.suffix == ".npy":
             raise ArtifactError(
-                f"{path} is one matrix, but the table has the subjects {subjects}, who differ in "
-                f"their voxels. Save one file per subject: {place / subject}.npy."
+                f"{path} is one matrix, but the table has the subjects {subjects}, which differ "
+                f"in their voxels. Save one file per subject: {common / subject}.npy."
             )
         _check_rows(path, matrix.shape, n_trials=len(rows), subject=subject)
         betas[subject] = matrix
@@ -132,32 +131,32 @@ def _betas(
 def _check_rows(path: Path, shape: tuple[int, ...], *, n_trials: int, subject: str) -> None:
     if shape[0] == n_trials:
         return
-    turned = (
-        " Its columns are as many as the trials: save it transposed, as (trials, voxels)."
+    hint = (
+        " It has as many columns as trials: save it transposed, as (trials, voxels)."
         if shape[1] == n_trials
         else " Row n of the betas belongs to the subject's nth row in the table: leave out trials "
         "on both sides or on neither."
     )
     raise ArtifactError(
         f"{path} has {shape[0]} rows of {shape[1]} voxels, but the table has {n_trials} trials of "
-        f"{subject}.{turned}"
+        f"{subject}.{hint}"
     )
 
 
 def _voxels(source: Path, subject: str, n_voxels: int, *, settings: TableSettings) -> pd.DataFrame:
     names = (settings.voxels, f"{settings.voxels}/{subject}")
-    places = [
+    paths = [
         p
         for name in names
         for suffix in ("", ".csv", ".tsv", ".parquet")
         if (p := source / f"{name}{suffix}").is_file()
     ]
-    if not places:
+    if not paths:
         return pd.DataFrame({"voxel": range(n_voxels)})
-    table = read_table(places[0], purpose="the table of voxels")
+    table = read_table(paths[0], purpose="the table of voxels")
     if len(table) != n_voxels:
         raise ArtifactError(
-            f"{places[0]} has {len(table)} rows, but the betas of {subject} have {n_voxels} "
+            f"{paths[0]} has {len(table)} rows, but the betas of {subject} have {n_voxels} "
             "voxels; one row per voxel is needed, in the order of the betas' columns."
         )
     return table

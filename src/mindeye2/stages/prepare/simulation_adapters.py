@@ -33,7 +33,7 @@ def simulate_subjects(settings: SimulatedPreparation) -> SourceDataset:
         betas=study.betas,
         voxels=study.voxels,
         simulated=True,
-        label="Simulated brains: no person was scanned. The pictures are composed of photographs.",
+        label="Simulated brains: no person was scanned. The images are composed of photographs.",
     )
 
 
@@ -55,8 +55,8 @@ def _scenes(
     settings: SceneComposition,
 ) -> tuple[UInt8[np.ndarray, "images height width rgb"], list[str], list[str], list[str]]:
     images, captions, categories, split = [], [], [], []
-    # Validation scenes use the training photographs: they choose settings, and must not teach
-    # anything about the photographs that the test is made of.
+    # Validation scenes use the training photographs, because settings are chosen on them and must
+    # not depend on the photographs of the test scenes.
     for name, library, count in (
         ("train", "train", settings.n_train),
         ("validation", "train", settings.n_validation),
@@ -64,13 +64,13 @@ def _scenes(
     ):
         if count:
             photographs = load_photographs(split=library)
-            pictures, texts, scenes = make_scenes(
+            composed, texts, scenes = make_scenes(
                 count,
                 library=photographs,
                 seed=settings.seed if name == "train" else settings.seed + 10_000,
                 size=settings.scene_size,
             )
-            images.append(pictures)
+            images.append(composed)
             captions += texts
             categories += [_kind(scene, photographs) for scene in scenes]
             split += [name] * count
@@ -86,7 +86,7 @@ def _kind(scene: Scene, photographs: PhotographLibrary) -> str:
 def _semantic(
     images: UInt8[np.ndarray, "images height width rgb"], *, size: int
 ) -> Float32[np.ndarray, "images features"]:
-    """Pooled features of EfficientNet-Lite2, which is neither the target encoder nor the judge."""
+    """Return pooled features of EfficientNet-Lite2, which neither trains nor evaluates models."""
     network = LiteFeatures(2, size)
     starts = range(0, len(images), 32)
     with torch.inference_mode():
