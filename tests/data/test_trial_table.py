@@ -78,14 +78,14 @@ def test_columns_may_have_other_names():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"image": "stim_file"}, r"trials\.csv has no column 'stim_file'.*it has \['picture'\]"),
-        ({"picture": "picture"}, r"'columns' names 'picture'; it takes \['image', 'subject'"),
-        ({}, r"no column 'image'; it has \['picture'\].*columns=\{image: stim_file\}"),
+        ({"image": "stim_file"}, r"trials\.csv has no column 'stim_file'.*it has \['photo'\]"),
+        ({"photo": "photo"}, r"'columns' names 'photo'; it takes \['image', 'subject'"),
+        ({}, r"no column 'image'; it has \['photo'\].*columns=\{image: stim_file\}"),
     ],
 )
 def test_a_missing_column_is_named_with_those_there(columns, message):
     with pytest.raises(ArtifactError, match=message):
-        complete_trials(pd.DataFrame({"picture": ["a"]}), source=PATH, columns=columns)
+        complete_trials(pd.DataFrame({"photo": ["a"]}), source=PATH, columns=columns)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_missing_column_is_named_with_those_there(columns, message):
         ({"image": ["a"], "subject": ["../x"]}, r"subjects \['\.\./x'\]; letters, digits"),
         (
             {"image": ["a", "b"], "trial": [4, 4]},
-            r"1 trials that were listed before: the first is trial 4 in run 1 of session 1",
+            r"1 duplicate trials: the first is trial 4 in run 1 of session 1",
         ),
     ],
     ids=["empty", "zero", "fraction", "path", "twice"],

@@ -26,7 +26,7 @@ AXES: dict[str, str] = {
     "heads": "attention heads",
     "keys": "attention keys",
     "steps": "noise levels of a diffusion schedule, clean to noisy",
-    "axes": "semantic axes that drive the higher visual voxels of simulated subjects",
+    "components": "PCA components of the semantic features that drive simulated voxels",
     "maps": "Gabor energy maps of a simulated visual area",
     "words": "text tokens of a caption",
     "seeds": "runs that differ in their seed only",

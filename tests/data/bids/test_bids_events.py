@@ -53,7 +53,7 @@ def test_events_come_in_the_order_of_onsets_and_keep_names_as_text(write):
     assert events[["session", "run"]].iloc[0].tolist() == [1, 3]  # not the table's own 7
 
 
-def test_tasks_must_be_told_apart(write):
+def test_tasks_must_be_distinguished(write):
     write("sub-01_task-rest_events.tsv")
     root = write("sub-01_task-look_events.tsv")
     with pytest.raises(
@@ -79,16 +79,16 @@ def test_runs_without_labels_of_their_own_are_refused(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (EVENTS.replace("stim_file", "picture"), r"no column \['stim_file'\]; it has .*'picture'"),
+        (EVENTS.replace("stim_file", "photo"), r"no column \['stim_file'\]; it has .*'photo'"),
         (
             EVENTS.replace("8.0\t2\t", "8.0\tx\t"),
-            r"onset or duration that is no number \(line 2\)",
+            r"onset or duration that is not a number \(line 2\)",
         ),
         (EVENTS.replace("8.0\t", "4.0\t"), r"two trials that begin at 4\.0 s"),
     ],
     ids=["column", "number", "twice"],
 )
-def test_a_wrong_table_is_named_with_the_place(write, text, message):
+def test_a_wrong_table_is_named_with_the_line(write, text, message):
     (run,) = find_runs(write("sub-01_task-look_events.tsv", text), task=None)
     with pytest.raises(ArtifactError, match=message):
         read_events(run, settings=EventSettings())

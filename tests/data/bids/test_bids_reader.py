@@ -16,7 +16,7 @@ ONSETS = np.arange(10) * 20.0 + 6
 
 
 def settings(**values):
-    values = {"confounds": [], "pictures": {"size": 32}, **values}
+    values = {"confounds": [], "stimuli": {"size": 32}, **values}
     return build_settings(BidsSettings, values)
 
 
@@ -28,7 +28,7 @@ def response(onset):
 
 @pytest.fixture
 def planted():
-    """Return the response of 10 pictures in 24 voxels, the same for everybody."""
+    """Return the response of 10 images in 24 voxels, the same for all subjects."""
     return np.random.default_rng(0).normal(0, 1, (10, 24))
 
 
@@ -69,7 +69,7 @@ def write_run(root, label, session, run, *, planted, mask):
 
 @pytest.fixture
 def tree(tmp_path, planted, mask):
-    """Return a BIDS folder of 2 people, 2 sessions, 3 runs."""
+    """Return a BIDS folder of 2 subjects, 2 sessions, 3 runs."""
     (tmp_path / "stimuli").mkdir()
     for i in range(10):
         Image.new("RGB", (32, 32), (20 * i, 0, 0)).save(tmp_path / "stimuli" / f"p{i}.png")
@@ -95,8 +95,8 @@ def test_planted_responses_come_back_trial_by_trial(tree, planted, mask, model):
         values = rows[:]
         assert np.corrcoef(values.ravel(), expected.ravel())[0, 1] > 0.95
         np.testing.assert_array_equal(rows[20:], values[20:])
-    places = found.voxels["sub-01"][["i", "j", "k"]].to_numpy()
-    assert places.tolist() == np.argwhere(mask).tolist()
+    indices = found.voxels["sub-01"][["i", "j", "k"]].to_numpy()
+    assert indices.tolist() == np.argwhere(mask).tolist()
 
 
 def test_only_voxels_in_every_run_s_mask_are_taken(tree, mask):
@@ -140,9 +140,9 @@ def test_a_missing_file_is_named_before_anything_is_fitted(tree, pattern, messag
     ("values", "message"),
     [
         ({"derivatives": "prep"}, r"no folder .*prep\. Run fMRIPrep, or .*bids\.derivatives"),
-        ({"confounds": ["trans_q"]}, r"no confounds \['trans_q'\]; near them are \['trans_x'\]"),
-        ({"images": "pictures"}, r"the folder of images .*pictures does not exist"),
-        ({"events": {"image": "picture"}}, r"no column \['picture'\]; it has .*events\.image"),
+        ({"confounds": ["trans_q"]}, r"no confounds \['trans_q'\]; the nearest are \['trans_x'\]"),
+        ({"images": "pics"}, r"the folder of images .*pics does not exist"),
+        ({"events": {"image": "photo"}}, r"no column \['photo'\]; it has .*events\.image"),
         ({"space": "MNI"}, r"no sub-01_ses-1_task-look_run-1_space-MNI\*"),
         ({"mask": "roi.nii"}, r"the mask .*roi\.nii does not exist"),
     ],

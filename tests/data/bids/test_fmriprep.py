@@ -37,7 +37,7 @@ def test_derivatives_share_the_name_of_the_run(run, tmp_path):
     assert table.name == "sub-01_ses-a_task-look_run-1_desc-confounds_timeseries.tsv"
 
 
-def test_several_spaces_must_be_told_apart(run, tmp_path):
+def test_several_spaces_must_be_distinguished(run, tmp_path):
     with pytest.raises(ArtifactError, match=r"has 2 derivatives: .*--set bids\.space=T1w"):
         find_derivative(tmp_path / "derived", run, ending=BOLD)
 
@@ -80,7 +80,7 @@ def test_confounds_have_no_gaps_and_no_unknown_names(tmp_path):
     found = read_confounds(path, ("trans_x", "trans_x_derivative1"))
     assert found.to_numpy().tolist() == [[0.1, 0.0], [0.2, 0.1]]
     with pytest.raises(
-        ArtifactError, match=r"no confounds \['trans_y'\]; near them are \['trans_x"
+        ArtifactError, match=r"no confounds \['trans_y'\]; the nearest are \['trans_x"
     ):
         read_confounds(path, ("trans_x", "trans_y"))
 

@@ -30,8 +30,8 @@ def test_voxels_come_in_the_order_of_a_masked_volume(save):
     mask = volume % 5 == 0
     table = voxel_table(mask, rois={"area": save("area.nii", volume)})
     assert table["area"].tolist() == volume[mask].tolist()
-    places = table[["i", "j", "k"]].to_numpy()
-    assert [volume[tuple(place)] for place in places] == volume[mask].tolist()
+    indices = table[["i", "j", "k"]].to_numpy()
+    assert [volume[tuple(index)] for index in indices] == volume[mask].tolist()
 
 
 def test_a_region_on_another_grid_is_refused(save):

@@ -128,7 +128,7 @@ def test_confounds_of_another_run_are_refused():
         fit(np.ones((N, 2)), confounds=confounds)
 
 
-def test_trials_that_cannot_be_told_apart_are_refused():
+def test_trials_that_cannot_be_separated_are_refused():
     many = pd.DataFrame({"onset": np.arange(250) * 1.1, "duration": 1.0})
     with pytest.raises(ArtifactError, match=r"250 trials, .*200 volumes.*bids\.glm\.model=lss"):
         fit(np.random.default_rng(0).normal(500, 1, (N, 2)), many)

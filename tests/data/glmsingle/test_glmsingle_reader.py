@@ -13,11 +13,11 @@ from mindeye2.data.prepared.consistency import check_trials
 
 SHAPE = (3, 4, 2)
 STEM = "TYPED_FITHRF_GLMDENOISE_RR"
-SHOWN = [f"p{i:02d}" for i in range(10)] * 2  # the pictures of a session, 2 runs of 10
+SHOWN = [f"p{i:02d}" for i in range(10)] * 2  # the images of a session, 2 runs of 10
 
 
 def settings(**values):
-    return build_settings(GlmsingleSettings, {"pictures": {"size": 32}, **values})
+    return build_settings(GlmsingleSettings, {"stimuli": {"size": 32}, **values})
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ def mask(tmp_path):
 
 @pytest.fixture
 def betas():
-    """Return planted responses of 2 people in 2 sessions, by folder."""
+    """Return planted responses of 2 subjects in 2 sessions, by folder."""
     rng = np.random.default_rng(0)
-    names = [f"sub-{person}/ses-{session}" for person in ("01", "02") for session in (1, 2)]
+    names = [f"sub-{subject}/ses-{session}" for subject in ("01", "02") for session in (1, 2)]
     return {name: rng.normal(size=(*SHAPE, 20)).astype("f4") for name in names}
 
 
 @pytest.fixture
 def outputs(tmp_path, betas, mask):  # noqa: ARG001 - the mask is saved there
-    """Return a folder of GLMsingle's outputs and pictures, without tables of trials."""
+    """Return a folder of GLMsingle's outputs and images, without tables of trials."""
     (tmp_path / "images").mkdir()
     for i in range(10):
         Image.new("RGB", (32, 32), (20 * i, 0, 0)).save(tmp_path / "images" / f"p{i:02d}.png")
@@ -74,7 +74,7 @@ def write_events(root, name, shown, *, blanks=False):
 
 
 def check(found, betas, mask):
-    """Every row of betas is what was planted for that person, session and trial."""
+    """Every row of betas is what was planted for that subject, session and trial."""
     check_trials(found.trials, n_images=10)
     assert list(found.betas) == ["sub-01", "sub-02"]
     for subject, rows in found.betas.items():
@@ -91,22 +91,22 @@ def check(found, betas, mask):
 def test_planted_responses_come_back_with_their_trials(tables, betas, mask):
     found = read_glmsingle(tables, settings=settings())
     check(found, betas, mask)
-    places = found.voxels["sub-01"][["i", "j", "k"]].to_numpy()
-    assert places.tolist() == np.argwhere(mask).tolist()
+    indices = found.voxels["sub-01"][["i", "j", "k"]].to_numpy()
+    assert indices.tolist() == np.argwhere(mask).tolist()
     facts = found.facts["glmsingle"][f"sub-01/ses-1/{STEM}.npy"]
     assert facts == {"version": "not recorded by GLMsingle", "stimdur": 3.0, "tr": 1.5}
 
 
-def test_one_table_at_the_top_serves_everybody(outputs, betas, mask):
+def test_one_table_at_the_top_serves_all_subjects(outputs, betas, mask):
     rows = [(*name.split("/ses-"), image) for name in betas for image in SHOWN]
     table = pd.DataFrame(rows, columns=["subject", "session", "stim"])
     table["run"] = ([1] * 10 + [2] * 10) * 4
-    table = table.sort_values(["session", "subject"], kind="stable")  # people interleaved
+    table = table.sort_values(["session", "subject"], kind="stable")  # subjects interleaved
     table.to_csv(outputs / "trials.csv", index=False)
     check(read_glmsingle(outputs, settings=settings(columns={"image": "stim"})), betas, mask)
 
 
-@pytest.mark.parametrize("blanks", [False, True], ids=["pictures only", "with blank trials"])
+@pytest.mark.parametrize("blanks", [False, True], ids=["images only", "with blank trials"])
 def test_events_are_the_trials_where_there_is_no_table(outputs, betas, mask, tmp_path, blanks):
     for name in betas:
         write_events(tmp_path / "bids", name, SHOWN, blanks=blanks)
@@ -123,7 +123,7 @@ def test_blank_trials_that_were_modelled_are_left_out_on_both_sides(outputs, bet
     check(read_glmsingle(outputs, settings=settings(bids="bids")), betas, mask)
 
 
-def test_one_output_folder_is_one_person(tables, betas, mask):
+def test_one_output_folder_is_one_subject(tables, betas, mask):
     (tables / "sub-01/ses-1/mask.nii.gz").write_bytes((tables / "mask.nii.gz").read_bytes())
     (tables / "images").rename(tables / "sub-01/ses-1/images")
     found = read_glmsingle(tables / "sub-01/ses-1", settings=settings())
@@ -152,11 +152,11 @@ def test_regions_become_columns(tables, mask):
 def test_trials_in_another_order_than_glmsingle_s_are_refused(tables):
     path = tables / "sub-02/ses-1/trials.csv"
     pd.read_csv(path).sample(frac=1, random_state=0).to_csv(path, index=False)
-    with pytest.raises(ArtifactError, match=r"not in the order in which GLMsingle counted.*p\d\d"):
+    with pytest.raises(ArtifactError, match=r"not in the order of GLMsingle's trials.*p\d\d"):
         read_glmsingle(tables, settings=settings())
 
 
-def test_other_counts_are_told_by_run(outputs, betas):
+def test_other_counts_are_named_by_run(outputs, betas):
     for name in betas:
         write_events(outputs / "bids", name, SHOWN[:-1])
     message = r"has 20 trials, by run \[10, 10\], but the events of sub-01 .* 19, by run \[10, 9\]"

@@ -44,7 +44,7 @@ def distances(patterns):
 
 @pytest.fixture
 def patterns():
-    """Return responses of 2 people in 2 sessions to 24 images, 60 voxels each."""
+    """Return responses of 2 subjects in 2 sessions to 24 images, 60 voxels each."""
     return np.random.default_rng(0).standard_normal((2, 2, 24, 60))
 
 
@@ -53,7 +53,7 @@ def arrays(patterns):
     rng = np.random.default_rng(1)
     return {
         "images": rng.integers(0, 256, (24, 20, 20, 3), dtype=np.uint8),
-        "rdm": np.array([[distances(p) for p in person] for person in patterns], np.float32),
+        "rdm": np.array([[distances(p) for p in subject] for subject in patterns], np.float32),
         "category": np.array(LABELS * 12),
     }
 
@@ -102,30 +102,30 @@ def test_ridge_on_coordinates_predicts_as_ridge_on_patterns(patterns):
     np.testing.assert_allclose(predict(found), predict(own), atol=1e-8)
 
 
-def test_each_session_of_each_person_is_a_subject(write):
-    recording = read_kriegeskorte92(write(), settings=Kriegeskorte92Settings())
+def test_each_session_of_each_subject_is_a_subject(write):
+    dataset = read_kriegeskorte92(write(), settings=Kriegeskorte92Settings())
     names = [f"subj{p:02d}-session{s}" for p in (1, 2) for s in (1, 2)]
-    assert list(recording.betas) == names
-    assert set(recording.trials["subject"]) == set(names)
-    check_trials(recording.trials, n_images=24)
-    assert set(recording.captions) == {"a human face", "a natural inanimate object"}
+    assert list(dataset.betas) == names
+    assert set(dataset.trials["subject"]) == set(names)
+    check_trials(dataset.trials, n_images=24)
+    assert set(dataset.captions) == {"a human face", "a natural inanimate object"}
 
 
 def test_one_scale_per_subject_from_the_images_outside_the_test_split(write):
-    recording = read_kriegeskorte92(write(), settings=Kriegeskorte92Settings())
-    fitted = (recording.trials["split"] != "test").to_numpy()[:24]
+    dataset = read_kriegeskorte92(write(), settings=Kriegeskorte92Settings())
+    fitted = (dataset.trials["split"] != "test").to_numpy()[:24]
     assert 0 < fitted.sum() < 24
-    for betas in recording.betas.values():
+    for betas in dataset.betas.values():
         np.testing.assert_allclose(betas[fitted].mean(axis=0), 0, atol=1e-6)
         np.testing.assert_allclose(betas[fitted].std(), 1, rtol=1e-5)
         assert np.ptp(betas[fitted].std(axis=0)) > 0.01  # not coordinate by coordinate
 
 
 def test_betas_keep_the_distances_of_the_file(write, arrays):
-    recording = read_kriegeskorte92(write(), settings=Kriegeskorte92Settings())
-    for subject, rdm in zip(recording.betas, arrays["rdm"].reshape(4, 24, 24), strict=True):
-        own = recording.betas[subject] / recording.facts["scale"][subject]
-        images = recording.trials.loc[recording.trials["subject"] == subject, "image"].to_numpy()
+    dataset = read_kriegeskorte92(write(), settings=Kriegeskorte92Settings())
+    for subject, rdm in zip(dataset.betas, arrays["rdm"].reshape(4, 24, 24), strict=True):
+        own = dataset.betas[subject] / dataset.facts["scale"][subject]
+        images = dataset.trials.loc[dataset.trials["subject"] == subject, "image"].to_numpy()
         squared = ((own[:, None] - own[None]) ** 2).sum(axis=2)
         np.testing.assert_allclose(squared, 2 * rdm[np.ix_(images, images)], atol=1e-5)
 
@@ -167,10 +167,10 @@ def test_a_fold_that_does_not_exist_is_refused():
 
 
 def test_published_files_are_read_as_the_one_file_is(tmp_path, write, arrays):
-    """The MATLAB files have struct arrays of shape (1, people, sessions) and (1, images)."""
+    """The MATLAB files have struct arrays of shape (1, subjects, sessions) and (1, images)."""
     distances = np.zeros((1, 2, 2), [("RDM", object), ("name", object)])
-    for place in np.ndindex(2, 2):
-        distances[(0, *place)] = (arrays["rdm"][place].astype(np.float64), "hIT | AA | session 1")
+    for index in np.ndindex(2, 2):
+        distances[(0, *index)] = (arrays["rdm"][index].astype(np.float64), "hIT | AA | session 1")
     stimuli = np.zeros((1, 24), [("image", object), ("category", object)])
     for i in range(24):
         stimuli[0, i] = (arrays["images"][i], str(arrays["category"][i]))
@@ -283,12 +283,12 @@ def test_arrays_that_do_not_fit_each_other_are_refused(write, arrays):
         load_kriegeskorte92(write(rdm=arrays["rdm"][:, :, 1:, 1:]))
 
 
-def test_pictures_of_another_type_are_refused(write, arrays):
+def test_images_of_another_type_are_refused(write, arrays):
     with pytest.raises(ArtifactError, match=r"'images'.*float32; it must be uint8"):
         load_kriegeskorte92(write(images=arrays["images"].astype(np.float32)))
 
 
-def test_nan_is_refused_with_its_place(write, arrays):
+def test_nan_is_refused_with_its_position(write, arrays):
     rdm = arrays["rdm"].copy()
     rdm[1, 0, 3, 5] = np.nan
     with pytest.raises(ArtifactError, match=r"subj02-session1 holds 1 .*between images 3 and 5"):
@@ -309,12 +309,12 @@ def test_similarities_are_refused(write, arrays):
 
 
 def test_the_real_file_is_what_was_published():
-    recording = read_kriegeskorte92(real_file(), settings=Kriegeskorte92Settings())
-    check_trials(recording.trials, n_images=92)
-    assert recording.images.shape == (92, 175, 175, 3)
-    assert {b.shape for b in recording.betas.values()} == {(92, 92)}
-    assert len(recording.betas) == 8
-    counts = recording.trials.groupby("subject")["category"].value_counts()
+    dataset = read_kriegeskorte92(real_file(), settings=Kriegeskorte92Settings())
+    check_trials(dataset.trials, n_images=92)
+    assert dataset.images.shape == (92, 175, 175, 3)
+    assert {b.shape for b in dataset.betas.values()} == {(92, 92)}
+    assert len(dataset.betas) == 8
+    counts = dataset.trials.groupby("subject")["category"].value_counts()
     assert counts["subj01-session1"].to_dict() == {
         "natural inanimate": 23,
         "artificial inanimate": 21,
@@ -325,8 +325,8 @@ def test_the_real_file_is_what_was_published():
     }
 
 
-def test_real_sessions_of_a_person_agree_more_than_people_do():
-    """The order of people and sessions in the file, checked by what the brains themselves say."""
+def test_real_sessions_of_a_subject_agree_more_than_subjects_do():
+    """The order of subjects and sessions in the file, checked by the responses themselves."""
     rdm = load_kriegeskorte92(real_file()).rdm
     above = np.triu_indices(92, 1)
     flat = rdm[:, :, above[0], above[1]].reshape(8, -1)

@@ -31,7 +31,7 @@ def test_rows_are_those_that_trials_name(write):
     assert betas[2:2].shape == (0, 3)
 
 
-def test_pictures_become_8_bit_and_rows_of_pixels(write):
+def test_images_become_8_bit_and_rows_of_pixels(write):
     values = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 5))
     path = write("images", (values / 255).astype(np.float16))
     images = PublishedImages(path=path, ids=np.array([1, 3]), size=5)
@@ -39,12 +39,12 @@ def test_pictures_become_8_bit_and_rows_of_pixels(write):
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, np.nan])
-def test_pictures_outside_0_and_1_are_refused(write, value):
+def test_images_outside_0_and_1_are_refused(write, value):
     values = np.full((2, 3, 5, 5), 0.5, np.float16)
     values[1, 0, 0, 0] = value
     images = PublishedImages(path=write("images", values), ids=np.array([0, 1]), size=5)
     assert images[:1].max() == 128
-    with pytest.raises(ArtifactError, match=r"image 1 of .*published pictures lie in \[0, 1\]"):
+    with pytest.raises(ArtifactError, match=r"image 1 of .*published values lie in \[0, 1\]"):
         images[1:]
 
 

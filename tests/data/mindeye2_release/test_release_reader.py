@@ -13,17 +13,15 @@ def read(truth, **settings):
 
 
 def test_every_trial_has_its_own_betas_and_picture(published):
-    recording = read(published)
+    dataset = read(published)
     for subject, truth in published.trials.items():
-        own = recording.trials[recording.trials["subject"] == subject]
+        own = dataset.trials[dataset.trials["subject"] == subject]
         np.testing.assert_array_equal(own["source_image"], truth[:, 0])
         np.testing.assert_array_equal(own["session"], truth[:, 2])
-        np.testing.assert_array_equal(recording.betas[subject][:], published.betas[subject])
-    row = recording.trials.iloc[700]
-    picture = recording.images[row["image"] : row["image"] + 1][0]
-    np.testing.assert_array_equal(
-        picture, published.images[row["source_image"]].transpose(1, 2, 0)
-    )
+        np.testing.assert_array_equal(dataset.betas[subject][:], published.betas[subject])
+    row = dataset.trials.iloc[700]
+    image = dataset.images[row["image"] : row["image"] + 1][0]
+    np.testing.assert_array_equal(image, published.images[row["source_image"]].transpose(1, 2, 0))
 
 
 def test_shared_images_are_the_test_and_minus_one_is_unknown(published):
@@ -44,14 +42,14 @@ def test_the_old_test_set_has_fewer_trials_of_the_same_images(published):
 
 
 def test_few_sessions_are_trained_on_and_all_test_trials_stay(published):
-    recording = read(published, subjects=("subj01",), sessions=(2,))
-    trials = recording.trials
+    dataset = read(published, subjects=("subj01",), sessions=(2,))
+    trials = dataset.trials
     assert set(trials.loc[trials["split"] != "test", "session"]) == {2}
     assert set(trials.loc[trials["split"] == "test", "session"]) == {1, 2, 3}
     expected = published.betas["subj01"][trials["global_trial"]]
-    np.testing.assert_array_equal(recording.betas["subj01"][:], expected)
+    np.testing.assert_array_equal(dataset.betas["subj01"][:], expected)
     rows = np.array([0, 5, len(trials) - 1])
-    np.testing.assert_array_equal(recording.betas["subj01"][rows], expected[rows])
+    np.testing.assert_array_equal(dataset.betas["subj01"][rows], expected[rows])
 
 
 def test_published_betas_are_prepared_as_they_are(published, tmp_path):
@@ -79,10 +77,10 @@ def test_what_is_there_is_reported_and_not_refused(published):
 
 
 def test_captions_are_the_first_that_are_there(published):
-    texts = np.array([["", f"picture {n}", "b"] for n in range(40)])
+    texts = np.array([["", f"image {n}", "b"] for n in range(40)])
     np.save(published.root / "COCO_73k_annots_curated.npy", texts)
-    recording = read(published)
-    assert recording.captions == [f"picture {n}" for n in recording.images.ids]
+    dataset = read(published)
+    assert dataset.captions == [f"image {n}" for n in dataset.images.ids]
     np.save(published.root / "COCO_73k_annots_curated.npy", texts.astype(object))
     with pytest.raises(ArtifactError, match="needs pickle, which is not read"):
         read(published)
@@ -104,9 +102,9 @@ def test_every_missing_file_is_named_with_where_to_get_it(published):
     ("column", "value", "message"),
     [
         (1, 2, r"train/0\.tar holds a trial of subject 2"),
-        (2, 2, r"session 2, .*which has no place there"),
+        (2, 2, r"session 2, .*which does not belong there"),
         (5, 5000, r"GLOBAL TRIAL 5000"),
-        (16, 1, r"shared1000 1, which has no place .*session 1, not shared"),
+        (16, 1, r"shared1000 1, which does not belong .*session 1, not shared"),
     ],
     ids=["subject", "session", "row", "shared"],
 )
@@ -126,9 +124,9 @@ def test_a_trial_that_is_listed_twice_is_refused(published):
         read(published)
 
 
-def test_pictures_that_trials_show_must_be_there(published):
+def test_images_that_trials_show_must_be_there(published):
     h5py = pytest.importorskip("h5py")
     with h5py.File(published.root / "coco_images_224_float16.hdf5", "w") as file:
         file["images"] = np.zeros((20, 3, 16, 16), np.float16)
-    with pytest.raises(ArtifactError, match=r"holds 20 pictures, but a trial shows picture 39"):
+    with pytest.raises(ArtifactError, match=r"holds 20 images, but a trial shows image 39"):
         read(published)

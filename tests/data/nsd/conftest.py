@@ -2,7 +2,7 @@
 
 What is true to the release: paths, file formats, axis orders, types, packing, counting from 1,
 750 trials a session, the sizes of the design and of ``imgBrick``, -1 outside the brain, NaN where
-button presses were lost. What is small: the volumes, and how many pictures are shown.
+button presses were lost. What is small: the volumes, and how many images are shown.
 """
 
 import copy
@@ -76,7 +76,7 @@ def make_responses(subject, order, subjectim):
 
 
 def make_info(order, subjectim):
-    """Return the table of all 73,000 pictures, counted from 0, with trials counted from 1."""
+    """Return the table of all 73,000 images, counted from 0, with trials counted from 1."""
     shared = np.zeros(73_000, bool)
     shared[subjectim[0, :1000] - 1] = True
     info = pd.DataFrame({"cocoId": np.arange(73_000) * 7 + 9, "nsdId": np.arange(73_000)})
@@ -119,7 +119,7 @@ def write_subject(root, subject, truth, rng):
 
 
 def write_stimuli(root, truth):
-    """Write ``imgBrick``: each shown picture in a colour that tells its row; the rest is empty."""
+    """Write ``imgBrick``: each shown image in a colour that encodes its row; the rest is empty."""
     import h5py
 
     path = root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
@@ -134,7 +134,7 @@ def write_stimuli(root, truth):
 
 
 def colour(number):
-    """Return the colour of a picture."""
+    """Return the colour of an image."""
     return number // 65_536, number // 256 % 256, number % 256
 
 
@@ -167,11 +167,11 @@ def original(tmp_path_factory):
 def tree(original, tmp_path):
     """Return a download that may be changed: files are linked, replace them instead of editing."""
     for path in original.root.rglob("*"):
-        place = tmp_path / path.relative_to(original.root)
+        target = tmp_path / path.relative_to(original.root)
         if path.is_dir():
-            place.mkdir(exist_ok=True)
+            target.mkdir(exist_ok=True)
         else:
-            os.link(path, place)
+            os.link(path, target)
     truth = copy.copy(original)
     truth.root = tmp_path
     truth.save_nifti = lambda name, values: save_nifti(fresh(tmp_path / name), values)
@@ -191,13 +191,13 @@ def fresh(path):
 
 
 def write_captions(folder, truth, ids):
-    """Write COCO's captions of some pictures: two each, the second one first in the file."""
+    """Write COCO's captions of some images: two each, the second one first in the file."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = truth.info.set_index("nsdId").loc[ids]
     for split in ("train2017", "val2017"):
         entries = [
             {"image_id": int(row["cocoId"]), "id": 10 * int(n) + k, "caption": f"{text} {n}.\n"}
             for n, row in rows[rows["cocoSplit"] == split].iterrows()
-            for k, text in ((1, "Another of"), (0, "A picture of"))
+            for k, text in ((1, "Another of"), (0, "A photo of"))
         ]
         (folder / f"captions_{split}.json").write_text(json.dumps({"annotations": entries}))

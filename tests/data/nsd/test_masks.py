@@ -28,7 +28,7 @@ def test_labels_are_chosen_by_name_or_number(original, labels):
     np.testing.assert_array_equal(ijk, np.argwhere((visual == 1) | (visual == 7)))
 
 
-def test_an_unknown_label_meets_the_known_ones(original):
+def test_an_unknown_label_is_refused_with_the_known_ones(original):
     tree = open_tree(original, roi="prf-visualrois", roi_labels=("V4",))
     with pytest.raises(ArtifactError, match=r"no label 'V4', but \['Unknown', 'V1d', .*'hV4'\]"):
         read_mask(tree, "subj01")
@@ -53,12 +53,12 @@ def test_voxels_keep_place_labels_and_reliability(original):
     ijk, shape = read_mask(tree, "subj01")
     table = read_voxels(tree, "subj01", ijk, shape=shape)
     np.testing.assert_array_equal(table[["i", "j", "k"]], ijk)
-    place = tuple(ijk.T)
+    index = tuple(ijk.T)
     names = {-1: "", 0: "", 1: "V1v", 2: "V1d", 7: "hV4"}
-    assert table["prf-visualrois"].tolist() == [names[n] for n in truth.visual[place]]
+    assert table["prf-visualrois"].tolist() == [names[n] for n in truth.visual[index]]
     areas = {-1: "nsdgeneral", 0: "nsdgeneral", 1: "V1", 2: "V1", 7: "hV4"}
-    assert table["roi"].tolist() == [areas[n] for n in truth.visual[place]]
-    np.testing.assert_allclose(table["ncsnr"], truth.ncsnr[place], rtol=1e-6)
+    assert table["roi"].tolist() == [areas[n] for n in truth.visual[index]]
+    np.testing.assert_allclose(table["ncsnr"], truth.ncsnr[index], rtol=1e-6)
     assert "floc-faces" not in table  # not downloaded
 
 

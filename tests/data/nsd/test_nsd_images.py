@@ -9,7 +9,7 @@ BRICK = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
 @pytest.fixture
 def ids(original):
-    """Return rows of ``imgBrick`` that subj01 saw."""
+    """Return rows of ``imgBrick`` shown to subj01."""
     seen = original.subjects["subj01"].responses["73KID"].unique().astype(int) - 1
     return np.sort(seen)[:6]
 
@@ -20,8 +20,8 @@ def test_rows_are_read_by_their_0_based_number_and_reduced(tree, ids):
     assert images.shape == (6, 48, 48, 3)
     for rows in (slice(1, 3), np.array([0, 4])):
         found = images[rows]
-        for picture, number in zip(found, ids[rows], strict=True):
-            np.testing.assert_array_equal(picture[20, 20], tree.colour(number))
+        for image, number in zip(found, ids[rows], strict=True):
+            np.testing.assert_array_equal(image[20, 20], tree.colour(number))
 
 
 def test_reducing_averages_instead_of_skipping_pixels(tmp_path):
@@ -44,7 +44,7 @@ def test_a_brick_that_is_too_small_or_damaged_is_named(tree, ids):
 def test_captions_are_coco_s_first_of_the_right_split(tree, ids, tmp_path):
     tree.write_captions(tmp_path / "coco", ids[:-1])
     captions = read_captions(tmp_path / "coco", tree.info.set_index("nsdId"), ids)
-    assert captions == [*(f"A picture of {n}." for n in ids[:-1]), ""]
+    assert captions == [*(f"A photo of {n}." for n in ids[:-1]), ""]
 
 
 def test_missing_captions_are_named_with_where_to_get_them(tree, ids, tmp_path):

@@ -19,21 +19,21 @@ def expected(truth, subject):
 
 
 def test_betas_are_those_of_the_files_trial_by_trial(original):
-    recording = read(original)
+    dataset = read(original)
     for subject in ("subj01", "subj04"):
-        betas, truth = recording.betas[subject], expected(original, subject)
+        betas, truth = dataset.betas[subject], expected(original, subject)
         assert betas.shape == truth.shape
         np.testing.assert_allclose(betas[:], truth, rtol=1e-6)
         np.testing.assert_allclose(betas[700:800], truth[700:800], rtol=1e-6)
 
 
-def test_every_trial_s_image_is_the_picture_that_was_shown(tree):
-    recording = read(tree)
-    rows = recording.trials.sample(20, random_state=0).sort_values("image")
-    assert (rows["source_image"].to_numpy() == recording.images.ids[rows["image"]]).all()
-    shown = recording.images[np.unique(rows["image"])]
-    for picture, number in zip(shown, np.unique(rows["source_image"]), strict=True):
-        np.testing.assert_array_equal(picture[5, 5], tree.colour(number))
+def test_every_trial_has_the_image_that_was_shown(tree):
+    dataset = read(tree)
+    rows = dataset.trials.sample(20, random_state=0).sort_values("image")
+    assert (rows["source_image"].to_numpy() == dataset.images.ids[rows["image"]]).all()
+    shown = dataset.images[np.unique(rows["image"])]
+    for image, number in zip(shown, np.unique(rows["source_image"]), strict=True):
+        np.testing.assert_array_equal(image[5, 5], tree.colour(number))
 
 
 def test_shared_images_are_the_test_and_no_other_is(original):
@@ -76,14 +76,14 @@ def test_the_older_protocol_leaves_late_test_trials_out_and_trains_on_none(origi
 
 
 def test_what_is_there_is_reported_and_not_refused(original):
-    recording = read(original)
-    notes = " ".join(recording.notes)
+    dataset = read(original)
+    notes = " ".join(dataset.notes)
     assert "subj01: 3 of 40 sessions, 2250 trials" in notes
     assert "15724 in the release" in notes
     assert "no labels of prf-eccrois" in notes
     assert "Without captions" in notes
-    assert "Terms-and-Conditions" in recording.notes[0]
-    counts = recording.facts["counts"]["subj04"]
+    assert "Terms-and-Conditions" in dataset.notes[0]
+    counts = dataset.facts["counts"]["subj04"]
     assert counts["sessions"] == [1, 28]
     assert counts["test_images"] == 20
     assert counts["test_trials_of_protocol_982"] < counts["test_trials"]
@@ -92,7 +92,7 @@ def test_what_is_there_is_reported_and_not_refused(original):
 def test_captions_are_taken_where_they_are_given(tree, tmp_path):
     ids = read(tree).images.ids
     tree.write_captions(tree.root / "nsddata_stimuli/stimuli/nsd/annotations", ids)
-    assert read(tree).captions == [f"A picture of {n}." for n in ids]
+    assert read(tree).captions == [f"A photo of {n}." for n in ids]
     with pytest.raises(ArtifactError, match=r"captions_\w+\.json does not exist"):
         read(tree, captions=tmp_path / "nowhere")
 

@@ -63,23 +63,23 @@ def test_a_table_and_a_design_that_disagree_are_refused(tree):
     [
         (
             lambda i: i.assign(shared1000=False),
-            r"does not say .* one of the shared 1000 as the tr",
+            r"and the trials disagree on whether image \d+ .* one of the shared 1000",
         ),
         (
             lambda i: i.assign(subject1_rep0=i["subject1_rep0"].where(i["subject1_rep0"] < 1, 7)),
-            r"says in subject1_rep0 that trial 7 shows nsdId",
+            r"gives nsdId \d+ in subject1_rep0 for trial 7, but",
         ),
         (lambda i: i.drop(columns="cocoId"), r"has no column \['cocoId'\]"),
     ],
     ids=["shared", "trials", "column"],
 )
-def test_a_table_of_pictures_that_disagrees_is_refused(tree, change, message):
+def test_a_table_of_images_that_disagrees_is_refused(tree, change, message):
     tree.replace(INFO, change(tree.info).to_csv().encode())
     with pytest.raises(ArtifactError, match=message):
         read(tree)
 
 
-def test_the_table_of_pictures_is_indexed_from_0(original):
+def test_the_table_of_images_is_indexed_from_0(original):
     info = read_stim_info(original.root / INFO)
     assert info.index.tolist() == list(range(73_000))
     assert info["cocoId"].iloc[5] == 44

@@ -52,11 +52,11 @@ def test_every_missing_file_is_named_with_where_to_get_it(tree):
     assert "betas_session01" not in message
 
 
-def test_an_empty_folder_is_told_what_it_lacks(tmp_path):
+def test_an_empty_folder_is_refused_with_what_it_lacks(tmp_path):
     with pytest.raises(ArtifactError, match=r"lacks .*nsd_stimuli\.hdf5.*betas_session01\.hdf5"):
         find_subjects(Tree(tmp_path, NsdSettings()))
 
 
-def test_a_subject_that_the_release_does_not_have_meets_those_it_has(original):
+def test_a_subject_that_the_release_does_not_have_is_refused_with_those_it_has(original):
     with pytest.raises(ValueError, match=r"nsd\.subjects must be one of .*'subj08'.*got 'subj1'"):
         find(original, subjects=("subj1",))

@@ -1,4 +1,4 @@
-"""A small world that the tests of simulated people share."""
+"""A small world that the tests of simulated subjects share."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def world(scenes):
 
 @pytest.fixture(scope="session")
 def small():
-    """Return settings of three people with few voxels and short sessions."""
+    """Return settings of three subjects with few voxels and short sessions."""
     from mindeye2.data.simulated import SimulationSettings
 
     return SimulationSettings(
@@ -41,9 +41,9 @@ def small():
         max_voxels=200,
         trials_per_session=80,
         runs_per_session=4,
-        shared_axes=20,
-        other_axes=24,
-        own_axes=6,
+        shared_components=20,
+        other_components=24,
+        own_components=6,
         early_gain=1.5,
     )
 

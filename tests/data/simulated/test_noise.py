@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mindeye2.data.simulated.noise import NoiseShares, drift_and_offsets, noise_loadings
+from mindeye2.data.simulated.noise import NoiseFractions, drift_and_offsets, noise_loadings
 
 
 def _trials(sessions=4, runs=5, length=40):
@@ -10,14 +10,14 @@ def _trials(sessions=4, runs=5, length=40):
     return index.to_frame(index=False, name=["session", "run", "at"])
 
 
-def _draw(trials, **shares):
+def _sample(trials, **shares):
     parts = {"correlated": 0.0, "drift": 0.0, "run": 0.0} | shares
     offset = parts.pop("session_offset", 0.0)
     return drift_and_offsets(
         trials,
         np.random.default_rng(0),
         n_voxels=3000,
-        shares=NoiseShares(**parts),
+        fractions=NoiseFractions(**parts),
         session_offset=offset,
     )
 
@@ -48,7 +48,7 @@ def test_few_voxels_and_odd_numbers_of_latents_work(n_latents):
 
 def test_drift_has_its_share_and_is_slow():
     trials = _trials()
-    drift, offsets = _draw(trials, drift=0.3)
+    drift, offsets = _sample(trials, drift=0.3)
     assert np.square(drift).mean() == pytest.approx(0.3, rel=0.1)
     assert (offsets == 0).all()
     first = drift[(trials["session"] == 1).to_numpy()]
@@ -59,14 +59,14 @@ def test_drift_has_its_share_and_is_slow():
 
 def test_drift_starts_anew_in_each_session():
     trials = _trials()
-    drift, _ = _draw(trials, drift=0.3)
+    drift, _ = _sample(trials, drift=0.3)
     parts = [drift[(trials["session"] == s).to_numpy()].ravel() for s in (1, 2)]
     assert abs(np.corrcoef(*parts)[0, 1]) < 0.05
 
 
 def test_offsets_are_constant_in_runs_and_have_their_shares():
     trials = _trials()
-    _, offsets = _draw(trials, run=0.1, session_offset=0.5)
+    _, offsets = _sample(trials, run=0.1, session_offset=0.5)
     table = pd.DataFrame(offsets).groupby([trials["session"], trials["run"]])
     assert (table.nunique() == 1).all(axis=None)
     runs = table.first()

@@ -4,9 +4,9 @@ import pytest
 from mindeye2.data.simulated.receptive_fields import (
     FIELD_SIZES,
     Fields,
-    draw_fields,
     low_level_maps,
     pool_fields,
+    sample_fields,
 )
 
 EXTENT = 8.4
@@ -86,13 +86,13 @@ def test_a_field_smaller_than_a_pixel_sees_that_pixel():
 def test_uniform_maps_give_their_value_wherever_the_field_is():
     maps = np.full((1, 2, 32, 32), 3.5, dtype=np.float32)
     areas = np.repeat(list(FIELD_SIZES), 50)
-    fields = draw_fields(areas, np.random.default_rng(0), extent=EXTENT, scatter=0.2)
+    fields = sample_fields(areas, np.random.default_rng(0), extent=EXTENT, scatter=0.2)
     np.testing.assert_allclose(pool_fields(maps, fields, extent=EXTENT), 3.5, rtol=1e-4)
 
 
 def test_sizes_lie_on_the_lines_of_their_areas():
     areas = np.repeat(list(FIELD_SIZES), 300)
-    fields = draw_fields(areas, np.random.default_rng(0), extent=EXTENT, scatter=0.0)
+    fields = sample_fields(areas, np.random.default_rng(0), extent=EXTENT, scatter=0.0)
     eccentricity = np.hypot(fields.x, fields.y)
     assert eccentricity.max() <= EXTENT / 2
     for area, (intercept, slope) in FIELD_SIZES.items():
@@ -104,7 +104,7 @@ def test_sizes_lie_on_the_lines_of_their_areas():
 
 def test_the_fovea_is_magnified():
     areas = np.repeat("V1", 4000)
-    fields = draw_fields(areas, np.random.default_rng(0), extent=EXTENT, scatter=0.2)
+    fields = sample_fields(areas, np.random.default_rng(0), extent=EXTENT, scatter=0.2)
     eccentricity = np.hypot(fields.x, fields.y)
     # Half of the voxels lie within the eccentricity where log(e + .75) is halfway.
     assert np.median(eccentricity) == pytest.approx(np.sqrt(0.75 * 4.95) - 0.75, rel=0.06)

@@ -12,7 +12,7 @@ def _residual(study, subject):
 
 def test_what_is_left_of_the_betas_is_noise_of_the_stated_size(study, small):
     noise = _residual(study, "subj01")
-    share = 1 - small.drift_share - small.run_share
+    share = 1 - small.drift_fraction - small.run_fraction
     assert np.square(noise).mean() == pytest.approx(share, rel=0.03)
     assert abs(noise.mean()) < 0.02
 
@@ -24,7 +24,7 @@ def test_noise_correlates_as_much_as_set(study, small):
     measured = (noise.T @ noise / len(noise))[pairs]
     expected = (loadings @ loadings.T)[pairs]
     slope = (measured * expected).sum() / np.square(expected).sum()
-    assert slope == pytest.approx(small.correlated_share, rel=0.1)
+    assert slope == pytest.approx(small.correlated_fraction, rel=0.1)
 
 
 def test_noise_is_independent_from_trial_to_trial(study):
@@ -50,23 +50,23 @@ def _without(signal, axes, fit):
     return signal[fit] - axes[fit] @ weights
 
 
-def test_people_share_the_shared_axes_and_not_their_own(study, world, small):
+def test_subjects_share_the_shared_axes_and_not_their_own(study, world, small):
     fit = np.array(world[2]) != "test"
     signals = [_semantic_signal(study, subject) for subject in ("subj01", "subj02")]
-    own = [_without(signal, study.axes, fit) for signal in signals]
+    own = [_without(signal, study.components, fit) for signal in signals]
     for rest in own:
         # Shared axes explain their share, and the rest has as many dimensions as own axes.
-        assert np.square(rest).mean() == pytest.approx(small.own_share, abs=0.01)
-        assert np.linalg.matrix_rank(rest, tol=1e-2) == small.own_axes
-    basis = np.linalg.svd(own[0], full_matrices=False)[0][:, : small.own_axes]
+        assert np.square(rest).mean() == pytest.approx(small.own_fraction, abs=0.01)
+        assert np.linalg.matrix_rank(rest, tol=1e-2) == small.own_components
+    basis = np.linalg.svd(own[0], full_matrices=False)[0][:, : small.own_components]
     common = np.square(basis.T @ own[1]).sum() / np.square(own[1]).sum()
-    assert common < 2 * small.own_axes / small.other_axes
+    assert common < 2 * small.own_components / small.other_components
 
 
 def test_areas_have_their_shares_and_fields_only_where_they_are_retinotopic(study, small):
     for truth in study.truth.values():
         early = np.isin(truth.area, ["V1", "V2", "V3", "V4"])
-        assert early.mean() == pytest.approx(small.early_share, abs=0.01)
+        assert early.mean() == pytest.approx(small.early_fraction, abs=0.01)
         np.testing.assert_array_equal(np.isfinite(truth.fields.x), early)
         assert len(truth.weights.shared) == (~early).sum()
 

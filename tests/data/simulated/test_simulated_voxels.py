@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from mindeye2.data.simulated.receptive_fields import draw_fields
+from mindeye2.data.simulated.receptive_fields import sample_fields
 from mindeye2.data.simulated.simulated_voxels import (
     early_drive,
     higher_drive,
-    principal_axes,
+    pca_scores,
     rectify,
     standardize,
 )
@@ -27,7 +27,7 @@ def _higher(**changes):
         "rng": np.random.default_rng(1),
         "fit": FIT,
         "n_own": 3,
-        "own_share": 0.3,
+        "own_fraction": 0.3,
         "nonlinearity": 0.0,
     }
     return shared, other, *higher_drive(shared, other, **(options | changes))
@@ -41,7 +41,7 @@ def _explained(targets, predictors):
 
 def test_axes_are_the_principal_components_of_the_fitted_images():
     features = np.random.default_rng(0).standard_normal((200, 30)) @ np.diag(np.arange(30, 0, -1))
-    scores, sds = principal_axes(features, FIT, n_axes=5)
+    scores, sds = pca_scores(features, FIT, n_components=5)
     pca = PCA(5).fit(features[FIT])
     expected = pca.transform(features)
     correlation = np.corrcoef(scores.T, expected.T)[:5, 5:]
@@ -52,16 +52,16 @@ def test_axes_are_the_principal_components_of_the_fitted_images():
 
 def test_images_outside_the_fit_do_not_move_the_axes():
     features = np.random.default_rng(0).standard_normal((200, 30)).astype(np.float32)
-    before, _ = principal_axes(features, FIT, n_axes=5)
+    before, _ = pca_scores(features, FIT, n_components=5)
     features[~FIT] *= 100
-    after, _ = principal_axes(features, FIT, n_axes=5)
+    after, _ = pca_scores(features, FIT, n_components=5)
     np.testing.assert_array_equal(before[FIT], after[FIT])
 
 
 def test_features_of_low_rank_give_fewer_axes():
     rng = np.random.default_rng(0)
     features = rng.standard_normal((200, 3)) @ rng.standard_normal((3, 30))
-    scores, sds = principal_axes(features, FIT, n_axes=12)
+    scores, sds = pca_scores(features, FIT, n_components=12)
     assert scores.shape == (200, 3)
     assert len(sds) == 3
 
@@ -70,9 +70,11 @@ def test_own_axes_drive_their_share_and_only_their_axes():
     shared, other, responses, weights = _higher()
     # In a sample the axes are not quite uncorrelated, principal axes would be.
     assert _explained(responses[FIT], shared[FIT]) == pytest.approx(0.7, abs=0.06)
-    own = other @ weights.own_axes
+    own = other @ weights.own_components
     assert _explained(responses, np.concatenate([shared, own], axis=1)) > 0.9999
-    np.testing.assert_allclose(weights.own_axes.T @ weights.own_axes, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(
+        weights.own_components.T @ weights.own_components, np.eye(3), atol=1e-5
+    )
 
 
 def test_without_own_axes_everything_is_shared():
@@ -97,7 +99,7 @@ def test_rectification_takes_away_what_is_linear(amount, correlation):
 
 
 def test_bent_voxels_are_less_linear_in_the_axes():
-    bent = [_higher(nonlinearity=k, own_share=0.0, n_own=0) for k in (0.0, 0.5, 1.0)]
+    bent = [_higher(nonlinearity=k, own_fraction=0.0, n_own=0) for k in (0.0, 0.5, 1.0)]
     linear = [_explained(responses, shared) for shared, _, responses, _ in bent]
     assert linear[0] > 0.9999 > 0.9 > linear[1] > 0.6 > 0.3 > linear[2]
 
@@ -112,9 +114,9 @@ def _early(energies, colours, **changes):
         "exponent": 0.5,
         "tuning": 1.0,
         "colour_voxels": 0.0,
-        "colour_share": 0.5,
+        "colour_fraction": 0.5,
     }
-    fields = draw_fields(areas, rng, extent=8.4, scatter=0.2)
+    fields = sample_fields(areas, rng, extent=8.4, scatter=0.2)
     return early_drive(energies, colours, fields, **(options | changes))
 
 
@@ -134,7 +136,7 @@ def test_colour_moves_the_voxels_that_see_it_and_no_others():
     blind = _early(energies, colours)
     np.testing.assert_array_equal(blind, _early(energies, colours[::-1]))
     seeing = _early(energies, colours, colour_voxels=1.0)
-    shares = [
+    fractions = [
         np.corrcoef(a, b)[0, 1] ** 2 for a, b in zip(blind[FIT].T, seeing[FIT].T, strict=True)
     ]
-    assert np.mean(shares) == pytest.approx(0.5, abs=0.1)
+    assert np.mean(fractions) == pytest.approx(0.5, abs=0.1)

@@ -8,7 +8,6 @@ from mindeye2.data.simulated import SimulationSettings, simulate
 
 def test_tables_and_betas_have_the_promised_form(study, small):
     assert list(study.betas) == ["subj01", "subj02", "subj03"]
-    assert study.label == "simulated"
     check_trials(study.trials, n_images=300)
     for subject, betas in study.betas.items():
         trials = study.trials[study.trials["subject"] == subject]
@@ -20,7 +19,7 @@ def test_tables_and_betas_have_the_promised_form(study, small):
     assert (study.trials["source_image"] == study.trials["image"]).all()
 
 
-def test_people_differ_in_voxels_images_and_order(study):
+def test_subjects_differ_in_voxels_images_and_order(study):
     one, two = (study.trials[study.trials["subject"] == s] for s in ("subj01", "subj02"))
     assert study.betas["subj01"].shape[1] != study.betas["subj02"].shape[1]
     assert set(one["image"]) != set(two["image"])
@@ -44,12 +43,12 @@ def test_the_voxel_table_has_not_seen_test_images(study, world, small):
 
 
 def test_without_repeats_the_ceiling_is_unknown(world, small):
-    once = small.model_copy(update={"repeat_shares": (1.0,), "n_subjects": 1})
+    once = small.model_copy(update={"repeat_fractions": (1.0,), "n_subjects": 1})
     table = simulate(*world, settings=once, seed=0).voxels["subj01"]
     assert table[["ncsnr", "noise_ceiling_1", "noise_ceiling_3"]].isna().all(axis=None)
 
 
-def test_the_same_seed_gives_the_same_people_and_another_seed_others(study, world, small):
+def test_the_same_seed_gives_the_same_subjects_and_another_seed_others(study, world, small):
     again = simulate(*world, settings=small, seed=0)
     pd.testing.assert_frame_equal(again.trials, study.trials)
     for subject, betas in study.betas.items():
@@ -58,7 +57,7 @@ def test_the_same_seed_gives_the_same_people_and_another_seed_others(study, worl
     assert set(other.trials["image"]) != set(study.trials.query("subject == 'subj01'")["image"])
 
 
-def test_a_person_does_not_depend_on_how_many_others_there_are(study, world, small):
+def test_a_subject_does_not_depend_on_how_many_others_there_are(study, world, small):
     alone = simulate(*world, settings=small.model_copy(update={"n_subjects": 1}), seed=0)
     np.testing.assert_array_equal(alone.betas["subj01"], study.betas["subj01"])
     pd.testing.assert_frame_equal(alone.voxels["subj01"], study.voxels["subj01"])

@@ -13,8 +13,11 @@ from mindeye2.data.simulated import SimulationSettings
             {"min_voxels": 900, "max_voxels": 800},
             r"min_voxels \(900\) is above max_voxels \(800\)",
         ),
-        ({"repeat_shares": [0.0, 0.0]}, r"must be at least 0 and not all 0, got \(0\.0, 0\.0\)"),
-        ({"drift_share": 0.8}, r"must sum to at most 1, got 1\.12"),
+        (
+            {"repeat_fractions": [0.0, 0.0]},
+            r"must be at least 0 and not all 0, got \(0\.0, 0\.0\)",
+        ),
+        ({"drift_fraction": 0.8}, r"must sum to at most 1, got 1\.12"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):

@@ -12,14 +12,14 @@ from mindeye2.data.table import TableSettings, read_study
 
 @pytest.fixture
 def betas():
-    """Return responses of 2 people to 24 trials, 5 and 7 voxels."""
+    """Return responses of 2 subjects to 24 trials, 5 and 7 voxels."""
     rng = np.random.default_rng(0)
     return {f"subj{i:02d}": rng.normal(size=(24, 3 + 2 * i)).astype("f4") for i in (1, 2)}
 
 
 @pytest.fixture
 def trials():
-    """Return 24 trials for each of 2 people, mixed, of 12 pictures shown twice."""
+    """Return 24 trials for each of 2 subjects, mixed, of 12 images shown twice."""
     image = [f"pic{i % 12:02d}" for i in range(24)]
     table = pd.DataFrame({"image": image * 2, "subject": [1] * 24 + [2] * 24})
     return table.sample(frac=1, random_state=1)
@@ -27,7 +27,7 @@ def trials():
 
 @pytest.fixture
 def study(tmp_path, betas, trials):
-    """Return a folder with everything, betas in one file per person."""
+    """Return a folder with everything, betas in one file per subject."""
     (tmp_path / "images").mkdir()
     for i in range(12):
         Image.new("RGB", (20, 20), (20 * i, 0, 0)).save(tmp_path / "images" / f"pic{i:02d}.png")
@@ -39,10 +39,10 @@ def study(tmp_path, betas, trials):
 
 
 def settings(**values):
-    return build_settings(TableSettings, {"pictures": {"size": 32}, **values})
+    return build_settings(TableSettings, {"stimuli": {"size": 32}, **values})
 
 
-def test_betas_rows_and_pictures_belong_together(study, betas, trials):
+def test_betas_rows_and_images_belong_together(study, betas, trials):
     found = read_study(study, settings=settings())
     check_trials(found.trials, n_images=12)
     for number, (subject, values) in enumerate(betas.items(), start=1):
@@ -69,7 +69,7 @@ def test_splits_are_made_or_taken_from_the_table(study, trials):
     }
 
 
-def test_one_file_may_hold_everybody(study, betas):
+def test_one_file_may_hold_all_subjects(study, betas):
     (study / "betas" / "subj01.npy").unlink()
     (study / "betas" / "subj02.npy").unlink()
     (study / "betas").rmdir()
@@ -126,11 +126,11 @@ def test_betas_with_other_rows_than_the_table_are_refused(study, betas):
 
 def test_transposed_betas_are_recognised(study, betas):
     np.save(study / "betas" / "subj01.npy", betas["subj01"].T)
-    with pytest.raises(ArtifactError, match=r"columns are as many as the trials: save it transp"):
+    with pytest.raises(ArtifactError, match=r"as many columns as trials: save it transp"):
         read_study(study, settings=settings())
 
 
-def test_one_matrix_for_several_people_is_refused(study, betas):
+def test_one_matrix_for_several_subjects_is_refused(study, betas):
     np.save(study / "betas.npy", np.concatenate([betas["subj01"]] * 2))
     with pytest.raises(ArtifactError, match=r"one matrix, but .*'subj01', 'subj02'.*subj01\.npy"):
         read_study(study, settings=settings())

@@ -13,7 +13,7 @@ def test_the_splits_have_the_images_asked_for(prepared):
     assert all(60 <= n <= 90 for n in prepared.n_voxels.values())
 
 
-def test_everybody_saw_every_test_image_as_often_as_asked(prepared):
+def test_all_subjects_are_shown_every_test_image_as_often_as_asked(prepared):
     for subject in prepared.subjects:
         counts = prepared.trials_of(subject, "test")["image"].value_counts()
         assert counts.to_dict() == dict.fromkeys(range(72, 82), 2)
@@ -22,7 +22,7 @@ def test_everybody_saw_every_test_image_as_often_as_asked(prepared):
 def test_simulated_responses_are_recorded_as_simulated(data):
     manifest = read_manifest(data, stage="prepare")
     assert manifest["simulated"] is True
-    assert "no person was scanned" in manifest["label"]
+    assert "no subject was scanned" in manifest["label"]
 
 
 def test_scenes_alone_are_prepared_without_subjects(tmp_path):

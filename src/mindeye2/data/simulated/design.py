@@ -1,9 +1,10 @@
-"""Which image a simulated person sees when: a design like that of the Natural Scenes Dataset.
+"""Trial order of a simulated subject: a design like that of the Natural Scenes Dataset.
 
-Each person sees an own draw of the training and validation images, each up to `repeats` times, a
-later presentation often in the same session and else in another one; and all test images, the same
-for everybody, `test_repeats` times spread evenly over the sessions. Every session has the same
-number of training and validation trials; its order is random, and it is cut into runs.
+Each subject is shown a random sample of the training and validation images, each up to as many
+times as `repeat_fractions` has entries, a later presentation often in the same session and else in
+another one; and all test images, the same for all subjects, `test_repeats` times spread evenly
+over the sessions. Every session has the same number of training and validation trials in random
+order, divided into runs.
 """
 
 from collections.abc import Sequence
@@ -12,34 +13,40 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64, Shaped
 
-__all__ = ["draw_trials"]
+__all__ = ["sample_trials"]
 
 
-def draw_trials(
+def sample_trials(
     split: Shaped[np.ndarray, " images"],
     rng: np.random.Generator,
     *,
     sessions: int,
     trials_per_session: int,
     runs: int,
-    repeat_shares: Sequence[float],
+    repeat_fractions: Sequence[float],
     same_session: float,
     test_repeats: int,
 ) -> pd.DataFrame:
-    """Draw the trials of one person."""
+    """Sample the trials of one subject, in the order of presentation."""
     pool = rng.permutation(np.flatnonzero(split != "test"))
     counts = _presentations(
-        rng, n_images=len(pool), n_trials=sessions * trials_per_session, shares=repeat_shares
+        rng, n_images=len(pool), n_trials=sessions * trials_per_session, fractions=repeat_fractions
     )
-    shown = _spread(counts, rng, sessions=sessions, room=trials_per_session, stay=same_session)
+    shown = _spread(
+        counts,
+        rng,
+        sessions=sessions,
+        trials_per_session=trials_per_session,
+        same_session=same_session,
+    )
     for session, images in enumerate(
         _spread_test(np.flatnonzero(split == "test"), rng, sessions=sessions, repeats=test_repeats)
     ):
         shown[session] = np.concatenate([pool[shown[session]], images])
-    parts = []
+    tables = []
     for session, images in enumerate(shown, start=1):
         blocks = np.array_split(rng.permutation(images), runs)
-        parts.append(
+        tables.append(
             pd.DataFrame(
                 {
                     "session": session,
@@ -49,24 +56,26 @@ def draw_trials(
                 }
             )
         )
-    trials = pd.concat(parts, ignore_index=True)
+    trials = pd.concat(tables, ignore_index=True)
     trials["repeat"] = trials.groupby("image").cumcount()
     trials["split"] = np.asarray(split)[trials["image"]]
     return trials
 
 
 def _presentations(
-    rng: np.random.Generator, *, n_images: int, n_trials: int, shares: Sequence[float]
+    rng: np.random.Generator, *, n_images: int, n_trials: int, fractions: Sequence[float]
 ) -> Int64[np.ndarray, " images"]:
-    """Return how often each image is shown, `n_trials` in all."""
-    most = len(shares)
+    """Sample the number of presentations of each image, `n_trials` in all."""
+    most = len(fractions)
     if n_images * most < n_trials:
         raise ValueError(
             f"there are {n_images} training and validation images, too few for {n_trials} trials "
             f"with at most {most} presentations each. Give at least {-(-n_trials // most)} "
             "images, or lower sessions or trials_per_session."
         )
-    counts = rng.choice(np.arange(1, most + 1), size=n_images, p=np.divide(shares, sum(shares)))
+    counts = rng.choice(
+        np.arange(1, most + 1), size=n_images, p=np.divide(fractions, sum(fractions))
+    )
     missing = n_trials - int(counts.sum())
     if missing > 0:
         spare = rng.permutation(np.repeat(np.arange(n_images), most - counts))
@@ -81,23 +90,23 @@ def _spread(
     rng: np.random.Generator,
     *,
     sessions: int,
-    room: int,
-    stay: float,
+    trials_per_session: int,
+    same_session: float,
 ) -> list[Int64[np.ndarray, " trials"]]:
-    """Place the presentations of each image; each session gets `room` of them."""
-    free = np.full(sessions, room)
-    placed: list[list[int]] = [[] for _ in range(sessions)]
+    """Assign the presentations of each image to sessions of `trials_per_session` trials."""
+    free = np.full(sessions, trials_per_session)
+    shown: list[list[int]] = [[] for _ in range(sessions)]
     for image, count in enumerate(counts):
         session = -1
         for _ in range(count):
-            if session < 0 or free[session] == 0 or rng.random() >= stay:
+            if session < 0 or free[session] == 0 or rng.random() >= same_session:
                 weights = free.astype(np.float64)
                 if session >= 0 and free.sum() > free[session]:
-                    weights[session] = 0  # "another session" means another one
+                    weights[session] = 0  # another session, if one has free trials
                 session = int(rng.choice(sessions, p=weights / weights.sum()))
             free[session] -= 1
-            placed[session].append(image)
-    return [np.array(images, dtype=np.int64) for images in placed]
+            shown[session].append(image)
+    return [np.array(images, dtype=np.int64) for images in shown]
 
 
 def _spread_test(
@@ -107,7 +116,7 @@ def _spread_test(
     sessions: int,
     repeats: int,
 ) -> list[Int64[np.ndarray, " trials"]]:
-    """Place `repeats` presentations of every test image, in different sessions where they last."""
+    """Assign presentations of each test image to sessions, different ones where possible."""
     order = rng.permutation(images)
     slots = (np.arange(len(order))[:, None] * repeats + np.arange(repeats)) % sessions
     return [np.repeat(order, (slots == session).sum(axis=1)) for session in range(sessions)]

@@ -1,4 +1,4 @@
-"""The noise of simulated trials: common to voxels, slow, and between runs and sessions."""
+"""Noise of simulated trials: correlated across voxels, slow drift, run and session offsets."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import pandas as pd
 from jaxtyping import Float32
 from scipy.linalg import eigh
 
-__all__ = ["NoiseShares", "drift_and_offsets", "noise_loadings"]
+__all__ = ["NoiseFractions", "drift_and_offsets", "noise_loadings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseShares:
-    """How the noise variance of a voxel divides; the rest is independent from trial to trial."""
+class NoiseFractions:
+    """Fractions of a voxel's noise variance; the rest is independent between trials."""
 
     correlated: float
     """Common to voxels, through latents."""
@@ -30,20 +30,22 @@ def noise_loadings(
     *,
     n_latents: int,
 ) -> Float32[np.ndarray, "voxels latent"]:
-    """Return the loadings of voxels on noise latents, half of them along the signal's axes."""
+    """Return unit-norm loadings on noise latents, half of them along the signal's components."""
     n_voxels = signal.shape[1]
     n_signal = min(n_latents // 2, n_voxels)
-    parts = []
+    groups = []
     if n_signal:
         covariance = signal.T @ signal / len(signal)
-        variances, axes = eigh(covariance, subset_by_index=[n_voxels - n_signal, n_voxels - 1])
-        axes *= np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(n_signal)])
-        parts.append(axes * np.sqrt(np.maximum(variances, 0)))
+        variances, components = eigh(
+            covariance, subset_by_index=[n_voxels - n_signal, n_voxels - 1]
+        )
+        components *= np.sign(components[np.abs(components).argmax(axis=0), np.arange(n_signal)])
+        groups.append(components * np.sqrt(np.maximum(variances, 0)))
     if n_latents > n_signal:
-        parts.append(rng.standard_normal((n_voxels, n_latents - n_signal)))
-    rows = np.concatenate([p / np.linalg.norm(p, axis=1, keepdims=True) for p in parts], axis=1)
+        groups.append(rng.standard_normal((n_voxels, n_latents - n_signal)))
+    rows = np.concatenate([p / np.linalg.norm(p, axis=1, keepdims=True) for p in groups], axis=1)
     loadings: Float32[np.ndarray, "voxels latent"]
-    loadings = (rows / np.sqrt(len(parts))).astype(np.float32)
+    loadings = (rows / np.sqrt(len(groups))).astype(np.float32)
     return loadings
 
 
@@ -52,17 +54,17 @@ def drift_and_offsets(
     rng: np.random.Generator,
     *,
     n_voxels: int,
-    shares: NoiseShares,
+    fractions: NoiseFractions,
     session_offset: float,
 ) -> tuple[Float32[np.ndarray, "trials voxels"], Float32[np.ndarray, "trials voxels"]]:
-    """Draw the slow parts of the noise, in units of a voxel's noise SD."""
+    """Sample slow drift, and offsets of runs and sessions, in units of a voxel's noise SD."""
     drift = np.empty((len(trials), n_voxels), dtype=np.float32)
     offsets = np.empty_like(drift)
     for rows in trials.groupby("session").indices.values():
         time = (np.arange(len(rows)) + 0.5) / len(rows)
         slow = np.cos(np.pi * np.outer(time, [1, 2]))  # each of mean square 1/2
-        drift[rows] = slow @ (np.sqrt(shares.drift) * rng.standard_normal((2, n_voxels)))
+        drift[rows] = slow @ (np.sqrt(fractions.drift) * rng.standard_normal((2, n_voxels)))
         runs, run = np.unique(trials["run"].to_numpy()[rows], return_inverse=True)
-        means = np.sqrt(shares.run) * rng.standard_normal((len(runs), n_voxels))
+        means = np.sqrt(fractions.run) * rng.standard_normal((len(runs), n_voxels))
         offsets[rows] = means[run] + session_offset * rng.standard_normal(n_voxels)
     return drift, offsets

@@ -1,6 +1,6 @@
-"""What the simulated visual areas V1 to V4 see: Gabor energies behind population receptive fields.
+"""Gabor energies and population receptive fields of the simulated visual areas V1 to V4.
 
-An image spans `extent` degrees of visual angle, centred on fixation. It is reduced to 64 x 64
+An image spans `extent` degrees of visual angle, centred on fixation. It is downsampled to 64 x 64
 pixels of luminance Y and two opponent colours, R - G and B - (R + G) / 2. The energy maps are
 the squared magnitudes of Y filtered with complex Gabors of one octave, six orientations and three
 spatial frequencies by default::
@@ -31,7 +31,7 @@ from scipy.special import erf
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["FIELD_SIZES", "Fields", "draw_fields", "low_level_maps", "pool_fields"]
+__all__ = ["FIELD_SIZES", "Fields", "low_level_maps", "pool_fields", "sample_fields"]
 
 FIELD_SIZES: dict[str, tuple[float, float]] = {
     "V1": (0.022, 0.169),
@@ -43,16 +43,16 @@ FIELD_SIZES: dict[str, tuple[float, float]] = {
 of Wandell and Winawer 2015. Kay et al. 2013 find slopes of .16, .18, .25 and .36."""
 
 PIXELS = 64
-"""Pixels a side for the filters: 7.6 a degree at 8.4 degrees, enough for 2 cycles a degree."""
+"""Side of the filtered images: 7.6 pixels per degree at 8.4 degrees, enough for 2 cycles."""
 
 GRID = 32
-"""Pixels a side of the maps behind the receptive fields."""
+"""Side of the energy maps in pixels."""
 
 MAGNIFICATION_OFFSET = 0.75
-"""Degrees; where the cortical magnification of V1 has halved (Horton and Hoyt 1991)."""
+"""Eccentricity in degrees at which cortical magnification is halved (Horton and Hoyt 1991)."""
 
 BATCH = 64
-"""Images filtered at once: bounds memory, changes nothing else."""
+"""Images filtered at once, which bounds memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +69,14 @@ class Fields:
     """SD of the Gaussian."""
 
 
-def draw_fields(
+def sample_fields(
     areas: Shaped[np.ndarray, " voxels"],
     rng: np.random.Generator,
     *,
     extent: float,
     scatter: float,
 ) -> Fields:
-    """Draw receptive fields."""
+    """Sample one receptive field per voxel, centred inside the image's inscribed circle."""
     edge = extent / 2 + MAGNIFICATION_OFFSET
     span = rng.random(len(areas))
     eccentricity = edge**span * MAGNIFICATION_OFFSET ** (1 - span) - MAGNIFICATION_OFFSET
@@ -92,7 +92,7 @@ def draw_fields(
 
 
 def _gabors(orientations: int, frequencies: Float[np.ndarray, " maps"]) -> Tensor:
-    """Return the Gabors' transfer functions on the padded grid; frequencies in cycles a pixel."""
+    """Return transfer functions of Gabors on the padded grid; frequencies in cycles per pixel."""
     side = 2 * PIXELS
     fy, fx = torch.meshgrid(torch.fft.fftfreq(side), torch.fft.fftfreq(side), indexing="ij")
     filters = []
@@ -106,7 +106,7 @@ def _gabors(orientations: int, frequencies: Float[np.ndarray, " maps"]) -> Tenso
             ) ** 2
             filters.append(torch.exp(-distance / (2 * sd**2)))
     bank = torch.stack(filters).float()
-    bank[:, 0, 0] = 0  # no answer to uniform light
+    bank[:, 0, 0] = 0  # no response to uniform luminance
     return bank
 
 
@@ -120,7 +120,7 @@ def low_level_maps(
     Float32[np.ndarray, "images maps 32 32"],
     Float32[np.ndarray, "images 3 32 32"],
 ]:
-    """Filter images."""
+    """Return Gabor energies (orientation fastest), and luminance with two opponent colours."""
     gabors = _gabors(orientations, np.array(cycles_per_degree) * extent / PIXELS)
     energies = np.empty((len(images), len(gabors), GRID, GRID), dtype=np.float32)
     colours = np.empty((len(images), 3, GRID, GRID), dtype=np.float32)
@@ -132,11 +132,11 @@ def low_level_maps(
         grey = 0.299 * red + 0.587 * green + 0.114 * blue
         planes = torch.stack([grey, red - green, blue - (red + green) / 2], dim=1)
         colours[rows] = F.avg_pool2d(planes, PIXELS // GRID).numpy()
-        # The border is repeated, so that neither the frame nor the far side answers as an edge.
+        # Replicated borders, so that neither the frame nor the opposite side is an edge.
         spectrum = torch.fft.fft2(F.pad(grey[:, None], (pad,) * 4, mode="replicate"))
         for m, gabor in enumerate(gabors):
-            answer = torch.fft.ifft2(spectrum * gabor)[..., pad:-pad, pad:-pad]
-            energy = answer.real.square() + answer.imag.square()
+            response = torch.fft.ifft2(spectrum * gabor)[..., pad:-pad, pad:-pad]
+            energy = response.real.square() + response.imag.square()
             energies[rows, m] = F.avg_pool2d(energy, PIXELS // GRID)[:, 0].numpy()
     return energies, colours
 
@@ -144,7 +144,7 @@ def low_level_maps(
 def pool_fields(
     maps: Float32[np.ndarray, "images maps height width"], fields: Fields, *, extent: float
 ) -> Float32[np.ndarray, "images maps voxels"]:
-    """Average maps under receptive fields."""
+    """Average maps under Gaussian receptive fields; the part outside the image does not count."""
     n_images, n_maps, side, _ = maps.shape
     edges = np.linspace(-extent / 2, extent / 2, side + 1)
 

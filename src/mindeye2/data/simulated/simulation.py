@@ -1,4 +1,4 @@
-"""A study of simulated people; `mindeye2.data.simulated` states the equations."""
+"""Trials and betas of simulated subjects; `mindeye2.data.simulated` states the equations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mindeye2.data.prepared.zscore import zscore_by_session
 from mindeye2.data.reliability import ncsnr, noise_ceiling
 from mindeye2.data.simulated.receptive_fields import low_level_maps
 from mindeye2.data.simulated.simulated_subject import HIGHER, SubjectTruth, World, simulate_subject
-from mindeye2.data.simulated.simulated_voxels import principal_axes, rectify
+from mindeye2.data.simulated.simulated_voxels import pca_scores, rectify
 from mindeye2.data.simulated.simulation_settings import SimulationSettings
 
 __all__ = ["SimulatedStudy", "simulate"]
@@ -22,7 +22,7 @@ __all__ = ["SimulatedStudy", "simulate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedStudy:
-    """Trials and betas of simulated people."""
+    """Trials and betas of simulated subjects."""
 
     trials: pd.DataFrame
     """Columns subject, session, run, trial, image, source_image, repeat, split; row n of a
@@ -32,18 +32,15 @@ class SimulatedStudy:
     """Percent signal change by subject, not z-scored."""
 
     voxels: dict[str, pd.DataFrame]
-    """By subject: position i, j, k on a made-up grid, roi, and what the repeats of training and
-    validation images measure: ncsnr, noise_ceiling_1 and noise_ceiling_3 (percent; NaN where no
-    image is repeated)."""
+    """By subject: position i, j, k on an arbitrary grid, roi, and from repeats of training and
+    validation images: ncsnr, noise_ceiling_1 and noise_ceiling_3 (percent; NaN where no image is
+    repeated)."""
 
     truth: dict[str, SubjectTruth]
-    """By subject: what generated the betas."""
+    """By subject: the quantities that generated the betas."""
 
-    axes: Float32[np.ndarray, "images axes"]
-    """Scores of the images on the shared semantic axes."""
-
-    label: str = "simulated"
-    """To be shown wherever these people appear."""
+    components: Float32[np.ndarray, "images components"]
+    """Scores of the images on the shared semantic components."""
 
 
 def simulate(
@@ -54,7 +51,7 @@ def simulate(
     settings: SimulationSettings | None = None,
     seed: int,
 ) -> SimulatedStudy:
-    """Simulate people who look at images.
+    """Simulate the responses of subjects to images.
 
     Parameters
     ----------
@@ -68,12 +65,12 @@ def simulate(
     settings
         The parameters; the defaults if None.
     seed
-        Seed of the world: people, designs and noise.
+        Seed of subjects, designs and noise.
 
     Returns
     -------
     SimulatedStudy
-        Trials, betas, voxels and the truth behind them.
+        Trials, betas, voxels, and the quantities that generated them.
 
     Raises
     ------
@@ -98,7 +95,7 @@ def simulate(
         betas=betas,
         voxels=voxels,
         truth=truth,
-        axes=world.shared_axes,
+        components=world.shared_components,
     )
 
 
@@ -107,7 +104,7 @@ def _check(
     semantic: Float[np.ndarray, "_ features"],
     split: Sequence[str] | Shaped[np.ndarray, " _"],
 ) -> Shaped[np.ndarray, " images"]:
-    """Return the splits as an array, or say what is wrong."""
+    """Return the splits as an array after checks of lengths, words and finite features."""
     if not len(images) == len(semantic) == len(split):
         raise ValueError(
             f"got {len(images)} images, features of {len(semantic)} images and {len(split)} "
@@ -134,12 +131,14 @@ def _build_world(
     settings: SimulationSettings,
     seed: int,
 ) -> World:
-    """Compute what all people have in common."""
+    """Compute stimulus features and area gains, which all subjects share."""
     fit = split != "test"
-    n_axes = settings.shared_axes + settings.other_axes
-    scores, sds = principal_axes(semantic, fit, n_axes=n_axes)
-    # With few features or images the two kinds of axes keep their proportion.
-    n_shared = min(settings.shared_axes, -(-len(sds) * settings.shared_axes // n_axes))
+    n_components = settings.shared_components + settings.other_components
+    scores, sds = pca_scores(semantic, fit, n_components=n_components)
+    # With few features or images, the two kinds of components keep their proportion.
+    n_shared = min(
+        settings.shared_components, -(-len(sds) * settings.shared_components // n_components)
+    )
     rng = numpy_rng(seed, "simulated", "areas")
     gains = {
         area: sds[:n_shared] ** settings.spectrum
@@ -152,7 +151,7 @@ def _build_world(
         orientations=settings.orientations,
         cycles_per_degree=settings.cycles_per_degree,
     )
-    # Fine and coarse Gabors count alike, although natural images have more energy in the coarse.
+    # Equal weight for fine and coarse Gabors: natural images have more energy in the coarse.
     scale = energies[fit].mean(axis=(0, 2, 3), keepdims=True)
     energies /= np.where(scale > 0, scale, 1)
     return World(
@@ -161,8 +160,10 @@ def _build_world(
         fit=fit,
         energies=energies,
         colours=colours,
-        shared_axes=rectify(scores[:, :n_shared], fit, amount=settings.axis_nonlinearity),
-        other_axes=scores[:, n_shared:],
+        shared_components=rectify(
+            scores[:, :n_shared], fit, amount=settings.component_nonlinearity
+        ),
+        other_components=scores[:, n_shared:],
         gains=gains,
     )
 
@@ -174,7 +175,7 @@ def _voxel_table(
     area: Shaped[np.ndarray, " voxels"],
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Describe voxels as a mask of a real person would: positions, areas and measured noise."""
+    """Return the voxel table: positions, areas and measured noise ceilings."""
     n_voxels = betas.shape[1]
     side = int(np.ceil((4 * n_voxels) ** (1 / 3)))
     cells = np.sort(rng.choice(side**3, size=n_voxels, replace=False))
@@ -182,7 +183,7 @@ def _voxel_table(
     used = trials[trials["split"] != "test"]
     ratio = np.full(n_voxels, np.nan, dtype=np.float32)
     if used["image"].duplicated().any():
-        # Fitted without test images, so that a choice of voxels by this has not seen them.
+        # Without test images, so that voxels may be selected by it.
         scaled, _ = zscore_by_session(
             betas[used.index.to_numpy()], used, subject=str(trials["subject"].iloc[0])
         )

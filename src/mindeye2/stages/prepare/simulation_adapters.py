@@ -33,7 +33,7 @@ def simulate_subjects(settings: SimulatedPreparation) -> SourceDataset:
         betas=study.betas,
         voxels=study.voxels,
         simulated=True,
-        label="Simulated brains: no person was scanned. The images are composed of photographs.",
+        label="Simulated data: no subject was scanned. The images are composed of photographs.",
     )
 
 
@@ -92,6 +92,6 @@ def _semantic(
     with torch.inference_mode():
         features = [
             network.pooled(to_float(images[s : s + 32])).numpy()
-            for s in progress(starts, label="features of the simulated brains")
+            for s in progress(starts, label="features for the simulation")
         ]
     return np.concatenate(features)
