@@ -53,10 +53,11 @@ def test_the_adapter_of_one_s_own_runs_as_it_stands(tmp_path):
     rng = np.random.default_rng(0)
     np.savez(
         tmp_path / "lab.npz",
-        pictures=rng.integers(0, 256, (10, 32, 32, 3), dtype=np.uint8),
+        images=rng.integers(0, 256, (10, 32, 32, 3), dtype=np.uint8),
         responses=rng.normal(size=(20, 5)),
         shown=np.tile(np.arange(10), 2),
     )
     found = names["read_lab"](tmp_path / "lab.npz", settings=names["LabSettings"]())
     check_trials(found.trials, n_images=10)
     assert found.trials["split"].value_counts().to_dict() == {"train": 12, "test": 8}
+    assert names["LabPreparation"]().lab == names["LabSettings"]()
