@@ -1,4 +1,4 @@
-"""Rules of the house that no tool checks."""
+"""Conventions that no tool checks."""
 
 import ast
 import re

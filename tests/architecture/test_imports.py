@@ -1,4 +1,4 @@
-"""What is imported, by whom and when; the layers are import-linter's, in pyproject.toml."""
+"""Imports of optional libraries; import-linter checks the layers, by pyproject.toml."""
 
 import ast
 import importlib.metadata
@@ -19,7 +19,7 @@ CALLERS = {
     "data": {"h5py", "nibabel", "nilearn", "nilearn.glm.first_level"},
     "released": {"huggingface_hub"},  # where the published files are
 }
-"""Who may ask for optional libraries by name, which import-linter cannot see."""
+"""Packages that may import optional libraries by name, which import-linter cannot see."""
 
 
 @pytest.fixture(scope="module")

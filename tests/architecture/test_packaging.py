@@ -1,4 +1,4 @@
-"""What is shipped, and that its papers agree."""
+"""Contents of the package, versions and licences."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""What users hold on to: a change here is a change for them, and a line in the changelog."""
+"""Names and options that users rely on: a change needs a line in the changelog."""
 
 import typer.main
 
@@ -40,7 +40,7 @@ def test_command_line_has_not_grown():
     assert found == OPTIONS
 
 
-def test_every_verb_and_option_says_what_it_does():
+def test_every_verb_and_option_has_a_help_text():
     for verb, command in commands().items():
         assert (command.help or "").endswith("."), verb
         assert [p.name for p in command.params if not p.help] == [], verb

@@ -31,7 +31,7 @@ def sealed(tmp_path):
     return folder
 
 
-def test_a_manifest_says_what_was_made_how_and_with_which_bytes(sealed):
+def test_a_manifest_records_stage_settings_and_hashes(sealed):
     manifest = read_manifest(sealed, stage="prepare")
     assert (manifest["stage"], manifest["config"]) == ("prepare", {"seed": 3})
     assert manifest["subjects"] == ["subj01"]
@@ -128,7 +128,7 @@ def test_claim_folder_refuses_to_write_over_a_result(sealed):
         claim_folder(sealed, resume=False)
 
 
-def test_claim_folder_goes_on_where_it_is_asked_to(sealed):
+def test_claim_folder_resumes_if_asked(sealed):
     assert claim_folder(sealed, resume=True) == sealed
     assert (sealed / "betas" / "subj01.bin").exists()
 
@@ -148,14 +148,14 @@ def test_a_folder_begun_with_other_settings_is_refused(tmp_path):
         keep_settings(tmp_path, {"seed": 1, "sizes": [1, 2]})
 
 
-def test_settings_of_a_command_that_made_nothing_give_way(tmp_path):
+def test_settings_of_a_command_that_wrote_nothing_are_replaced(tmp_path):
     """As after a mistyped source: the next command may differ, with or without --resume."""
     for seed, resume in ((0, False), (1, False), (2, True)):
         keep_settings(claim_folder(tmp_path, resume=resume), {"seed": seed})
     assert "seed: 2" in (tmp_path / "config.yaml").read_text()
 
 
-def test_a_folder_that_no_stage_made_is_not_to_be_resumed(tmp_path):
+def test_a_folder_of_no_stage_is_not_resumed(tmp_path):
     (tmp_path / "trials.csv").write_text("image\n")
     with pytest.raises(ArtifactError, match=r"was not made by 'mindeye2 prepare'.* --out NEW"):
         read_manifest(tmp_path, stage="prepare")

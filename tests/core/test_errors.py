@@ -10,7 +10,7 @@ def test_an_accepted_value_is_returned_unchanged():
     assert check_choice("--recipe", "demo", {"demo", "standard"}) == "demo"
 
 
-def test_a_refused_value_meets_the_accepted_ones_and_the_nearest():
+def test_a_refused_value_is_shown_with_the_accepted_ones_and_the_nearest():
     message = (
         "--recipe must be one of ['demo', 'standard'], got 'standart'. Did you mean 'standard'?"
     )
@@ -35,7 +35,7 @@ def test_require_names_purpose_package_and_command():
         require("no_such_package.part", extra="sdxl", purpose="The decoder")
 
 
-def test_require_does_not_hide_that_an_installed_package_is_broken(tmp_path, monkeypatch):
+def test_require_does_not_hide_a_broken_package(tmp_path, monkeypatch):
     (tmp_path / "half_installed.py").write_text("import what_it_lacks\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="what_it_lacks") as caught:

@@ -16,21 +16,21 @@ from mindeye2.core.runtime import (
 )
 
 
-def draw(*args):
+def sample(*args):
     return torch.randn(1000, generator=generator(*args))
 
 
-def test_a_stream_is_the_same_whatever_was_asked_for_before():
-    first = draw(1, "mixco", 3)
-    draw(1, "prior", 9)
-    torch.testing.assert_close(draw(1, "mixco", 3), first, rtol=0, atol=0)
+def test_a_stream_does_not_depend_on_earlier_streams():
+    first = sample(1, "mixco", 3)
+    sample(1, "prior", 9)
+    torch.testing.assert_close(sample(1, "mixco", 3), first, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
     "other", [(1, "mixco", 4), (1, "prior", 3), (2, "mixco", 3), (1, "mixco")]
 )
 def test_streams_of_other_seeds_words_or_steps_are_uncorrelated(other):
-    r = torch.corrcoef(torch.stack([draw(1, "mixco", 3), draw(*other)]))[0, 1]
+    r = torch.corrcoef(torch.stack([sample(1, "mixco", 3), sample(*other)]))[0, 1]
     assert abs(r) < 4 / 1000**0.5
 
 
@@ -46,21 +46,21 @@ def test_numpy_streams_repeat_and_differ():
 
 
 @pytest.mark.gpu
-def test_a_generator_lives_where_it_is_asked_to():
+def test_a_generator_is_on_the_given_device():
     assert generator(0, "noise", device="cuda").device.type == "cuda"
 
 
 def test_process_rng_seeds_its_block_and_restores_the_rest():
     before = torch.random.get_rng_state()
-    draws = []
+    samples = []
     for word in ("weights", "weights", "dropout"):
         with process_rng(1, word):
-            draws.append(torch.randn(4))
+            samples.append(torch.randn(4))
         assert torch.equal(torch.random.get_rng_state(), before)
-        torch.rand(1)  # what runs outside must not matter inside
+        torch.rand(1)  # random numbers outside the block have no effect inside
         before = torch.random.get_rng_state()
-    torch.testing.assert_close(draws[1], draws[0], rtol=0, atol=0)
-    assert not torch.equal(draws[2], draws[0])
+    torch.testing.assert_close(samples[1], samples[0], rtol=0, atol=0)
+    assert not torch.equal(samples[2], samples[0])
 
 
 def test_process_rng_restores_after_an_exception():
@@ -75,7 +75,7 @@ def test_process_rng_restores_after_an_exception():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_auto_takes_cuda_where_there_is_one():
+def test_auto_is_cuda_if_available():
     expected = "cuda" if torch.cuda.is_available() else "cpu"
     assert choose_device("auto").type == expected
 

@@ -13,7 +13,7 @@ class Backbone(Settings):
     width: int = 384
     """Width."""
     dropout: float = 0.15
-    """Share of units left out."""
+    """Fraction of units set to zero."""
 
 
 class Run(Settings):
@@ -60,12 +60,12 @@ def test_infinity_survives_plain_values():
         ({"qqqq": 3}, r"'qqqq'; here are \[[^?]*\]\.$"),
     ],
 )
-def test_an_unknown_setting_meets_the_nearest_name(values, message):
+def test_an_unknown_setting_is_refused_with_the_nearest_name(values, message):
     with pytest.raises(ValueError, match=message):
         build_settings(Run, values)
 
 
-def test_a_check_of_our_own_speaks_without_the_library_s_words():
+def test_a_message_of_our_own_has_no_words_of_the_library():
     with pytest.raises(ValueError, match=r"^setting 'steps': must be at least 1, got 0\.$"):
         build_settings(Run, {"steps": 0})
 
