@@ -20,6 +20,10 @@ def test_a_recipe_uses_all_sessions(recipe):
     assert recipe().sessions is None
 
 
+def test_refinement_of_published_weights_starts_from_256_pixels():
+    assert recipes.released().refine.input_size == 256
+
+
 def test_the_decoder_s_scenes_are_no_test_scenes():
     scenes = recipes.decoder_scenes()
     assert (scenes.n_validation, scenes.n_test) == (0, 0)

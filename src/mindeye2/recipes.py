@@ -154,7 +154,7 @@ def released() -> ReconstructSettings:
         average="outputs",
         prior_samples=1,
         ceiling=False,
-        refine=RefineSettings(),
+        refine=RefineSettings(input_size=256),
         size=256,
         antialias=False,
         batch_size=4,

@@ -134,7 +134,7 @@ def test_the_command_reconstructs_images_and_captions_with_published_files(
     items = pd.read_parquet(out / "items.parquet")
     assert items["n_repeats"].tolist() == [3, 2]
     assert all("word" in caption for caption in items["caption"])
-    for name, side in (("unclip", 32), ("refined", 32), ("blended", 32), ("lowlevel", 224)):
+    for name, side in (("unclip", 32), ("refined", 32), ("blended", 32), ("lowlevel", 32)):
         assert np.load(out / f"{name}.npy").shape == (2, side, side, 3)
     tokens = load_file(out / "tokens.safetensors")
     assert tokens["lowlevel_latents"].shape == (2, 4, 28, 28)
@@ -162,7 +162,7 @@ def test_the_api_and_the_command_take_the_same_steps(weights, settings, data):
     decoded = decoder.decode(betas[None], subject="subj01")
     assert decoder.subjects == ["subj01"]
     assert decoded.images.shape == (1, 32, 32, 3)
-    assert decoded.lowlevel.shape == (1, 224, 224, 3)
+    assert decoded.lowlevel.shape == (1, 32, 32, 3)
     assert "word" in decoded.captions[0]
     again = decoder.decode(betas[None], subject="subj01")
     assert np.array_equal(decoded.images, again.images)

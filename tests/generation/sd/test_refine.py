@@ -1,5 +1,8 @@
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.generation.sd.refine import RefineSettings, load_refiner
@@ -66,6 +69,27 @@ def test_a_unet_that_takes_its_vector_is_left_alone_and_others_are_refused():
 def test_smaller_pictures_are_enlarged_first(refine, pictures):
     small = torch.nn.functional.avg_pool2d(pictures, 4)
     assert refine(small, ["a", "b"], seeds=[1, 2]).shape == (2, 3, 64, 64)
+
+
+def test_refinement_starts_from_the_reduced_image_as_published(refine, pictures, monkeypatch):
+    """By a factor of three, bilinear reduction without antialiasing is every third pixel."""
+    encoded = []
+
+    def spy(images, **_):
+        encoded.append(images)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(refine.sdxl, "encode_images", spy)
+    large = pictures[..., :63, :63]
+    for size in (None, 21):
+        monkeypatch.setattr(
+            refine, "settings", refine.settings.model_copy(update={"input_size": size})
+        )
+        with pytest.raises(KeyboardInterrupt):
+            refine(large, ["a", "b"], seeds=[1, 2])
+    enlarge = partial(F.interpolate, size=(64, 64), mode="bilinear", antialias=True)
+    torch.testing.assert_close(encoded[0], enlarge(large))
+    torch.testing.assert_close(encoded[1], enlarge(large[..., 1::3, 1::3]))
 
 
 def test_each_picture_needs_a_caption_and_a_seed(refine, pictures):

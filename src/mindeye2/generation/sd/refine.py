@@ -51,6 +51,11 @@ class RefineSettings(Settings):
     size: Annotated[int, Field(ge=8, multiple_of=8)] = 768
     """Side in pixels at which pictures are refined."""
 
+    input_size: Annotated[int, Field(ge=8)] | None = None
+    """Side in pixels to which decoded images are reduced, without antialiasing, before they are
+    enlarged to `size`: 256 in the published code, which stored them at that size. None keeps
+    them as decoded."""
+
     target_size: int = 1024
     """Side in pixels that the model is told it draws; the original size it is told is `size`."""
 
@@ -115,6 +120,8 @@ class Refiner:
                 f"{len(captions)} captions and {len(seeds)} seeds."
             )
         s = self.settings
+        if s.input_size is not None:
+            pictures = F.interpolate(pictures, (s.input_size, s.input_size), mode="bilinear")
         if pictures.shape[-2:] != (s.size, s.size):
             pictures = F.interpolate(pictures, (s.size, s.size), mode="bilinear", antialias=True)
         side = s.size // 8

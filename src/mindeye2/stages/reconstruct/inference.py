@@ -225,7 +225,7 @@ def generate(
             if refined is not None:
                 best = images["refined"] = _resized(refined, settings)
             if predictions.lowlevel is not None:
-                blurry = pipeline.decode_lowlevel(predictions.lowlevel[rows])
+                blurry = _resized(pipeline.decode_lowlevel(predictions.lowlevel[rows]), settings)
                 images["lowlevel"] = blurry
                 images["blended"] = blend(best, blurry.to(best), share=settings.lowlevel_weight)
             if true is not None:
