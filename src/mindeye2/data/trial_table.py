@@ -70,20 +70,20 @@ def complete_trials(
     `columns` maps our name of a column to the table's. Defaults: one subject ``subj01``, one
     session, one run, trials counted within their session.
     """
-    for ours, theirs in (columns or {}).items():
-        if ours not in {"image", *OPTIONAL}:
+    for name, column in (columns or {}).items():
+        if name not in {"image", *OPTIONAL}:
             raise ArtifactError(
-                f"the setting 'columns' names {ours!r}; it takes {['image', *OPTIONAL]}, each "
+                f"the setting 'columns' names {name!r}; it takes {['image', *OPTIONAL]}, each "
                 "with the table's name of it."
             )
-        if theirs not in table:
+        if column not in table:
             raise ArtifactError(
-                f"{source} has no column {theirs!r}, which the setting 'columns' gives for "
-                f"{ours!r}; it has {list(table.columns)}."
+                f"{source} has no column {column!r}, which the setting 'columns' gives for "
+                f"{name!r}; it has {list(table.columns)}."
             )
         # Another column that has our name would be a duplicate.
-        table = table.drop(columns=[ours] if ours in table and ours != theirs else [])
-        table = table.rename(columns={theirs: ours})
+        table = table.drop(columns=[name] if name in table and name != column else [])
+        table = table.rename(columns={column: name})
     if "image" not in table:
         raise ArtifactError(
             f"{source} has no column 'image'; it has {list(table.columns)}. It holds the name of "

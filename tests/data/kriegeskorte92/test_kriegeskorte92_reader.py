@@ -7,18 +7,18 @@ from scipy.io import savemat
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import build_settings
-from mindeye2.data.kriegeskorte92 import (
-    Kriegeskorte92Settings,
-    coordinates,
-    read_kriegeskorte92,
-    split_images,
-)
 from mindeye2.data.kriegeskorte92.kriegeskorte92_files import (
     ADDRESSES,
     PUBLISHED,
     TERMS,
     download_published,
     load_kriegeskorte92,
+)
+from mindeye2.data.kriegeskorte92.kriegeskorte92_reader import (
+    Kriegeskorte92Settings,
+    coordinates,
+    read_kriegeskorte92,
+    split_images,
 )
 from mindeye2.data.prepared.consistency import check_trials
 

@@ -194,8 +194,8 @@ def _voxels(
         masks = {path: load_mask(path)}
     else:
         names = [p.name.replace("_desc-preproc_bold", "_desc-brain_mask") for p in volumes]
-        beside = [p.with_name(name) for p, name in zip(volumes, names, strict=True)]
-        masks = {path: load_mask(path) for path in beside}
+        paths = [p.with_name(name) for p, name in zip(volumes, names, strict=True)]
+        masks = {path: load_mask(path) for path in paths}
     first, mask = next(iter(masks.items()))
     for path, shape in {**shapes, **{p: m.shape for p, m in masks.items()}}.items():
         if shape != mask.shape:

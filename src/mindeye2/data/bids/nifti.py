@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mindeye2.core.errors import ArtifactError, require
 
-__all__ = ["find_above", "load_mask", "load_volume", "voxel_table"]
+__all__ = ["find_above", "load_mask", "voxel_table"]
 
 
 def find_above(names: tuple[str, ...], *, start: Path, stop: Path) -> Path | None:

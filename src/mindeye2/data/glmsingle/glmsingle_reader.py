@@ -227,7 +227,7 @@ def _all_trials(
             continue
         text = ("image", settings.columns.get("image", "image"))
         table = read_table(path, text=text).rename(
-            columns={theirs: ours for ours, theirs in settings.columns.items()}
+            columns={column: name for name, column in settings.columns.items()}
         )
         if "image" not in table:
             complete_trials(table, source=path)  # refuses it and names the column

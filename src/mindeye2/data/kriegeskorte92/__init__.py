@@ -2,9 +2,7 @@
 
 from mindeye2.data.kriegeskorte92.kriegeskorte92_reader import (
     Kriegeskorte92Settings,
-    coordinates,
     read_kriegeskorte92,
-    split_images,
 )
 
-__all__ = ["Kriegeskorte92Settings", "coordinates", "read_kriegeskorte92", "split_images"]
+__all__ = ["Kriegeskorte92Settings", "read_kriegeskorte92"]

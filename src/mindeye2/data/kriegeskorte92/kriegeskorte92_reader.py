@@ -26,7 +26,7 @@ from mindeye2.data.kriegeskorte92.kriegeskorte92_files import (
 )
 from mindeye2.data.source_dataset import SourceDataset
 
-__all__ = ["Kriegeskorte92Settings", "coordinates", "read_kriegeskorte92", "split_images"]
+__all__ = ["Kriegeskorte92Settings", "read_kriegeskorte92"]
 
 _CAPTIONS = {
     "human bodypart": "a human body part",

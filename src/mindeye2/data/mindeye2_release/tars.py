@@ -10,7 +10,7 @@ import pandas as pd
 
 from mindeye2.core.errors import ArtifactError
 
-__all__ = ["BEHAVIOUR", "read_tar"]
+__all__ = ["read_tar"]
 
 BEHAVIOUR = (
     *("73k", "subject", "session", "run", "trial", "global_trial", "time", "isold", "iscorrect"),

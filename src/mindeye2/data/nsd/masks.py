@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mindeye2.core.errors import ArtifactError, require
 from mindeye2.data.nsd.tree import Tree
 
-__all__ = ["read_labels", "read_mask", "read_voxels"]
+__all__ = ["read_mask", "read_voxels"]
 
 
 def read_mask(tree: Tree, subject: str) -> tuple[Int64[np.ndarray, "voxels 3"], tuple[int, ...]]:

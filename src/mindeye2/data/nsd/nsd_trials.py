@@ -93,7 +93,7 @@ def _from_responses(path: Path, subject: str, *, sessions: list[int]) -> pd.Data
     others = sorted(set(table["SUBJECT"]) - {int(subject[-2:])})
     if others:
         raise ArtifactError(
-            f"{path} has trials of subject {others[0]}, but lies in the folder of {subject}. "
+            f"{path} has trials of subject {others[0]}, but is in the folder of {subject}. "
             "Put each subject's file back into its own folder."
         )
     counts = table["SESSION"].value_counts()

@@ -9,10 +9,10 @@ voxel's receptive field (`mindeye2.data.simulated.receptive_fields`), z_a the im
 PCA components of its semantic features, and std standardises::
 
     V1..V4   s = sqrt(1 - q) std((sum_m w_vm <G_v, E_m>)^n) + sqrt(q) std(sum_c u_vc <G_v, C_c>)
-    higher   s = bend(sqrt(1 - p) std(sum_a W_va h_a) + sqrt(p) std(sum_b U_vb y_b)) h_a =
-    bend(z_a)                       leading components, shared by all subjects y_b = sum_a D_ab z_a
-    the subject's own components, from the other ones bend(u) = std((1 - k) u + k |u|)      k = 0
-    by default: linear
+    higher   s = rect(sqrt(1 - p) std(sum_a W_va h_a) + sqrt(p) std(sum_b U_vb y_b))
+             h_a = rect(z_a)                       leading components, shared by all subjects
+             y_b = sum_a D_ab z_a                  own components of the subject, from the others
+             rect(u) = std((1 - k) u + k |u|)      k = 0 by default: linear
 
 w is log-normal, u, W and U are normal, D is orthonormal; the variance of W along a component is
 the component's own variance to the power `spectrum`, times a gain of the area. n = 1/2 compresses,

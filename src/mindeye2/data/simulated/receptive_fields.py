@@ -31,7 +31,7 @@ from scipy.special import erf
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["FIELD_SIZES", "Fields", "low_level_maps", "pool_fields", "sample_fields"]
+__all__ = ["Fields", "low_level_maps", "pool_fields", "sample_fields"]
 
 FIELD_SIZES: dict[str, tuple[float, float]] = {
     "V1": (0.022, 0.169),

@@ -13,7 +13,7 @@ from mindeye2.data.simulated.receptive_fields import Fields, sample_fields
 from mindeye2.data.simulated.simulated_voxels import HigherWeights, early_drive, higher_drive
 from mindeye2.data.simulated.simulation_settings import SimulationSettings
 
-__all__ = ["EARLY", "HIGHER", "SubjectTruth", "World", "simulate_subject"]
+__all__ = ["HIGHER", "SubjectTruth", "World", "simulate_subject"]
 
 EARLY = {"V1": 0.3, "V2": 0.28, "V3": 0.24, "V4": 0.18}
 """Fraction of the early voxels in each area."""

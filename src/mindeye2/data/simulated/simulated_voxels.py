@@ -15,7 +15,6 @@ __all__ = [
     "higher_drive",
     "pca_scores",
     "rectify",
-    "standardize",
 ]
 
 
