@@ -278,7 +278,12 @@ def doctor(
 def import_(
     *,
     out: Out,
-    file: Annotated[Path | None, typer.Argument(help="Published checkpoint file.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Published checkpoint, or folder of published outputs.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Prepared data set of published outputs.")
+    ] = None,
     released: Annotated[
         str | None,
         typer.Option("--released", help="Download this published file first."),
@@ -289,8 +294,9 @@ def import_(
     resume: Resume = False,
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
-    """Import a published checkpoint as safetensors with a manifest."""
+    """Import a published checkpoint as safetensors, or published outputs to be evaluated."""
     from mindeye2.core.settings import load_settings
+    from mindeye2.released.evals import import_evals, is_evals
     from mindeye2.released.importing import ImportSettings, get_published, import_checkpoint
 
     settings = load_settings(ImportSettings(), file=config, assignments=assign or [])
@@ -298,6 +304,10 @@ def import_(
         raise ValueError("give either a FILE to import or --released NAME.")
     if released is not None:
         print(get_published(released, out=out, agreed=yes, settings=settings, resume=resume))
+    elif file is not None and is_evals(file):
+        if data is None:
+            raise ValueError(f"{file} holds outputs: add --data with their prepared data set.")
+        print(import_evals(file, data=data, out=out, resume=resume))
     elif file is not None:
         print(import_checkpoint(file, out=out, settings=settings, resume=resume))
 

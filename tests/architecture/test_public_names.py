@@ -17,7 +17,7 @@ OPTIONS = {
     "reconstruct": COMMON | {"--source", "--init", "--device"},
     "evaluate": COMMON | {"--source", "--data"},
     "report": COMMON | {"--source", "--data"},
-    "import": COMMON | {"file", "--released", "--yes"},
+    "import": COMMON | {"file", "--data", "--released", "--yes"},
     "export": {"run", "--out", "--debug"},
 }
 """Every verb with its options; an argument stands under its name."""

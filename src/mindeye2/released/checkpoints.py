@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from mindeye2.core.errors import ArtifactError
 
-__all__ = ["read_checkpoint"]
+__all__ = ["read_checkpoint", "read_pickle"]
 
 _BOOKKEEPING = ("deepspeed", "lightning", "lightning_fabric", "pytorch_lightning")
 """Packages whose objects stand beside the weights. They are not imported: each object is replaced
@@ -65,17 +65,22 @@ def read_checkpoint(path: Path) -> dict[Any, Any]:
         raise ArtifactError(_explain_folder(path))
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    zipped = zipfile.is_zipfile(path)  # the format before PyTorch 1.6 cannot be mapped
-    try:
-        with _safe_globals(path, zipped=zipped):
-            content = torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
-    except Exception as error:
-        raise ArtifactError(_explain_file(path, error)) from error
+    content = read_pickle(path)
     if not isinstance(content, dict):
         raise ArtifactError(
             f"{path} holds a {type(content).__name__}, but a dictionary of weights is needed."
         )
     return content
+
+
+def read_pickle(path: Path) -> Any:  # noqa: ANN401 - whatever was saved
+    """Read what ``torch.save`` wrote, without running code; raise an `ArtifactError` otherwise."""
+    zipped = zipfile.is_zipfile(path)  # the format before PyTorch 1.6 cannot be mapped
+    try:
+        with _safe_globals(path, zipped=zipped):
+            return torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
+    except Exception as error:
+        raise ArtifactError(_explain_file(path, error)) from error
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -100,7 +100,7 @@ def evaluate(
     prepared = open_prepared(data or resolve_path(manifest["config"]["source"], folder=source))
     out = claim_folder(out, resume=resume)
     items = pd.read_parquet(source / "items.parquet")
-    tokens = {k: v.float() for k, v in load_file(source / "tokens.safetensors").items()}
+    tokens = _read_tokens(source / "tokens.safetensors")
     images = items["image"].tolist()
     check_gallery(images, manifest["training_images"])
     scores = {
@@ -114,14 +114,14 @@ def evaluate(
             embed = load_sentences(settings.sentence_encoder)
             scores["caption_meaning"] = sentence_similarity(embed(preds), embed(targets))
     chances: dict[str, float] = {}
-    if prepared.categories is not None:
+    if prepared.categories is not None and "nearest_training_image" in items:
         scores["category"], chances["category"] = _category_scores(prepared, items, manifest)
-    calibrated = _calibrated(tokens)
-    np.save(out / "retrieved.npy", calibrated.topk(min(5, len(images)), dim=1).indices.numpy())
-    # The middle of tied ranks, rounded to the worse: a tie does not count as found.
-    ranks = match_ranks(calibrated).ceil().long()
     table = pd.DataFrame({"image": images, **{k: v.numpy() for k, v in scores.items()}})
-    table["rank"] = ranks.numpy()
+    near = _similarities(tokens)
+    if near is not None:
+        np.save(out / "retrieved.npy", near.topk(min(5, len(images)), dim=1).indices.numpy())
+        # The middle of tied ranks, rounded to the worse: a tie does not count as found.
+        table["rank"] = match_ranks(near).ceil().long().numpy()
     table.to_parquet(out / "scores.parquet", index=False)
     write_json(out / "summary.json", _summary(scores, settings, chances=chances))
     return write_manifest(
@@ -152,12 +152,21 @@ def _category_scores(
 
 
 def _token_scores(tokens: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " images"]]:
+    if "retrieval" not in tokens:
+        return {}
+    head = similarity(tokens["retrieval"], tokens["true"])
+    published = {
+        "image_top1_retrieval_head": top_k_hits(head, k=1),
+        "brain_top1_retrieval_head": top_k_hits(head.T, k=1),
+    }
+    if "backbone" not in tokens:
+        return published
     preds, targets = tokens["backbone"], tokens["true"]
     calibrated = _calibrated(tokens)
     no_forward_model = similarity(
         preds, targets, fit_calibration(tokens["training_backbone"], tokens["training_true"])
     )
-    raw, head = similarity(preds, targets), similarity(tokens["retrieval"], targets)
+    raw = similarity(preds, targets)
     # The training mean: subtracting that of the test set would be transductive.
     mean = tokens["training_backbone"].mean(dim=0)
     return {
@@ -167,13 +176,24 @@ def _token_scores(tokens: Mapping[str, Tensor]) -> dict[str, Float[Tensor, " ima
         "image_top1_no_forward_model": top_k_hits(no_forward_model, k=1),
         "image_top1_raw": top_k_hits(raw, k=1),
         "brain_top1_raw": top_k_hits(raw.T, k=1),
-        "image_top1_retrieval_head": top_k_hits(head, k=1),
-        "brain_top1_retrieval_head": top_k_hits(head.T, k=1),
+        **published,
         "two_way_tokens": two_way_identification((preds - mean).flatten(1), targets.flatten(1)),
         "two_way_prior": two_way_identification(
             (tokens["prior"] - mean).flatten(1), targets.flatten(1)
         ),
     }
+
+
+def _read_tokens(path: Path) -> dict[str, Tensor]:
+    """Read the tokens of a reconstruction; outputs of the released notebooks may have none."""
+    return {k: v.float() for k, v in load_file(path).items()} if path.exists() else {}
+
+
+def _similarities(tokens: Mapping[str, Tensor]) -> Float[Tensor, "query gallery"] | None:
+    """Compare predictions with the test images: calibrated, or as published without a bank."""
+    if "backbone" in tokens:
+        return _calibrated(tokens)
+    return similarity(tokens["retrieval"], tokens["true"]) if "retrieval" in tokens else None
 
 
 def _calibrated(tokens: Mapping[str, Tensor]) -> Float[Tensor, "query gallery"]:
