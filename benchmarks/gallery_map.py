@@ -109,7 +109,8 @@ def main() -> None:
     began = time.monotonic()
     prepared = open_prepared(args.source)
     people = prepared.subjects
-    tokens = load_targets(prepared, "lite0").flatten(1)
+    bank = load_targets(prepared, "lite0")
+    tokens = bank[torch.arange(len(bank))].flatten(1)
     trials = {s: load_trials(prepared, s, ["train"]) for s in people}
     axes, mean = principal_axes(tokens[all_images(trials)], n_codes=args.codes)
     codes = (tokens - mean) @ axes

@@ -71,7 +71,8 @@ def open_fold(folder: Path, splits: tuple[str, ...]) -> Fold:
         s: Person(fitted=load_trials(data, s, splits), test=load_trials(data, s, ["test"]))
         for s in data.subjects
     }
-    return Fold(data=data, people=people, tokens=load_targets(data, "lite0").flatten(1))
+    bank = load_targets(data, "lite0")
+    return Fold(data=data, people=people, tokens=bank[torch.arange(len(bank))].flatten(1))
 
 
 def kernel_ridge(

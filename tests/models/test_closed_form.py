@@ -42,6 +42,31 @@ def test_ridge_agrees_with_sklearn(shape, penalty, rng):
     torch.testing.assert_close(fitted.predict(fresh, penalty), fresh @ weights + bias, **close)
 
 
+def test_the_smaller_side_is_decomposed(rng, monkeypatch):
+    sizes, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda g: sizes.append(len(g)) or eigh(g))
+    fit_ridge(torch.randn(400, 7, generator=rng), torch.randn(400, 2, generator=rng))
+    fit_ridge(torch.randn(6, 70, generator=rng), torch.randn(6, 2, generator=rng))
+    principal_axes(torch.randn(300, 8, generator=rng), n_codes=3)
+    assert sizes == [7, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("solve", "problem"),
+    [
+        (lambda x: fit_ridge(x, x[:, :2]), "ridge regression with 12 trials and 11 voxels"),
+        (lambda x: principal_axes(x, n_codes=3), "the principal axes of 12 images"),
+    ],
+)
+def test_what_lapack_would_die_of_is_refused(solve, problem, rng, monkeypatch):
+    monkeypatch.setattr("mindeye2.models.closed_form.LARGEST_EIGH", 10)
+    message = (
+        rf"{problem} needs the eigenvectors of a matrix of 11 rows; .* at most 10\. Use fewer"
+    )
+    with pytest.raises(ValueError, match=message):
+        solve(torch.randn(12, 11, generator=rng))
+
+
 def test_trials_of_one_image_are_averaged():
     values = torch.tensor([[1.0], [5.0], [3.0], [7.0]])
     means, images = mean_by_image(values, torch.tensor([9, 2, 9, 9]))
@@ -116,8 +141,9 @@ def test_a_read_out_is_judged_by_its_own_truth(problem, rng):
     assert read[30.0] == pytest.approx(plain[30.0])
 
 
-def test_principal_axes_are_sklearn_s(rng):
-    values = torch.randn(15, 40, generator=rng) * torch.linspace(3, 0.1, 40) + 1
+@pytest.mark.parametrize("shape", [(20, 30), (30, 20)], ids=["more features", "more images"])
+def test_principal_axes_are_sklearn_s(shape, rng):
+    values = torch.randn(shape, generator=rng) * torch.linspace(3, 0.1, shape[1]) + 1
     axes, mean = principal_axes(values, n_codes=4)
     reference = PCA(n_components=4).fit(values.numpy())
     cosines = (torch.from_numpy(reference.components_) @ axes).abs()

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +141,25 @@ def test_the_command_reconstructs_images_and_captions_with_published_files(
     tokens = load_file(out / "tokens.safetensors")
     assert tokens["lowlevel_latents"].shape == (2, 4, 28, 28)
     assert tokens["training_true"].shape == (3, 16, 24)
+
+
+@pytest.mark.slow
+def test_the_command_runs_on_a_device_that_is_not_the_cpu(weights, data, settings, tmp_path):
+    config = tmp_path / "settings.yaml"
+    config.write_text(json.dumps(settings.model_dump(mode="json")))
+    script = Path(__file__).parents[1] / "second_device.py"
+    for device in ("cpu", "second"):
+        options = {"source": data, "init": weights, "config": config, "device": device}
+        args = [str(a) for name, value in options.items() for a in (f"--{name}", value)]
+        command = [sys.executable, script, "reconstruct", *args, "--out", tmp_path / device]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr[:9000]
+    pair = [tmp_path / device for device in ("cpu", "second")]
+    cpu, second = (load_file(d / "tokens.safetensors") for d in pair)
+    for name, value in cpu.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-3, atol=1e-3, msg=name)
+    blended = [np.load(d / "blended.npy").astype(float) for d in pair]
+    assert np.abs(blended[0] - blended[1]).max() <= 2
 
 
 @torch.no_grad()

@@ -54,7 +54,7 @@ def test_several_splits_stay_in_the_order_of_the_data_set(prepared):
 
 
 def test_a_session_that_is_not_there_meets_those_that_are(prepared):
-    message = r"subj01 has no trial of the splits \['train'\] in sessions \[7\].*sessions \[1, 2\]"
+    message = r"subj01 has no trial of the splits \['train'\] in the sessions \[7\].*\[1, 2\]"
     with pytest.raises(ArtifactError, match=message):
         load_trials(prepared, "subj01", ["train"], sessions=[7])
 
@@ -71,8 +71,12 @@ def test_rows_are_chosen_by_number_or_by_mask(prepared):
     assert own.rows(own.images > 1).images.tolist() == [2, 3]
 
 
-def test_targets_are_in_memory_as_float32(prepared):
-    assert load_targets(prepared, "lite0").dtype == torch.float32
+def test_targets_stay_on_disk_until_their_rows_are_read(prepared):
+    bank = load_targets(prepared, "lite0")
+    assert isinstance(bank.values, np.memmap)
+    rows = bank[torch.tensor([4, 1])]
+    assert rows.dtype == torch.float32
+    assert rows.tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
 def test_the_images_of_several_people_are_listed_once():

@@ -21,7 +21,7 @@ def save_tensors(
     Parameters
     ----------
     tensors
-        Names and values; they may be views and share memory.
+        Names and values, on any device; they may be views and share memory.
     path
         The file.
     metadata
@@ -35,7 +35,7 @@ def save_tensors(
     values: dict[str, Tensor] = {}
     addresses = set()
     for name, value in tensors.items():
-        values[name] = value.detach().contiguous()
+        values[name] = value.detach().cpu().contiguous()
         # safetensors refuses tensors that share memory.
         if values[name].data_ptr() in addresses:
             values[name] = values[name].clone()

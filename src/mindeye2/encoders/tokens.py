@@ -76,10 +76,11 @@ class TokenProjection:
     ) -> Float[Tensor, "batch tokens features"]:
         """Project the maps of `blocks` to z-scored tokens."""
         parts = [
-            (cells(m) - self.shift[b]) @ self.components[b]
+            (cells(m) - self.shift[b].to(m.device)) @ self.components[b].to(m.device)
             for b, m in zip(self.blocks, maps, strict=True)
         ]
-        return (torch.cat(parts, dim=2) - self.mean) / self.std
+        tokens = torch.cat(parts, dim=2)
+        return (tokens - self.mean.to(tokens)) / self.std.to(tokens)
 
     def save(self, path: Path) -> None:
         """Write the projection as safetensors."""

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = [
+    "LARGEST_EIGH",
     "PENALTIES",
     "RidgeFit",
     "choose_penalty",
@@ -27,70 +28,49 @@ PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 """Penalties to choose from, for z-scored voxels."""
 
 
+LARGEST_EIGH = 32_766
+"""Rows of the largest matrix that LAPACK decomposes: above, the size of its workspace overflows an
+integer of 32 bits, and the process is killed without a message."""
+
+
 @dataclass(frozen=True)
 class RidgeFit:
-    """Everything that ridge solutions of one problem share, whatever the penalty.
+    """Everything that the ridge solutions of one problem share, whatever the penalty.
 
-    With betas X (centred), targets Y (centred), and eigenvalues L and eigenvectors U of XX', the
-    weights of penalty a are X'U (L + a)^-1 U'Y: one decomposition serves all penalties.
+    With betas X and targets Y, both centred, the weights of penalty a are B (L + a)^-1 R. Where
+    trials are fewer than voxels, L and U are eigenvalues and eigenvectors of XX', B = X'U and
+    R = U'Y; otherwise L and V are those of X'X, B = V and R = V'X'Y. One decomposition serves all
+    penalties.
     """
 
-    X: Float[Tensor, "trials voxels"]
-    """Centred betas."""
-
     x_mean: Float[Tensor, " voxels"]
-    """What was taken from the betas."""
+    """Mean of the betas."""
 
     y_mean: Float[Tensor, " features"]
-    """What was taken from the targets."""
+    """Mean of the targets."""
 
-    eigenvalues: Float[Tensor, " trials"]
-    """Of XX', at least 0."""
+    eigenvalues: Float[Tensor, " components"]
+    """Of XX' or X'X, at least 0."""
 
-    vectors: Float[Tensor, "trials trials"]
-    """Of XX', in columns."""
+    basis: Float[Tensor, "voxels components"]
+    """B."""
 
-    rotated: Float[Tensor, "trials features"]
-    """U'Y."""
+    rotated: Float[Tensor, "components features"]
+    """R."""
 
     def weights(
         self, penalty: float
     ) -> tuple[Float[Tensor, "voxels features"], Float[Tensor, " features"]]:
-        """Return the weights and the bias of one penalty.
-
-        Parameters
-        ----------
-        penalty
-            Greater than 0.
-
-        Returns
-        -------
-        tuple
-            Weights and bias: predictions are ``betas @ weights + bias``.
-        """
-        dual = self.vectors @ (self.rotated / (self.eigenvalues + penalty)[:, None])
-        weights = self.X.T @ dual
+        """Return weights and bias of one penalty above 0."""
+        weights = self.basis @ (self.rotated / (self.eigenvalues + penalty)[:, None])
         return weights, self.y_mean - self.x_mean @ weights
 
     def predict(
         self, betas: Float[Tensor, "batch voxels"], penalty: float
     ) -> Float[Tensor, "batch features"]:
-        """Predict without forming the weights.
-
-        Parameters
-        ----------
-        betas
-            Betas of the same voxels.
-        penalty
-            Greater than 0.
-
-        Returns
-        -------
-        Tensor
-            Predicted targets.
-        """
-        kernel = (betas - self.x_mean) @ self.X.T @ self.vectors
-        return kernel @ (self.rotated / (self.eigenvalues + penalty)[:, None]) + self.y_mean
+        """Predict targets with one penalty above 0, without forming the weights."""
+        scores = (betas - self.x_mean) @ self.basis
+        return scores @ (self.rotated / (self.eigenvalues + penalty)[:, None]) + self.y_mean
 
 
 def fit_ridge(
@@ -98,7 +78,8 @@ def fit_ridge(
 ) -> RidgeFit:
     """Decompose a ridge problem once for all penalties.
 
-    Minimises ``|XW + b - Y|^2 + a |W|^2`` with an unpenalised bias b. Costs ``trials ** 3``.
+    Minimises ``|XW + b - Y|^2 + a |W|^2`` with an unpenalised bias b. Costs the third power of the
+    trials or of the voxels, whichever are fewer.
 
     Parameters
     ----------
@@ -111,18 +92,36 @@ def fit_ridge(
     -------
     RidgeFit
         Solutions for every penalty.
+
+    Raises
+    ------
+    ValueError
+        If both trials and voxels are more than `LARGEST_EIGH`.
     """
     x_mean, y_mean = betas.mean(dim=0), targets.mean(dim=0)
-    X = betas - x_mean
-    eigenvalues, vectors = torch.linalg.eigh(X @ X.T)
+    X, Y = betas - x_mean, targets - y_mean
+    problem = f"ridge regression with {len(X)} trials and {X.shape[1]} voxels"
+    if len(X) <= X.shape[1]:
+        eigenvalues, vectors = _decompose(X @ X.T, problem)
+        basis, rotated = X.T @ vectors, vectors.T @ Y
+    else:
+        eigenvalues, basis = _decompose(X.T @ X, problem)
+        rotated = basis.T @ (X.T @ Y)
     return RidgeFit(
-        X=X,
-        x_mean=x_mean,
-        y_mean=y_mean,
-        eigenvalues=eigenvalues.clamp_min(0),
-        vectors=vectors,
-        rotated=vectors.T @ (targets - y_mean),
+        x_mean=x_mean, y_mean=y_mean, eigenvalues=eigenvalues, basis=basis, rotated=rotated
     )
+
+
+def _decompose(gram: Tensor, problem: str) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues (ascending, at least 0) and eigenvectors, unless LAPACK would abort."""
+    if len(gram) > LARGEST_EIGH:
+        raise ValueError(
+            f"{problem} needs the eigenvectors of a matrix of {len(gram)} rows; LAPACK decomposes "
+            f"at most {LARGEST_EIGH}. Use fewer trials (n_trials, sessions) or images, or fewer "
+            "voxels."
+        )
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    return eigenvalues.clamp_min(0), vectors
 
 
 def mean_by_image(
@@ -283,15 +282,19 @@ def principal_axes(
     ValueError
         If there are too few images.
     """
-    if n_codes > len(values) - 1:
+    if n_codes > min(len(values) - 1, values.shape[1]):
         raise ValueError(
-            f"{n_codes} principal axes need at least {n_codes + 1} images, got {len(values)}. "
-            "Lower model.n_latent, or give more training images."
+            f"{n_codes} principal axes need at least {n_codes + 1} images, got {len(values)}, and "
+            f"as many numbers an image, got {values.shape[1]}. Lower model.n_latent, or give more "
+            "training images."
         )
     mean = values.mean(dim=0)
     centred = values - mean
-    # Through the smaller side: images are fewer than token numbers.
-    eigenvalues, vectors = torch.linalg.eigh(centred @ centred.T)
-    top = vectors.flip(1)[:, :n_codes]
-    scale = eigenvalues.flip(0)[:n_codes].clamp_min(1e-12).sqrt()
-    return centred.T @ top / scale, mean
+    problem = f"the principal axes of {len(values)} images"
+    if len(values) <= values.shape[1]:
+        eigenvalues, vectors = _decompose(centred @ centred.T, problem)
+        top = vectors.flip(1)[:, :n_codes]
+        scale = eigenvalues.flip(0)[:n_codes].clamp_min(1e-12).sqrt()
+        return centred.T @ top / scale, mean
+    _, vectors = _decompose(centred.T @ centred, problem)
+    return vectors.flip(1)[:, :n_codes], mean

@@ -92,7 +92,9 @@ class SubjectRidge(nn.Module):
             raise ValueError(
                 f"subject {subject!r} must have at least 1 voxel, got {n_voxels}. Check its mask."
             )
-        self.maps[subject] = nn.Linear(n_voxels, self.n_latent)
+        # A new subject joins a trained model where that is, e.g. on a GPU.
+        device = next((p.device for p in self.maps.parameters()), None)
+        self.maps[subject] = nn.Linear(n_voxels, self.n_latent, device=device)
 
     def forward(
         self, betas: Float[Tensor, "batch voxels"], *, subject: str

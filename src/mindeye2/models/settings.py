@@ -27,6 +27,13 @@ class LowLevelSettings(Settings):
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """Drop probability of the coarse maps."""
 
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the latents that the head predicts."""
+        # The upsampler doubles the size of the coarse maps twice.
+        side = 4 * self.size if self.coarse_channels else self.size
+        return self.channels, side, side
+
     @model_validator(mode="after")
     def _maps_need_coarse_channels(self) -> "LowLevelSettings":
         if self.n_maps and not self.coarse_channels:

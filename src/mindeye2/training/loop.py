@@ -180,7 +180,8 @@ def fit(
     optimizer = torch.optim.AdamW(_groups(trainable, settings), lr=settings.max_lr, fused=True)
     state = TrainingState(folder, trainable, optimizer, ema=settings.ema_decay > 0)
     first = state.load()
-    wrapped, optimizer = accelerator.prepare(module, optimizer)
+    # On its device already, which accelerate would choose by itself.
+    wrapped, optimizer = accelerator.prepare(module, optimizer, device_placement=[False, False])
     module.train()
     saved = time.monotonic()
     with _stop_signals() as stop, _log(folder, first) as lines:

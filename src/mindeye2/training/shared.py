@@ -18,7 +18,7 @@ from mindeye2.models.prior import DiffusionPrior
 from mindeye2.training.batches import epoch_rows
 from mindeye2.training.losses import bimixco_loss, soft_clip_loss
 from mindeye2.training.mixing import Mix, concatenate_mixes, draw_mix
-from mindeye2.training.trials import SubjectTrials
+from mindeye2.training.trials import SubjectTrials, TargetBank
 
 __all__ = ["BrainStep", "LossSettings", "PriorStep", "draw_batch"]
 
@@ -73,7 +73,7 @@ class BrainStep(nn.Module):
         self,
         betas: Mapping[str, Float[Tensor, "_ _"]],
         tokens: Float[Tensor, "batch tokens features"],
-        latents: Float[Tensor, "batch channels height width"],
+        latents: Float[Tensor, "batch channels height width"] | None,
         *,
         mix: Mix | None,
         share: Share = WHOLE,
@@ -87,7 +87,7 @@ class BrainStep(nn.Module):
         tokens
             True tokens of all trials, subject after subject, not mixed.
         latents
-            True low-level latents of all trials, not mixed.
+            True low-level latents of all trials, not mixed; None without a low-level head.
         mix
             How the betas of all trials were mixed.
         share
@@ -108,11 +108,14 @@ class BrainStep(nn.Module):
             out = self.model.heads(shared)
         # A mixed response is regressed onto the equally mixed target; the released code regresses
         # it onto the target of the first partner alone.
-        mixed = (tokens, latents) if mix is None else (mix.apply(tokens), mix.apply(latents))
-        mixed = (share.of(mixed[0], sizes), share.of(mixed[1], sizes))
-        terms = {"tokens": F.mse_loss(out.backbone_tokens, mixed[0])}
+
+        def target(whole: Tensor) -> Tensor:
+            return share.of(whole if mix is None else mix.apply(whole), sizes)
+
+        terms = {"tokens": F.mse_loss(out.backbone_tokens, target(tokens))}
         if weights.lowlevel and out.lowlevel_latents is not None:
-            terms["lowlevel"] = F.l1_loss(out.lowlevel_latents, mixed[1])
+            assert latents is not None
+            terms["lowlevel"] = F.l1_loss(out.lowlevel_latents, target(latents))
         if weights.contrastive:
             own, true = out.retrieval_tokens.flatten(1), tokens.flatten(1)
             predicted = gather_rows(own, share=share, sizes=sizes)
@@ -195,8 +198,8 @@ class PriorStep(nn.Module):
 def draw_batch(
     trials: Mapping[str, SubjectTrials],
     *,
-    tokens: Float[Tensor, "images tokens features"],
-    latents: Float[Tensor, "images channels height width"],
+    tokens: TargetBank,
+    latents: TargetBank | None,
     per_subject: int,
     step: int,
     mixing: bool,
@@ -213,7 +216,7 @@ def draw_batch(
     tokens
         True tokens of every image of the data set.
     latents
-        True low-level latents of every image.
+        True low-level latents of every image, or None.
     per_subject
         Trials of each subject.
     step
@@ -252,7 +255,7 @@ def draw_batch(
     return {
         "betas": betas,
         "tokens": tokens[shown].to(device),
-        "latents": latents[shown].to(device),
+        "latents": None if latents is None else latents[shown].to(device),
         "mix": concatenate_mixes(mixes) if mixing else None,
         "share": share,
     }

@@ -12,7 +12,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import Prepared
 from mindeye2.models.closed_form import mean_by_image
 
-__all__ = ["SubjectTrials", "all_images", "load_targets", "load_trials"]
+__all__ = ["SubjectTrials", "TargetBank", "all_images", "load_targets", "load_trials"]
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,19 @@ def load_trials(
     ArtifactError
         If there is no such trial.
     """
+    whole = prepared.trials_of(subject)
     table = prepared.trials_of(subject, sessions=sessions)
     table = table[table["split"].isin(splits)].iloc[:n_trials]
     if not len(table):
-        there = sorted(prepared.trials_of(subject)["session"].unique().tolist())
-        asked = "all sessions" if sessions is None else f"sessions {list(sessions)}"
+        there = {
+            split: sorted(int(s) for s in of_split["session"].unique())
+            for split, of_split in whole.groupby("split", observed=True)
+        }
+        asked = "all sessions" if sessions is None else f"the sessions {list(sessions)}"
         raise ArtifactError(
-            f"{subject} has no trial of the splits {list(splits)} in {asked}; it has sessions "
-            f"{there}. Choose others with --set sessions=[...]."
+            f"{subject} has no trial of the splits {list(splits)} in {asked}. Its splits have the "
+            f"sessions {there}: choose among these with --set sessions=[...] or "
+            "--set train_on=[...]."
         )
     betas = np.asarray(prepared.betas(subject)[table.index.to_numpy()], dtype=np.float32)
     return SubjectTrials(
@@ -105,22 +110,35 @@ def load_trials(
     )
 
 
-def load_targets(prepared: Prepared, encoder: str) -> Float[Tensor, "images ..."]:
-    """Load a bank of targets into memory as float32.
+class TargetBank:
+    """Targets of every image as they lie on disk; rows become float32 tensors when they are read.
 
     Parameters
     ----------
-    prepared
-        The data set.
-    encoder
-        Name of the bank.
-
-    Returns
-    -------
-    Tensor
-        One row per image.
+    values
+        One row per image, usually a memory map of float16.
     """
-    return torch.from_numpy(np.asarray(prepared.targets(encoder), dtype=np.float32))
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.values)
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one image's targets."""
+        return self.values.shape[1:]
+
+    def __getitem__(self, images: Int[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        """Read the targets of some images, given by their rows in the data set."""
+        return torch.from_numpy(self.values[images.numpy()].astype(np.float32))
+
+
+def load_targets(prepared: Prepared, encoder: str) -> TargetBank:
+    """Open the targets of one encoder without reading them."""
+    return TargetBank(prepared.targets(encoder))
 
 
 def all_images(trials: Mapping[str, SubjectTrials]) -> Int[Tensor, " images"]:

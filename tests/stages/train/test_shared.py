@@ -1,3 +1,7 @@
+import json
+import shutil
+
+import pandas as pd
 import pytest
 import torch
 from sklearn.decomposition import PCA
@@ -11,7 +15,7 @@ from mindeye2.models.decoder import build_mindeye
 from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.stages.train import train
 from mindeye2.stages.train.shared import cross_fitted, set_ridge, start_closed_form
-from mindeye2.training.trials import SubjectTrials
+from mindeye2.training.trials import SubjectTrials, TargetBank
 
 N_IMAGES = 40
 SIZES = ModelSettings(
@@ -41,16 +45,21 @@ def trials(rng):
     }
 
 
+def whole(bank):
+    return torch.from_numpy(bank.values)
+
+
 @pytest.fixture
 def targets(rng):
     tokens = torch.randn(N_IMAGES, 4, 6, generator=rng)
-    return {"tokens": tokens, "latents": torch.randn(N_IMAGES, 2, 3, 3, generator=rng)}
+    latents = torch.randn(N_IMAGES, 2, 3, 3, generator=rng)
+    return {"tokens": TargetBank(tokens.numpy()), "latents": TargetBank(latents.numpy())}
 
 
 def test_the_start_is_sklearn_s_ridge_onto_sklearn_s_principal_components(model, trials, targets):
     """The residual blocks between ridge and output start as the identity."""
     penalties = start_closed_form(model, trials, **targets, seed=0)
-    bank = targets["tokens"].flatten(1).numpy()
+    bank = whole(targets["tokens"]).flatten(1).numpy()
     pca = PCA(n_components=10).fit(bank)
     for subject, own in trials.items():
         assert penalties[subject] in PENALTIES
@@ -64,9 +73,9 @@ def test_the_start_is_sklearn_s_ridge_onto_sklearn_s_principal_components(model,
 
 def test_the_low_level_head_starts_as_sklearn_s_ridge_from_components(model, trials, targets):
     start_closed_form(model, trials, **targets, seed=0)
-    bank = targets["tokens"].flatten(1)
+    bank = whole(targets["tokens"]).flatten(1)
     codes = (bank - model.backbone.output.bias) @ model.backbone.output.weight
-    latents = targets["latents"].flatten(1)
+    latents = whole(targets["latents"]).flatten(1)
     ridge = Ridge(alpha=N_IMAGES, solver="svd").fit(codes.detach().numpy(), latents.numpy())
     with torch.no_grad():
         out = model.heads(codes).lowlevel_latents.flatten(1)
@@ -90,7 +99,7 @@ def test_cross_fitted_latents_never_come_from_a_ridge_that_saw_the_image(model, 
     tokens = targets["tokens"]
     predicted, shown = cross_fitted(model, trials, tokens=tokens, n_folds=2, seed=0)
     output = model.backbone.output
-    codes = (tokens.flatten(1) - output.bias) @ output.weight
+    codes = (whole(tokens).flatten(1) - output.bias) @ output.weight
     fair = torch.cosine_similarity(predicted, codes[shown].detach(), dim=1).mean()
     own = trials["subj02"]
     seen = model.ridge(own.betas, subject="subj02")
@@ -118,6 +127,49 @@ def test_validation_is_recorded_and_choices_are_made_on_it(pretrained, standard)
     assert (pretrained / "expectation.safetensors").exists() == chosen
 
 
+def test_a_data_set_without_a_validation_split_trains_without_validation(data, standard, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    table = pd.read_parquet(data / "trials.parquet")
+    table["split"] = table["split"].replace("validation", "train")
+    table.to_parquet(tmp_path / "data" / "trials.parquet", index=False)
+    seal = json.loads((data / "manifest.json").read_text())
+    size = (tmp_path / "data" / "trials.parquet").stat().st_size
+    seal["files"]["trials.parquet"]["bytes"] = size
+    (tmp_path / "data" / "manifest.json").write_text(json.dumps(seal))
+    train(standard, source=tmp_path / "data", out=tmp_path / "run", device="cpu")
+    facts = read_manifest(tmp_path / "run", stage="train")
+    assert not {"validation", "expectation"} & set(facts)
+
+
+def test_a_model_without_a_low_level_head_needs_no_low_level_targets(data, standard, tmp_path):
+    shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("lowlevel"))
+    seal = json.loads((data / "manifest.json").read_text())
+    seal["files"] = {k: v for k, v in seal["files"].items() if "lowlevel" not in k}
+    (tmp_path / "data" / "manifest.json").write_text(json.dumps(seal))
+    model = standard.model.model_copy(update={"lowlevel": None})
+    settings = standard.model_copy(update={"model": model, "train_prior": False})
+    train(settings, source=tmp_path / "data", out=tmp_path / "run", device="cpu")
+    last = json.loads((tmp_path / "run" / "steps.jsonl").read_text().splitlines()[-1])
+    assert "lowlevel" not in last
+
+
+def test_targets_of_other_shapes_than_the_model_s_are_refused_before_training(
+    data, standard, tmp_path
+):
+    published = LowLevelSettings(channels=4, coarse_channels=64)
+    for change, message in (
+        ({"lowlevel": published}, r"latents of shape \(4, 28, 28\).* have shape \(64, 7, 7\)"),
+        ({"n_tokens": 256}, r"tokens of shape \(256, 128\).* 'lite0' .* have shape \(49, 128\)"),
+    ):
+        model = standard.model.model_copy(update=change)
+        settings = standard.model_copy(update={"model": model})
+        with pytest.raises(ArtifactError, match=message):
+            train(
+                settings, source=data, out=tmp_path / str(len(change)), resume=True, device="cpu"
+            )
+        assert not (tmp_path / str(len(change)) / "steps.jsonl").exists()
+
+
 def test_one_person_without_a_prior_is_the_closed_form_alone(data, standard, tmp_path):
     alone = {"subjects": ("subj01",), "train_prior": False, "train_body": False}
     settings = standard.model_copy(update={**alone, "train_on": ("train", "validation")})
@@ -132,7 +184,11 @@ def test_one_person_without_a_prior_is_the_closed_form_alone(data, standard, tmp
     ("change", "error", "message"),
     [
         ({"subjects": ("subj09",)}, ValueError, r"subject must be one of .*got 'subj09'"),
-        ({"sessions": (4,)}, ArtifactError, r"in sessions \[4\]; it has sessions \[1, 2\]"),
+        (
+            {"sessions": (4,)},
+            ArtifactError,
+            r"of the splits \['train'\] in the sessions \[4\].*.*--set train_on=",
+        ),
         ({"encoder": "clip"}, ArtifactError, r"no targets of the encoder 'clip'"),
     ],
     ids=["subject", "session", "encoder"],

@@ -272,7 +272,7 @@ class Sdxl(nn.Module):
             Clean latents.
         """
         sigmas = noise_levels(steps)[-last_sigmas:]
-        start = latents + noise * sigmas[0].to(latents)
+        start = latents + noise.to(latents) * sigmas[0].to(latents)
         conditions = (tokens, unconditional_tokens)
         return self._sample(start, sigmas, conditions, scale=guidance_scale, vectors=vectors)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.shared import set_ridge
 from mindeye2.training.loop import OptimizerSettings, fit
 from mindeye2.training.shared import BrainStep, LossSettings, draw_batch
-from mindeye2.training.trials import SubjectTrials, load_trials
+from mindeye2.training.trials import SubjectTrials, TargetBank, load_trials
 
 __all__ = ["RUNGS", "AdaptTraining", "train_adapt"]
 
@@ -85,8 +84,8 @@ def train_adapt(
     *,
     model: MindEye,
     prepared: Prepared,
-    latents: Float[Tensor, "images channels height width"],
-    tokens: Float[Tensor, "images tokens features"],
+    tokens: TargetBank,
+    latents: TargetBank | None,
     out: Path,
     device: torch.device,
 ) -> tuple[MindEye, dict[str, object]]:
@@ -100,10 +99,10 @@ def train_adapt(
         The pretrained model; its prior is kept as it is.
     prepared
         Data set with the new person.
-    latents
-        Low-level latents of every image.
     tokens
         Target tokens of every image.
+    latents
+        Low-level latents of every image; None where the model has no low-level head.
     out
         Run folder.
     device
@@ -186,8 +185,8 @@ class _Climb:
         settings: AdaptTraining,
         *,
         prepared: Prepared,
-        latents: Tensor,
-        tokens: Tensor,
+        latents: TargetBank | None,
+        tokens: TargetBank,
         device: torch.device,
     ) -> None:
         self.settings = settings

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from mindeye2.core.artifacts import claim_folder, keep_settings, record_path, write_manifest
 from mindeye2.core.errors import ArtifactError
@@ -15,6 +14,7 @@ from mindeye2.models.checkpoint import load_run, save_run
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.expectation import load_expectation
 from mindeye2.models.memory import Memory, save_memory
+from mindeye2.models.settings import ModelSettings
 from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
 from mindeye2.stages.train.picture_tuning import PictureTuning, tune_pictures
 from mindeye2.stages.train.pictures import (
@@ -25,7 +25,7 @@ from mindeye2.stages.train.pictures import (
 )
 from mindeye2.stages.train.shared import SharedTraining, train_shared
 from mindeye2.stages.train.unclip_sdxl import SdxlUnclipTraining, train_unclip_sdxl
-from mindeye2.training.trials import load_targets, load_trials
+from mindeye2.training.trials import TargetBank, load_targets, load_trials
 
 __all__ = ["TASKS", "TrainSettings", "train"]
 
@@ -158,10 +158,10 @@ def _train_brain(
     device: torch.device,
 ) -> dict[str, object]:
     tokens = load_targets(prepared, settings.encoder)
-    latents = load_targets(prepared, "lowlevel")
     model: MindEye
     if isinstance(settings, SharedTraining):
         sizes = settings.model
+        latents = _check_targets(sizes, prepared, tokens=tokens, encoder=settings.encoder)
         model, facts = train_shared(
             settings, prepared=prepared, tokens=tokens, latents=latents, out=out, device=device
         )
@@ -171,6 +171,7 @@ def _train_brain(
         if expectation is not None:
             on_main(lambda: expectation.save(out))
         sizes = start.settings
+        latents = _check_targets(sizes, prepared, tokens=tokens, encoder=settings.encoder)
         model, facts = train_adapt(
             settings,
             model=start.model.to(device),
@@ -190,12 +191,35 @@ def _train_brain(
     return facts
 
 
+def _check_targets(
+    sizes: ModelSettings, prepared: Prepared, *, tokens: TargetBank, encoder: str
+) -> TargetBank | None:
+    """Refuse targets that the model cannot predict; return those of its low-level head, if any."""
+    expected = (sizes.n_tokens, sizes.n_features)
+    if tokens.row_shape != expected:
+        raise ArtifactError(
+            f"the model predicts tokens of shape {expected} (model.n_tokens, model.n_features), "
+            f"but the targets {encoder!r} of {prepared.folder} have shape {tokens.row_shape}. Set "
+            f"these sizes, or the encoder that has them."
+        )
+    if sizes.lowlevel is None:
+        return None
+    latents = load_targets(prepared, "lowlevel")
+    if latents.row_shape != sizes.lowlevel.latent_shape:
+        raise ArtifactError(
+            f"the low-level head predicts latents of shape {sizes.lowlevel.latent_shape} "
+            f"(model.lowlevel), but the targets 'lowlevel' of {prepared.folder} have shape "
+            f"{latents.row_shape}. Set model.lowlevel to that shape, or model.lowlevel=null."
+        )
+    return latents
+
+
 def _save_memories(
     settings: SharedTraining | AdaptTraining,
     model: MindEye,
     prepared: Prepared,
     *,
-    tokens: Tensor,
+    tokens: TargetBank,
     out: Path,
     device: torch.device,
 ) -> None:

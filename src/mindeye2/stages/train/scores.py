@@ -10,7 +10,7 @@ from torch import Tensor
 from mindeye2.metrics import two_way_identification
 from mindeye2.models.closed_form import identification_score
 from mindeye2.models.decoder import MindEye
-from mindeye2.training.trials import SubjectTrials
+from mindeye2.training.trials import SubjectTrials, TargetBank
 
 __all__ = ["identification"]
 
@@ -20,7 +20,7 @@ def identification(
     model: MindEye,
     held: Mapping[str, SubjectTrials],
     *,
-    tokens: Float[Tensor, "images tokens features"],
+    tokens: TargetBank,
     device: torch.device,
 ) -> dict[str, float]:
     """Identify held-back images from predicted tokens, averaged over subjects.

@@ -27,7 +27,7 @@ from mindeye2.stages.train.scores import identification
 from mindeye2.training.batches import epoch_rows
 from mindeye2.training.loop import OptimizerSettings, fit
 from mindeye2.training.shared import BrainStep, LossSettings, PriorStep, draw_batch
-from mindeye2.training.trials import SubjectTrials, all_images, load_trials
+from mindeye2.training.trials import SubjectTrials, TargetBank, all_images, load_trials
 
 __all__ = ["PriorTraining", "SharedTraining", "train_shared"]
 
@@ -99,8 +99,8 @@ def train_shared(
     settings: SharedTraining,
     *,
     prepared: Prepared,
-    latents: Float[Tensor, "images channels height width"],
-    tokens: Float[Tensor, "images tokens features"],
+    tokens: TargetBank,
+    latents: TargetBank | None,
     out: Path,
     device: torch.device,
 ) -> tuple[MindEye, dict[str, object]]:
@@ -112,10 +112,10 @@ def train_shared(
         What to train.
     prepared
         The data set.
-    latents
-        Low-level latents of every image.
     tokens
         Target tokens of every image.
+    latents
+        Low-level latents of every image; None where the model has no low-level head.
     out
         Run folder.
     device
@@ -135,8 +135,7 @@ def train_shared(
 
     trials = {s: load(s, settings.train_on, settings.n_trials) for s in subjects}
     _check_shares(settings, trials)
-    judging = "validation" not in settings.train_on
-    held = {s: load(s, ["validation"], None).averaged() for s in subjects} if judging else {}
+    held = _validation_trials(settings, prepared, subjects)
     with process_rng(settings.seed, "model"):
         model = build_mindeye(settings.model, {s: prepared.n_voxels[s] for s in subjects})
     facts: dict[str, object] = {}
@@ -144,6 +143,7 @@ def train_shared(
         facts["penalties"] = start_closed_form(
             model, trials, tokens=tokens, latents=latents, seed=settings.seed
         )
+    model.to(device)
     step_module = BrainStep(model, settings.losses)
     model.prior.requires_grad_(requires_grad=False)
 
@@ -202,6 +202,20 @@ def train_shared(
     return model, facts
 
 
+def _validation_trials(
+    settings: SharedTraining, prepared: Prepared, subjects: Sequence[str]
+) -> dict[str, SubjectTrials]:
+    """Load averaged validation trials of each subject that has some that are not trained on."""
+    if "validation" in settings.train_on:
+        return {}
+    sessions = settings.sessions
+    return {
+        s: load_trials(prepared, s, ["validation"], sessions=sessions).averaged()
+        for s in subjects
+        if len(prepared.trials_of(s, "validation", sessions=sessions))
+    }
+
+
 def _check_shares(settings: SharedTraining, trials: Mapping[str, SubjectTrials]) -> None:
     share = own_share()
     for subject, own in trials.items():
@@ -215,8 +229,8 @@ def start_closed_form(
     model: MindEye,
     trials: Mapping[str, SubjectTrials],
     *,
-    tokens: Float[Tensor, "images tokens features"],
-    latents: Float[Tensor, "images channels height width"],
+    tokens: TargetBank,
+    latents: TargetBank | None,
     seed: int,
 ) -> dict[str, float]:
     """Set ridges, output layer and low-level head to their closed-form solutions.
@@ -251,8 +265,11 @@ def start_closed_form(
     output.weight.zero_()
     output.weight[:, :n_codes] = axes
     output.bias.copy_(mean)
-    codes = (tokens.flatten(1) - mean) @ axes
+    # Of every image by its row in the data set; only training images are filled.
+    codes = bank.new_zeros(len(tokens), n_codes)
+    codes[images] = (bank - mean) @ axes
     if model.lowlevel is not None and model.lowlevel.upsampler is None:
+        assert latents is not None
         lowlevel = fit_ridge(codes[images], latents[images].flatten(1))
         # Codes have variances far above 1, so this penalty only guards against tiny ones.
         weights, bias = lowlevel.weights(penalty=float(len(images)))
@@ -308,7 +325,7 @@ def cross_fitted(
     model: MindEye,
     trials: Mapping[str, SubjectTrials],
     *,
-    tokens: Float[Tensor, "images tokens features"],
+    tokens: TargetBank,
     n_folds: int,
     seed: int,
 ) -> tuple[Float[Tensor, "trials latent"], Int[Tensor, " trials"]]:
@@ -336,10 +353,11 @@ def cross_fitted(
         Latents, and the image of each.
     """
     output = model.backbone.output
-    inverse = torch.linalg.pinv(output.weight)
+    bias, inverse = output.bias.cpu(), torch.linalg.pinv(output.weight.cpu())
     predicted, shown = [], []
     for subject, own in trials.items():
-        codes = (tokens[own.images].flatten(1) - output.bias) @ inverse.T
+        images, row_of = own.images.unique(return_inverse=True)
+        codes = ((tokens[images].flatten(1) - bias) @ inverse.T)[row_of]
         draws = generator(seed, "cross-fit", subject)
         penalty, _ = choose_penalty(own.betas, codes, own.images, generator=draws)
         for fold in image_folds(own.images, n_folds=n_folds, generator=draws):
@@ -360,7 +378,7 @@ def _fit_expectation(
     *,
     predicted: Float[Tensor, "trials latent"],
     shown: Int[Tensor, " trials"],
-    tokens: Float[Tensor, "images tokens features"],
+    tokens: TargetBank,
     out: Path,
     device: torch.device,
 ) -> dict[str, float]:
@@ -403,7 +421,7 @@ def _fit_prior(
     *,
     predicted: Float[Tensor, "trials latent"],
     shown: Int[Tensor, " trials"],
-    tokens: Float[Tensor, "images tokens features"],
+    tokens: TargetBank,
     out: Path,
     device: torch.device,
 ) -> None:

@@ -1,0 +1,110 @@
+"""All that computes on a device, on one that is not the CPU: see ``tests/second_device.py``."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "second_device.py"
+
+TINY = {
+    "data.n_train": 60,
+    "data.n_validation": 12,
+    "data.n_test": 10,
+    "data.scene_size": 96,
+    "data.brain_size": 64,
+    "data.simulation.n_subjects": 3,
+    "data.simulation.min_voxels": 60,
+    "data.simulation.max_voxels": 90,
+    "data.simulation.sessions": 2,
+    "data.simulation.trials_per_session": 40,
+    "pretrain.subjects": "[subj01, subj02]",
+    "pretrain.optimizer.steps": 5,
+    "pretrain.prior.optimizer.steps": 3,
+    "adapt.subject": "subj03",
+    "adapt.ridge.steps": 3,
+    "adapt.body.steps": 3,
+    "scratch.subjects": "[subj03]",
+    "scratch.optimizer.steps": 5,
+    "ridge.subjects": "[subj03]",
+    "reconstruct.subject": "subj03",
+    "evaluate.judge_size": 64,
+    "evaluate.n_resamples": 200,
+}
+
+DECODE = """
+import numpy, mindeye2
+from second_device import second_device
+betas, images = numpy.load("data/betas/subj03.npy")[:4], numpy.load("data/images.npy")[:6]
+with second_device():
+    decoder = mindeye2.Decoder.from_run("adapted", device="second")
+    seen = decoder.decode(betas, subject="subj03")
+    found = decoder.retrieve(betas, gallery=images, subject="subj03", k=3)
+cpu = mindeye2.Decoder.from_run("adapted", device="cpu")
+near = cpu.decode(betas, subject="subj03").tokens
+numpy.testing.assert_allclose(seen.tokens.cpu(), near, rtol=1e-3, atol=1e-3)
+indices = cpu.retrieve(betas, gallery=images, subject="subj03", k=3).indices
+numpy.testing.assert_array_equal(found.indices, indices)
+"""
+
+
+def python(*args, folder=None):
+    """Run Python, or fail with the end of what it printed."""
+    path = os.pathsep.join([str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        [sys.executable, *map(str, args)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory):
+    """Return the folder of the demo on the CPU, and that of the demo on the second device."""
+    folder = tmp_path_factory.mktemp("demos")
+    assigned = [word for k, v in TINY.items() for word in ("--set", f"{k}={v}")]
+    for device, command in (("cpu", ("-m", "mindeye2")), ("second", (SCRIPT,))):
+        out = folder / device
+        python(*command, "demo", "--debug", "--device", device, "--out", out, *assigned)
+    return folder / "cpu", folder / "second"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["adapted", "scratch", "ridge"])
+def test_the_demo_scores_the_same_on_another_device(demos, arm):
+    cpu, second = (pd.read_parquet(d / f"{arm}-scores" / "scores.parquet") for d in demos)
+    pd.testing.assert_frame_equal(cpu, second, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_decoder_on_another_device_decodes_and_retrieves_the_same(demos):
+    python("-c", DECODE, folder=demos[1])
+
+
+@pytest.mark.slow
+def test_image_decoders_are_trained_on_another_device(demos, tiny_base, tmp_path):
+    def train(recipe, *options, **settings):
+        assigned = [word for k, v in settings.items() for word in ("--set", f"{k}={v}")]
+        out = tmp_path / recipe
+        where = ("--source", demos[0] / "data", "--out", out, "--device", "second", "--debug")
+        python(SCRIPT, "train", "--recipe", recipe, *where, *options, *assigned)
+        losses = [
+            json.loads(line)["loss"] for line in (out / "steps.jsonl").read_text().splitlines()
+        ]
+        assert len(losses) == 2
+        return out
+
+    few = {"batch_size": 4, "optimizer.steps": 2}
+    small = {"model.widths": "[32]", "model.sampling_steps": 2}
+    autoencoder = train("autoencoder", **few)
+    unclip = train("unclip", "--init", autoencoder, **few, **small)
+    train("picture_tuning", "--init", unclip, **few)
+    train("unclip_sdxl", base=tiny_base, encoder="lite0", size=64, **few)
