@@ -266,7 +266,7 @@ def train_unclip_sdxl(
         label="unclip",
     )
     learned = sum(p.numel() for p in sdxl.parameters() if p.requires_grad)
-    save_sdxl(out, sdxl)
+    save_sdxl(out, sdxl.cpu())
     return {"parameters": learned, "pictures": len(pictures)}
 
 
