@@ -32,7 +32,6 @@ TINY = {
     "scratch.optimizer.steps": 5,
     "ridge.subjects": "[subj03]",
     "reconstruct.subject": "subj03",
-    "evaluate.judge_size": 64,
     "evaluate.n_resamples": 200,
 }
 

@@ -17,6 +17,7 @@ AXES: dict[str, str] = {
     "voxels": "voxels of one subject's mask; the number differs between subjects",
     "latent": "width of the shared latent space",
     "codes": "PCA scores of the target tokens",
+    "components": "eigenvectors of a ridge problem, as many as its smaller side",
     "tokens": "image tokens of the target embedding",
     "features": "width of one embedding",
     "channels": "feature maps of an image or latent",
