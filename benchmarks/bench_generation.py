@@ -24,8 +24,7 @@ from mindeye2.core.runtime import generator, peak_memory_gib
 from mindeye2.core.torchvision_operators import declare_torchvision_operators
 from mindeye2.encoders.sd_vae import SdLatents, VaeSettings, build_vae
 from mindeye2.generation.blend import blend
-from mindeye2.generation.captions import caption_ids
-from mindeye2.generation.clip_converter import ClipConverter
+from mindeye2.generation.captions import ClipConverter, caption_ids
 from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
 from mindeye2.generation.sd.refine import Refiner, RefineSettings
 from mindeye2.generation.sd.unet import UnetSettings, build_unet

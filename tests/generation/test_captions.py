@@ -9,6 +9,7 @@ import torch
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.torchvision_operators import declare_torchvision_operators
 from mindeye2.generation.captions import (
+    ClipConverter,
     GitCaptioner,
     caption_ids,
     load_captioner,
@@ -61,7 +62,7 @@ def tokenizer(tmp_path):
     return BertTokenizer(str(tmp_path / "vocab.txt"))
 
 
-def test_each_query_takes_the_caption_of_its_nearest_training_image():
+def test_each_query_gets_the_caption_of_its_nearest_training_image():
     similarity = torch.tensor([[0.1, 0.9, 0.3], [0.5, -0.2, 0.4]])
     assert nearest_captions(similarity, ["a", "b", "c"]) == ["b", "a"]
 
@@ -71,7 +72,7 @@ def test_a_caption_is_needed_for_each_training_image():
         nearest_captions(torch.zeros(1, 3), ["a", "b"])
 
 
-def test_git_writes_the_released_word_pieces(git, golden):
+def test_git_generates_the_released_word_pieces(git, golden):
     ids = caption_ids(git, golden[1]["visual_tokens"], max_length=12)
     assert torch.equal(ids, golden[1]["generated"])
 
@@ -84,9 +85,19 @@ def test_git_gets_its_image_encoder_back(git, golden):
 
 def test_an_image_s_own_encoder_and_its_tokens_give_the_same_caption(git, rng):
     pixels = torch.randn(2, 3, 32, 32, generator=rng)
-    seen = git.git.image_encoder(pixels).last_hidden_state
+    encoded = git.git.image_encoder(pixels).last_hidden_state
     theirs = git.generate(pixel_values=pixels, max_length=9, do_sample=False)
-    assert torch.equal(caption_ids(git, seen, max_length=9), theirs)
+    assert torch.equal(caption_ids(git, encoded, max_length=9), theirs)
+
+
+@torch.no_grad()
+def test_the_converter_mixes_tokens_and_then_features(rng):
+    converter = ClipConverter(torch.nn.Linear(4, 5), torch.nn.Linear(3, 2))
+    tokens = torch.randn(2, 4, 3, generator=rng)
+    mixed = torch.einsum("nk,bkf->bnf", converter.linear1.weight, tokens)
+    mixed = mixed + converter.linear1.bias[:, None]
+    want = mixed @ converter.linear2.weight.T + converter.linear2.bias
+    torch.testing.assert_close(converter(tokens), want)
 
 
 def test_tokens_that_were_not_converted_are_refused(git):
@@ -102,13 +113,13 @@ def small_git():
     return build_git({**sizes, **special, "num_hidden_layers": 1, "vocab_size": 8}, vision)
 
 
-def test_the_captioner_converts_writes_and_reads_word_pieces(small_git, tokenizer, rng):
+def test_captions_are_joined_word_pieces(small_git, tokenizer, rng):
     converter = torch.nn.Linear(6, 16)
-    write = GitCaptioner(converter=converter, git=small_git, tokenizer=tokenizer)
-    # Whatever it sees, it says "temple".
+    caption = GitCaptioner(converter=converter, git=small_git, tokenizer=tokenizer)
+    # The most likely word is always "temple".
     small_git.output.weight.data.zero_()
     small_git.output.bias.data.copy_(torch.tensor([-9.0] * 7 + [9.0]))
-    assert write(torch.randn(2, 5, 6, generator=rng), max_length=3) == ["temple temple"] * 2
+    assert caption(torch.randn(2, 5, 6, generator=rng), max_length=3) == ["temple temple"] * 2
 
 
 def test_a_captioner_is_loaded_from_a_folder(small_git, tokenizer, tmp_path, rng):
@@ -121,6 +132,6 @@ def test_a_captioner_is_loaded_from_a_folder(small_git, tokenizer, tmp_path, rng
     assert loaded.to(torch.device("cpu"))(tokens) == direct(tokens)
 
 
-def test_a_missing_captioner_meets_the_setting_that_skips_it(tmp_path):
-    with pytest.raises(ArtifactError, match=r"is not here: .*--set captions=false"):
+def test_a_missing_captioner_names_the_setting_that_skips_it(tmp_path):
+    with pytest.raises(ArtifactError, match=r"cannot be loaded: .*--set captions=false"):
         load_captioner(torch.nn.Linear(6, 16), name=str(tmp_path / "nowhere"))

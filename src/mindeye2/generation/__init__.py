@@ -1,1 +1,1 @@
-"""From image tokens to pictures, captions and ranked galleries."""
+"""Generation of images and captions from image tokens."""

@@ -1,4 +1,4 @@
-"""The weighted mean of a drawn picture and the low-level image."""
+"""Weighted mean of a reconstruction and the blurry image of the low-level branch."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,21 +8,21 @@ __all__ = ["blend"]
 
 
 def blend(
-    picture: Float[Tensor, "batch rgb height width"],
-    lowlevel: Float[Tensor, "batch rgb height2 width2"],
+    images: Float[Tensor, "batch rgb height width"],
+    blurry: Float[Tensor, "batch rgb height2 width2"],
     *,
-    share: float = 0.25,
+    weight: float = 0.25,
 ) -> Float[Tensor, "batch rgb height width"]:
-    """Mix the low-level image into a picture.
+    """Blend blurry images into reconstructions.
 
     Parameters
     ----------
-    picture
+    images
         RGB in [0, 1].
-    lowlevel
-        RGB in [0, 1]; resized to the picture where it is smaller.
-    share
-        Share of the low-level image in [0, 1]: 1/4 in the released code (3:1), 1/5 in the paper
+    blurry
+        RGB in [0, 1]; resized where the size differs.
+    weight
+        Weight of the blurry image in [0, 1]: 1/4 in the released code (3:1), 1/5 in the paper
         (4:1).
 
     Returns
@@ -33,10 +33,10 @@ def blend(
     Raises
     ------
     ValueError
-        If `share` is out of range.
+        If `weight` is out of range.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must be in [0, 1], got {share}.")
-    if lowlevel.shape[-2:] != picture.shape[-2:]:
-        lowlevel = F.interpolate(lowlevel, picture.shape[-2:], mode="bilinear", antialias=True)
-    return (1 - share) * picture + share * lowlevel
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight must be in [0, 1], got {weight}.")
+    if blurry.shape[-2:] != images.shape[-2:]:
+        blurry = F.interpolate(blurry, images.shape[-2:], mode="bilinear", antialias=True)
+    return (1 - weight) * images + weight * blurry

@@ -1,4 +1,4 @@
-"""Image decoders on disk: the one that is shipped, and those that a lab trains."""
+"""Image decoders at laptop size, loaded from disk: shipped or of a training run."""
 
 from importlib import resources
 from pathlib import Path
@@ -17,13 +17,7 @@ __all__ = ["load_autoencoder", "load_unclip_decoder", "shipped_decoder"]
 
 
 def shipped_decoder() -> Path:
-    """Return the folder of the decoder that comes with the package.
-
-    Returns
-    -------
-    Path
-        It holds ``unclip.safetensors``, ``autoencoder.safetensors`` and their settings.
-    """
+    """Return the folder of the image decoder that is shipped with the package."""
     return Path(str(resources.files("mindeye2") / "assets" / "decoder"))
 
 
@@ -43,7 +37,7 @@ def load_autoencoder(folder: Path) -> Autoencoder:
     Raises
     ------
     ArtifactError
-        If the weights are not there.
+        If weights or settings are missing.
     """
     settings = build_settings(AutoencoderSettings, _settings(folder, "autoencoder"))
     autoencoder = build_autoencoder(settings)
@@ -69,7 +63,7 @@ def load_unclip_decoder(folder: Path | None = None) -> Unclip:
     Raises
     ------
     ArtifactError
-        If the weights are not there.
+        If weights or settings are missing.
     """
     folder = shipped_decoder() if folder is None else folder
     settings = build_settings(UnclipSettings, _settings(folder, "unclip"))

@@ -199,7 +199,7 @@ class ReleasedPipeline:
             unclip = load_sdxl(s.decoder, sampling=s.sampling)
         else:
             unclip = self._published_unclip()
-        return unclip.place(self._device, dtype=getattr(torch, s.precision), offload=s.offload)
+        return unclip.to_device(self._device, dtype=getattr(torch, s.precision), offload=s.offload)
 
     def _published_unclip(self) -> Sdxl:
         file = self._need("unclip", "Or write tokens only, with --set images=false.")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mindeye2.encoders.convnext import ConvNextTeacher, build_convnext_teacher
 from mindeye2.encoders.gnet import GNet, build_gnet
 from mindeye2.encoders.sd_vae import SD_SCALE, build_vae, infer_vae
-from mindeye2.generation.clip_converter import ClipConverter
+from mindeye2.generation.captions import ClipConverter
 from mindeye2.released.kinds import published_state
 from mindeye2.released.state_dict import (
     count_indices,

@@ -15,7 +15,7 @@ def reshaped(tiny_base):
         return attend_to(unet, n_features=6, vector_width=32), vae
 
 
-def test_keys_and_values_start_afresh_and_the_size_embedding_is_cut(tiny_base, reshaped):
+def test_keys_and_values_are_new_and_the_size_embedding_is_cut(tiny_base, reshaped):
     before = load_base(str(tiny_base))[0].state_dict()
     after = reshaped[0].state_dict()
     assert set(before) == set(after)
@@ -30,7 +30,7 @@ def test_keys_and_values_start_afresh_and_the_size_embedding_is_cut(tiny_base, r
     assert all(torch.equal(before[k], after[k]) for k in set(before) - changed)
 
 
-def test_a_decoder_that_was_written_draws_as_before(reshaped, tmp_path, rng):
+def test_a_stored_decoder_predicts_as_before(reshaped, tmp_path, rng):
     sdxl = Sdxl(unet=reshaped[0], vae=reshaped[1], size_width=8).eval()
     save_sdxl(tmp_path, sdxl, dtype=torch.float32)
     again = load_sdxl(tmp_path)
@@ -51,7 +51,7 @@ def test_a_single_file_under_stable_diffusion_s_names_is_loaded(tmp_path, golden
 
 @pytest.fixture
 def golden_unclip():
-    """Return a tiny unCLIP under published names, and as the published importer reads it."""
+    """Return a tiny unCLIP under published names, and as imported."""
     import json
     from pathlib import Path
 
@@ -59,14 +59,14 @@ def golden_unclip():
 
     golden = Path(__file__).parents[2] / "golden" / "unclip.json"
     shapes = json.loads(golden.read_text())["state_dict"]
-    draws = torch.Generator().manual_seed(0)
-    state = {k: torch.randn(s, generator=draws) for k, s in shapes.items()}
+    source = torch.Generator().manual_seed(0)
+    state = {k: torch.randn(s, generator=source) for k, s in shapes.items()}
     # The golden network's heads are 8 wide; weights do not depend on that.
     return state, load_unclip(state, head_channels=8)
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "file"])
-def test_what_is_not_sdxl_is_refused(name, tmp_path):
+def test_files_that_are_not_sdxl_are_refused(name, tmp_path):
     if name == "file":
         name = str(tmp_path / "x.safetensors")
         save_file({"a": torch.zeros(1)}, name)

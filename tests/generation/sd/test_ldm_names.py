@@ -1,4 +1,4 @@
-"""The rules against diffusers' own converter: another map of the same names."""
+"""The name rules against diffusers' own converter."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _mended():
+def _operators():
     """Diffusers' converters import what imports torchvision."""
     declare_torchvision_operators()
 
@@ -57,7 +57,7 @@ def test_unet_names_are_those_that_diffusers_converter_gives(published):
         assert set(ours.values()) == set(build_unet(UnetSettings()).state_dict())
 
 
-def test_autoencoder_names_are_those_that_diffusers_converter_gives(published):
+def test_vae_names_are_those_that_diffusers_converter_gives(published):
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     with torch.device("meta"):
@@ -84,7 +84,7 @@ def test_names_without_a_rule_are_not_guessed(rename, name):
     assert rename(name, settings) is None
 
 
-def test_what_tells_the_sizes_is_named_where_it_is_missing():
+def test_missing_weights_that_give_sizes_are_named():
     with pytest.raises(ValueError, match=r"not an SDXL U-Net.*\['label_emb.0.0.weight'\] are"):
         infer_unet({"input_blocks.0.0.weight": torch.zeros(1)}, head_channels=64)
     flat = {k: torch.zeros(1, 1) for k in ("input_blocks.0.0.weight", "label_emb.0.0.weight")}

@@ -1,4 +1,4 @@
-"""What no golden number says: seeds, batches, guidance in one or two passes, half precision."""
+"""Seeds, batches, guidance in one or two passes, half precision; golden numbers are apart."""
 
 import pytest
 import torch
@@ -35,14 +35,14 @@ def tokens(rng):
     return torch.randn(3, 5, 6, generator=rng)
 
 
-def test_a_picture_does_not_depend_on_the_rest_of_its_batch(build, tokens):
+def test_an_image_does_not_depend_on_the_rest_of_its_batch(build, tokens):
     together = build().decode(tokens, seeds=[5, 6, 7])
     alone = build().decode(tokens[1:2], seeds=[6])
     assert together.shape == (3, 3, 64, 64)
     torch.testing.assert_close(together[1:2], alone, rtol=1e-3, atol=1e-4)
 
 
-def test_the_seed_and_the_tokens_decide_the_picture(build, tokens):
+def test_the_seed_and_the_tokens_decide_the_image(build, tokens):
     first, again, other = (build().decode(tokens[:1], seeds=[s]) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other, atol=1e-2)
@@ -50,25 +50,25 @@ def test_the_seed_and_the_tokens_decide_the_picture(build, tokens):
 
 
 def test_guidance_in_two_passes_gives_what_one_pass_gives(build, tokens):
-    pictures = [
+    images = [
         build(batched_guidance=b, decode_batch=n).decode(tokens, seeds=[1, 2, 3])
         for b, n in ((True, 2), (False, 1))
     ]
-    torch.testing.assert_close(*pictures, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(*images, rtol=1e-3, atol=1e-4)
 
 
 def test_without_guidance_the_random_tokens_are_not_used(build, tokens, rng):
     start = torch.randn(3, 4, 8, 8, generator=rng)
-    drawn = [
+    sampled = [
         build().sample_latents(
             tokens, unconditional_tokens=u, initial_latents=start, steps=2, guidance_scale=1.0
         )
         for u in (tokens, tokens + 1)
     ]
-    assert torch.equal(*drawn)
+    assert torch.equal(*sampled)
 
 
-def test_the_brightness_is_a_setting_and_pictures_stay_in_range(build, tokens):
+def test_the_brightness_is_a_setting_and_images_stay_in_range(build, tokens):
     outs = {
         b: build(brightness=b).decode(tokens, seeds=[1, 2, 3])
         for b in ((0.5, 0.5), (0.8, 0.2), (0.0, 2.0))
@@ -80,16 +80,16 @@ def test_the_brightness_is_a_setting_and_pictures_stay_in_range(build, tokens):
     assert (outs[0.0, 2.0] == 1).all()
 
 
-def test_half_precision_and_offload_draw_nearly_the_same(build, tokens):
+def test_half_precision_and_offload_change_images_little(build, tokens):
     sdxl = build()
     exact = sdxl.decode(tokens, seeds=[1, 2, 3])
-    sdxl.place(torch.device("cpu"), dtype=torch.bfloat16, offload=True)
+    sdxl.to_device(torch.device("cpu"), dtype=torch.bfloat16, offload=True)
     try:
         rough = sdxl.decode(tokens, seeds=[1, 2, 3])
         assert next(sdxl.unet.parameters()).dtype == torch.bfloat16
         assert next(sdxl.vae.parameters()).dtype == torch.float32
     finally:
-        sdxl.place(torch.device("cpu"))
+        sdxl.to_device(torch.device("cpu"))
     assert (rough - exact).abs().mean() < 0.05
 
 
@@ -101,7 +101,7 @@ def test_a_refinement_of_no_level_but_the_last_changes_nothing(build, tokens, rn
     torch.testing.assert_close(kept, latents)
 
 
-def test_the_base_model_is_told_the_target_size_as_well(build):
+def test_the_size_vector_is_diffusers_embedding(build):
     vector = build().size_vector(original_size=(768, 512), crop=(0, 8), target_size=(1024, 1024))
     assert vector.shape == (1, 48)
     from diffusers.models.embeddings import get_timestep_embedding

@@ -18,60 +18,60 @@ def refine(tiny_base):
 
 
 @pytest.fixture
-def pictures(rng):
+def images(rng):
     return torch.rand(2, 3, 64, 64, generator=rng)
 
 
-def test_a_refined_picture_does_not_depend_on_the_rest_of_its_batch(refine, pictures):
-    together = refine(pictures, ["a dog", "a cat"], seeds=[1, 2])
-    alone = refine(pictures[1:], ["a cat"], seeds=[2])
-    assert together.shape == pictures.shape
+def test_a_refined_image_does_not_depend_on_the_rest_of_its_batch(refine, images):
+    together = refine(images, ["a dog", "a cat"], seeds=[1, 2])
+    alone = refine(images[1:], ["a cat"], seeds=[2])
+    assert together.shape == images.shape
     torch.testing.assert_close(together[1:], alone, rtol=1e-3, atol=1e-4)
 
 
-def test_caption_seed_and_picture_each_decide_what_is_drawn(refine, pictures):
-    start = pictures[:1]
+def test_caption_seed_and_image_each_change_the_result(refine, images):
+    start = images[:1]
     first = refine(start, ["a dog"], seeds=[1])
     assert torch.equal(refine(start, ["a dog"], seeds=[1]), first)
     assert not torch.equal(refine(start, ["a cat"], seeds=[1]), first)
     assert not torch.allclose(refine(start, ["a dog"], seeds=[2]), first, atol=1e-3)
-    assert not torch.allclose(refine(pictures[1:], ["a dog"], seeds=[1]), first, atol=1e-3)
+    assert not torch.allclose(refine(images[1:], ["a dog"], seeds=[1]), first, atol=1e-3)
 
 
-def test_the_unet_is_told_what_diffusers_tells_it(tiny_base, refine, rng):
-    """Pooled text, then original size, crop and target size: diffusers' own way in agrees."""
+def test_the_size_condition_is_that_of_diffusers(tiny_base, refine, rng):
+    """Pooled text, then original size, crop and target size: as diffusers' own interface."""
     from diffusers import UNet2DConditionModel
 
     unet = UNet2DConditionModel.from_pretrained(tiny_base, subfolder="unet").eval()
     x, tokens = torch.randn(1, 4, 8, 8, generator=rng), torch.randn(1, 3, 16, generator=rng)
     pooled = torch.randn(1, 8, generator=rng)
-    told = torch.tensor([[64, 64, 0, 0, 1024, 1024]])
-    given = {"text_embeds": pooled, "time_ids": told}
+    sizes = torch.tensor([[64, 64, 0, 0, 1024, 1024]])
+    given = {"text_embeds": pooled, "time_ids": sizes}
     with torch.no_grad():
         theirs = unet(x, 7, tokens, added_cond_kwargs=given, return_dict=False)[0]
-    sizes = refine.sdxl.size_vector(original_size=(64, 64), target_size=(1024, 1024))
-    vector = torch.cat([pooled, sizes], dim=1)
+    embedded = refine.sdxl.size_vector(original_size=(64, 64), target_size=(1024, 1024))
+    vector = torch.cat([pooled, embedded], dim=1)
     ours = refine.sdxl.unet(x, 7, tokens, class_labels=vector, return_dict=False)[0]
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_a_unet_that_takes_its_vector_is_left_alone_and_others_are_refused():
-    sizes = UnetSettings(
+def test_a_unet_that_takes_the_vector_is_unchanged_and_others_are_refused():
+    settings = UnetSettings(
         widths=(32, 32), n_layers=1, depths=(0, 1), head_channels=16, n_features=6, vector_width=8
     )
-    unet = build_unet(sizes)
+    unet = build_unet(settings)
     assert take_vector(unet) is unet
     unet.register_to_config(class_embed_type=None)
     with pytest.raises(ValueError, match=r"not SDXL's: its addition_embed_type is None"):
         take_vector(unet)
 
 
-def test_smaller_pictures_are_enlarged_first(refine, pictures):
-    small = torch.nn.functional.avg_pool2d(pictures, 4)
+def test_smaller_images_are_enlarged_first(refine, images):
+    small = torch.nn.functional.avg_pool2d(images, 4)
     assert refine(small, ["a", "b"], seeds=[1, 2]).shape == (2, 3, 64, 64)
 
 
-def test_refinement_starts_from_the_reduced_image_as_published(refine, pictures, monkeypatch):
+def test_refinement_starts_from_the_reduced_image_as_published(refine, images, monkeypatch):
     """By a factor of three, bilinear reduction without antialiasing is every third pixel."""
     encoded = []
 
@@ -80,7 +80,7 @@ def test_refinement_starts_from_the_reduced_image_as_published(refine, pictures,
         raise KeyboardInterrupt
 
     monkeypatch.setattr(refine.sdxl, "encode_images", spy)
-    large = pictures[..., :63, :63]
+    large = images[..., :63, :63]
     for size in (None, 21):
         monkeypatch.setattr(
             refine, "settings", refine.settings.model_copy(update={"input_size": size})
@@ -92,12 +92,12 @@ def test_refinement_starts_from_the_reduced_image_as_published(refine, pictures,
     torch.testing.assert_close(encoded[1], enlarge(large[..., 1::3, 1::3]))
 
 
-def test_each_picture_needs_a_caption_and_a_seed(refine, pictures):
-    with pytest.raises(ValueError, match=r"got 2 pictures, 1 captions and 2 seeds"):
-        refine(pictures, ["a"], seeds=[1, 2])
+def test_each_image_needs_a_caption_and_a_seed(refine, images):
+    with pytest.raises(ValueError, match=r"got 2 images, 1 captions and 2 seeds"):
+        refine(images, ["a"], seeds=[1, 2])
 
 
-def test_a_missing_base_model_meets_the_setting_that_skips_it(tmp_path):
+def test_a_missing_base_model_names_the_setting_that_skips_it(tmp_path):
     settings = RefineSettings(model=str(tmp_path / "nowhere"))
-    with pytest.raises(ArtifactError, match=r"cannot be loaded: .* or go on .*refine=null"):
+    with pytest.raises(ArtifactError, match=r"cannot be loaded: .* or skip .*refine=null"):
         load_refiner(settings, device=CPU)

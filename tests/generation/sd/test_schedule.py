@@ -43,11 +43,11 @@ def test_the_nearest_level_of_a_training_level_is_its_own():
     assert nearest_level(torch.tensor([100.0])) == 999
 
 
-def test_an_exact_denoiser_of_one_picture_brings_every_start_to_it(rng):
-    picture = torch.randn(1, 2, 3, 3, generator=rng)
+def test_an_exact_denoiser_of_one_image_leads_every_start_to_it(rng):
+    image = torch.randn(1, 2, 3, 3, generator=rng)
     start = torch.randn(4, 2, 3, 3, generator=rng) * 14
-    drawn = sample_euler(lambda x, _: picture.expand_as(x), start, noise_levels(5))
-    torch.testing.assert_close(drawn, picture.expand_as(drawn), rtol=1e-4, atol=1e-5)
+    sampled = sample_euler(lambda x, _: image.expand_as(x), start, noise_levels(5))
+    torch.testing.assert_close(sampled, image.expand_as(sampled), rtol=1e-4, atol=1e-5)
 
 
 def test_an_exact_denoiser_of_normal_data_keeps_its_spread(rng):
@@ -55,8 +55,8 @@ def test_an_exact_denoiser_of_normal_data_keeps_its_spread(rng):
     start = torch.randn(1, 1, 50, 50, generator=rng)
     sigmas = noise_levels(1000)
     begin = start * (1 + sigmas[0] ** 2).sqrt()
-    drawn = sample_euler(lambda x, s: x / (1 + s.view(-1, 1, 1, 1) ** 2), begin, sigmas)
-    torch.testing.assert_close(drawn, start, rtol=0.02, atol=0)
+    sampled = sample_euler(lambda x, s: x / (1 + s.view(-1, 1, 1, 1) ** 2), begin, sigmas)
+    torch.testing.assert_close(sampled, start, rtol=0.02, atol=0)
 
 
 def test_guidance_extrapolates_and_at_scale_one_is_the_condition_s_own():

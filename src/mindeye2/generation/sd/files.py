@@ -1,4 +1,4 @@
-"""SDXL's networks on disk: base models to start from, and decoders that were trained from them."""
+"""SDXL's networks on disk: base models, and image decoders that were fine-tuned from them."""
 
 import math
 import warnings
@@ -26,7 +26,7 @@ __all__ = ["attend_to", "load_base", "load_sdxl", "save_sdxl"]
 
 
 def load_base(name: str) -> tuple[nn.Module, nn.Module]:
-    """Load U-Net and autoencoder of an SDXL base model.
+    """Load U-Net and VAE of an SDXL base model.
 
     Parameters
     ----------
@@ -36,19 +36,19 @@ def load_base(name: str) -> tuple[nn.Module, nn.Module]:
     Returns
     -------
     tuple
-        U-Net, which takes its vector ready-made, and autoencoder; float32.
+        U-Net, which takes the embedded size vector, and VAE; float32.
 
     Raises
     ------
     ArtifactError
-        If it is neither here nor can be had from the hub, or is something else.
+        If it is neither on disk nor available from the hub, or is something else.
     """
     diffusers = require("diffusers", extra="sdxl", purpose="SDXL")
     try:
         if Path(name).is_file():
             return _from_file(Path(name))
         with warnings.catch_warnings():
-            # Versions of diffusers and of the hub's client warn of each other's arguments.
+            # Versions of diffusers and of the hub's client warn about each other's arguments.
             warnings.simplefilter("ignore")
             unet = diffusers.UNet2DConditionModel.from_pretrained(name, subfolder="unet")
             vae = diffusers.AutoencoderKL.from_pretrained(name, subfolder="vae")
@@ -69,7 +69,7 @@ def _from_file(path: Path) -> tuple[nn.Module, nn.Module]:
     unet_settings, vae_settings = infer_unet(parts[0], head_channels=64), infer_vae(parts[1])
     with torch.device("meta"):
         unet, vae = build_unet(unet_settings), build_vae(vae_settings)
-    # What the rules do not know keeps its name, and is refused by it.
+    # Names without a rule are kept, so that load_state_dict refuses them by name.
     unet.load_state_dict(
         {rename_unet(k, unet_settings) or k: v for k, v in parts[0].items()}, assign=True
     )
@@ -86,13 +86,13 @@ def _matrix(name: str, value: Tensor) -> Tensor:
 def attend_to(unet: nn.Module, *, n_features: int, vector_width: int) -> nn.Module:
     """Make a base model's U-Net attend to image tokens instead of text, as the published config.
 
-    Keys and values of the attention to tokens start afresh, because their input is another; of
-    the layer that reads the vector, the first `vector_width` columns are kept.
+    Keys and values of the cross-attention are initialised anew, because their input differs; the
+    layer of the size vector keeps its first `vector_width` columns.
 
     Parameters
     ----------
     unet
-        As `load_base` gives it; changed in place. New weights come from PyTorch's process-wide
+        U-Net of `load_base`; changed in place. New weights use PyTorch's process-wide
         generator.
     n_features
         Width of an image token.
@@ -107,7 +107,7 @@ def attend_to(unet: nn.Module, *, n_features: int, vector_width: int) -> nn.Modu
     Raises
     ------
     ValueError
-        If the vector that the U-Net takes is narrower than `vector_width`.
+        If the U-Net's vector is narrower than `vector_width`.
     """
     changed: Any = unet
     first = changed.class_embedding.linear_1
@@ -116,11 +116,11 @@ def attend_to(unet: nn.Module, *, n_features: int, vector_width: int) -> nn.Modu
             f"the U-Net takes a vector of {first.in_features} numbers, fewer than {vector_width}. "
             "Give an SDXL base model."
         )
-    kept = nn.Linear(vector_width, first.out_features)
+    narrowed = nn.Linear(vector_width, first.out_features)
     with torch.no_grad():
-        kept.weight.copy_(first.weight[:, :vector_width])
-        kept.bias.copy_(first.bias)
-    changed.class_embedding.linear_1 = kept
+        narrowed.weight.copy_(first.weight[:, :vector_width])
+        narrowed.bias.copy_(first.bias)
+    changed.class_embedding.linear_1 = narrowed
     for name, module in unet.named_modules():
         if name.endswith("attn2"):
             attention: Any = module
@@ -137,14 +137,14 @@ def attend_to(unet: nn.Module, *, n_features: int, vector_width: int) -> nn.Modu
 
 
 def save_sdxl(folder: Path, sdxl: Sdxl, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write U-Net and autoencoder in diffusers' layout, as safetensors.
+    """Write U-Net and VAE in diffusers' layout, as safetensors.
 
     Parameters
     ----------
     folder
-        Gets ``unet`` and ``vae``.
+        Receives ``unet`` and ``vae``.
     sdxl
-        The model; its U-Net is cast to `dtype` in place, so write it last.
+        The model; its U-Net is cast to `dtype` in place.
     dtype
         Precision of the U-Net's file.
     """
@@ -155,14 +155,14 @@ def save_sdxl(folder: Path, sdxl: Sdxl, *, dtype: torch.dtype = torch.float16) -
 
 
 def load_sdxl(folder: Path, *, sampling: SdxlSampling | None = None) -> Sdxl:
-    """Load a decoder that `save_sdxl` wrote.
+    """Load an image decoder that `save_sdxl` wrote.
 
     Parameters
     ----------
     folder
         The folder.
     sampling
-        How to draw; as released by default.
+        How to sample; as released by default.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def load_sdxl(folder: Path, *, sampling: SdxlSampling | None = None) -> Sdxl:
     Raises
     ------
     ArtifactError
-        If something is missing there.
+        If the folder holds no SDXL networks.
     """
     unet, vae = load_base(str(folder))
     config: Any = unet.config

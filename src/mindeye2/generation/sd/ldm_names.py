@@ -1,8 +1,8 @@
-"""Names of Stable Diffusion's own checkpoints, and the sizes that their shapes tell.
+"""Parameter names of Stable Diffusion's own checkpoints, and network sizes from their shapes.
 
 SDXL base, its fine-tunes and the published unCLIP are stored under the names of the code that
 trained them; the networks here are diffusers'. Every name is mapped by a rule, so that a
-checkpoint is loaded whole or refused.
+checkpoint is loaded completely or refused.
 """
 
 import re
@@ -22,10 +22,10 @@ __all__ = [
 ]
 
 UNET_PREFIX = "model.diffusion_model."
-"""What names of the U-Net start with in a whole checkpoint."""
+"""Prefix of the U-Net's parameters in a checkpoint."""
 
 VAE_PREFIX = "first_stage_model."
-"""What names of the autoencoder start with in a whole checkpoint."""
+"""Prefix of the VAE's parameters in a checkpoint."""
 
 
 _RESNET = {
@@ -49,41 +49,28 @@ _ATTENTION = re.compile(r"(norm|proj_in|proj_out|transformer_blocks\..+)\.(weigh
 
 
 def rename_unet(name: str, settings: UnetSettings) -> str | None:
-    """Return diffusers' name of a U-Net parameter.
-
-    Parameters
-    ----------
-    name
-        Without `UNET_PREFIX`.
-    settings
-        Sizes of the U-Net.
-
-    Returns
-    -------
-    str or None
-        None where the rules know no such name.
-    """
+    """Map the name of a U-Net parameter without `UNET_PREFIX` to diffusers'; None if unknown."""
     stem, _, kind = name.rpartition(".")
     if stem in _UNET_ENDS:
         return f"{_UNET_ENDS[stem]}.{kind}"
-    place = re.fullmatch(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.(.+)", name)
-    if place is None:
+    match = re.fullmatch(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.(.+)", name)
+    if match is None:
         return None
-    side, index, rest = place[1], int(place[2]), place[3]
+    side, index, rest = match[1], int(match[2]), match[3]
     if side == "middle_block":
         found = _unet_part(f"{index % 2}.{rest}")
         return found and f"mid_block.{found[0]}s.{index // 2}.{found[1]}"
     block, layer = divmod(index - (side == "input_blocks"), settings.n_layers + 1)
     to = {"input_blocks": "down", "output_blocks": "up"}[side]
-    moved = re.fullmatch(r"0\.op\.(\w+)" if to == "down" else r"[12]\.conv\.(\w+)", rest)
-    if moved is not None:
-        return f"{to}_blocks.{block}.{to}samplers.0.conv.{moved[1]}"
+    sampler = re.fullmatch(r"0\.op\.(\w+)" if to == "down" else r"[12]\.conv\.(\w+)", rest)
+    if sampler is not None:
+        return f"{to}_blocks.{block}.{to}samplers.0.conv.{sampler[1]}"
     found = _unet_part(rest)
     return found and f"{to}_blocks.{block}.{found[0]}s.{layer}.{found[1]}"
 
 
 def _unet_part(rest: str) -> tuple[str, str] | None:
-    """Tell a residual block's parameter (part 0) from a transformer's (part 1)."""
+    """Map a parameter of a residual block (part 0) or of a transformer (part 1)."""
     part, _, inner = rest.partition(".")
     stem, _, kind = inner.rpartition(".")
     if part == "0" and stem in _RESNET:
@@ -112,20 +99,7 @@ _VAE_RULES: tuple[tuple[str, str], ...] = (
 
 
 def rename_vae(name: str, settings: VaeSettings) -> str | None:
-    """Return diffusers' name of an autoencoder's parameter.
-
-    Parameters
-    ----------
-    name
-        Without `VAE_PREFIX`.
-    settings
-        Sizes of the autoencoder.
-
-    Returns
-    -------
-    str or None
-        None where the rules know no such name.
-    """
+    """Map the name of a VAE parameter without `VAE_PREFIX` to diffusers'; None if unknown."""
     for pattern, ours in _VAE_RULES:
         match = re.fullmatch(pattern, name)
         if match is not None:
@@ -135,7 +109,7 @@ def rename_vae(name: str, settings: VaeSettings) -> str | None:
 
 
 def _recounted(name: str, *, last: int) -> str:
-    """Count middle blocks from 0 instead of 1, and the decoder's from the coarsest."""
+    """Count middle blocks from 0 instead of 1, and decoder blocks from the coarsest."""
 
     def shifted(match: re.Match[str]) -> str:
         return f"mid_block.resnets.{int(match[1]) - 1}"
@@ -147,14 +121,14 @@ def _recounted(name: str, *, last: int) -> str:
 
 
 def infer_unet(state: Mapping[str, Tensor], *, head_channels: int) -> UnetSettings:
-    """Read a U-Net's sizes from the shapes of its parameters.
+    """Infer a U-Net's sizes from the shapes of its parameters.
 
     Parameters
     ----------
     state
         Parameters under the names of Stable Diffusion, without `UNET_PREFIX`.
     head_channels
-        Channels of an attention head.
+        Channels of an attention head, which shapes do not give.
 
     Returns
     -------
@@ -164,7 +138,7 @@ def infer_unet(state: Mapping[str, Tensor], *, head_channels: int) -> UnetSettin
     Raises
     ------
     ValueError
-        If parameters that tell the sizes are missing.
+        If parameters that give the sizes are missing.
     """
     _need(state, "input_blocks.0.0.weight", "label_emb.0.0.weight", what="an SDXL U-Net")
     halvings = sorted(

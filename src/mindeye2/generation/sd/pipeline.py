@@ -1,6 +1,6 @@
-"""SDXL at full size: its U-Net and autoencoder from diffusers, sampled as the released code does.
+"""SDXL's U-Net and VAE from diffusers, sampled as the released code does.
 
-With image tokens to attend to it is the published unCLIP; with text, the base model that refines.
+Conditioned on image tokens it is the published unCLIP; on text, the base model of the refinement.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,29 +28,29 @@ __all__ = ["Sdxl", "SdxlSampling"]
 
 
 class SdxlSampling(Settings):
-    """How unCLIP draws; the defaults are the released ones."""
+    """Sampling of unCLIP; the defaults are the released ones."""
 
     steps: Annotated[int, Field(ge=1, le=1000)] = 38
     """Evaluations of the U-Net."""
 
     guidance_scale: float = 5.0
-    """How far the picture is pushed away from what random tokens give; 1 halves the work."""
+    """Scale of classifier-free guidance against random tokens; 1 is none and halves the work."""
 
     offset_noise: Annotated[float, Field(ge=0)] = 0.04
-    """Standard deviation of the noise that is equal over a picture's latents."""
+    """Standard deviation of the noise that is constant over an image's positions."""
 
     size: Annotated[int, Field(ge=8, multiple_of=8)] = 768
-    """Side in pixels that is drawn."""
+    """Side in pixels of the generated images."""
 
     brightness: tuple[float, float] = (0.8, 0.2)
-    """Scale and shift from the autoencoder's output in [-1, 1] to RGB in [0, 1]. The released
-    model draws too dark for (.5, .5), presumably because its encoder saw images in [.5, 1]."""
+    """Scale and shift from the VAE's output in [-1, 1] to RGB in [0, 1]. The released model's
+    images are too dark with (.5, .5), presumably because its image encoder was given [.5, 1]."""
 
     batched_guidance: bool = True
-    """Evaluate with and without condition together: faster on a GPU, twice the memory."""
+    """Evaluate both conditions of guidance in one batch: faster on a GPU, twice the memory."""
 
     decode_batch: Annotated[int, Field(ge=1)] = 2
-    """Pictures that the autoencoder decodes together."""
+    """Images per batch of the VAE."""
 
 
 class Sdxl(nn.Module):
@@ -63,7 +63,7 @@ class Sdxl(nn.Module):
     vae
         diffusers' ``AutoencoderKL``; it stays in float32, because half precision overflows in it.
     sampling
-        How `decode` draws.
+        Sampling of `decode`.
     size_width
         Width of the embedding of one number of the size vector.
     """
@@ -85,22 +85,22 @@ class Sdxl(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where to compute, which with CPU offload is not where the weights wait."""
+        """Device of the computation; with CPU offload not that of the weights."""
         return self._compute or next(self.unet.parameters()).device
 
-    def place(
+    def to_device(
         self, device: torch.device, *, dtype: torch.dtype = torch.float32, offload: bool = False
     ) -> "Sdxl":
-        """Choose where and in what precision to compute.
+        """Set device and precision of the computation.
 
         Parameters
         ----------
         device
-            Where to compute.
+            Device of the computation.
         dtype
             Precision of the U-Net: float32, bfloat16 or float16.
         offload
-            Keep the weights in main memory, and bring U-Net and autoencoder to the device in turn.
+            Keep the weights in main memory, and move U-Net and VAE to the device in turn.
 
         Returns
         -------
@@ -132,7 +132,7 @@ class Sdxl(nn.Module):
         crop: tuple[int, int] = (0, 0),
         target_size: tuple[int, int] | None = None,
     ) -> Float[Tensor, "1 features"]:
-        """Embed the sizes that SDXL is told of a picture.
+        """Compute SDXL's embedding of size and crop.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class Sdxl(nn.Module):
         crop
             Top and left in pixels of the crop.
         target_size
-            Height and width in pixels of the crop: the base model is told, unCLIP is not.
+            Height and width in pixels of the crop: a condition of the base model, not of unCLIP.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class Sdxl(nn.Module):
         """Return the ``steps + 1`` noise levels of a sampler, falling to 0."""
         return noise_levels(steps)
 
-    def denoise(  # noqa: PLR0917 - four parts of one noisy picture
+    def denoise(  # noqa: PLR0917 - four arrays of one noisy image
         self,
         latents: Float[Tensor, "batch channels height width"],
         sigma: Float[Tensor, " batch"],
@@ -172,11 +172,11 @@ class Sdxl(nn.Module):
         latents
             Noisy latents.
         sigma
-            Noise level of each, rounded to the nearest training level as released.
+            Noise level of each image, rounded to the nearest training level as released.
         tokens
-            What to attend to.
+            Tokens of the cross-attention.
         vector
-            One for all, or one per image.
+            Size vector, one for all or one per image.
 
         Returns
         -------
@@ -206,20 +206,20 @@ class Sdxl(nn.Module):
         steps: int = 38,
         guidance_scale: float = 5.0,
     ) -> Float[Tensor, "batch channels height width"]:
-        """Draw latents from noise.
+        """Sample latents from noise.
 
         Parameters
         ----------
         tokens
-            What to attend to.
+            Tokens of the cross-attention.
         unconditional_tokens
-            What guidance pushes away from.
+            Tokens of the negative condition.
         initial_latents
             Noise of unit variance.
         steps
             Evaluations of the U-Net.
         guidance_scale
-            How far guidance pushes.
+            Scale of classifier-free guidance.
 
         Returns
         -------
@@ -244,27 +244,27 @@ class Sdxl(nn.Module):
         guidance_scale: float = 5.0,
         vectors: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
-        """Noise a picture's latents half way and denoise them (image to image).
+        """Add noise to latents and denoise them (image to image).
 
         Parameters
         ----------
         latents
             Clean latents.
         tokens
-            What to attend to.
+            Tokens of the cross-attention.
         unconditional_tokens
-            What guidance pushes away from.
+            Tokens of the negative condition.
         noise
             Standard normal noise.
         steps
-            Evaluations of the U-Net that the whole way would take.
+            Evaluations of the U-Net from pure noise.
         last_sigmas
-            How many of the ``steps + 1`` noise levels are visited, the last ones: one more than
-            the U-Net is evaluated.
+            Number of the last of ``steps + 1`` noise levels that are visited: one more than the
+            evaluations of the U-Net.
         guidance_scale
-            How far guidance pushes.
+            Scale of classifier-free guidance.
         vectors
-            Size vectors of the two conditions; those of 768 x 768 by default.
+            Size vectors of the two conditions; by default of 768 x 768.
 
         Returns
         -------
@@ -285,45 +285,35 @@ class Sdxl(nn.Module):
         scale: float,
         vectors: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        place = self.device
-        given = [c.to(place) for c in conditions]
+        device = self.device
+        tokens = [c.to(device) for c in conditions]
         size = self.size_vector()
-        told = [v.to(place).expand(len(latents), -1) for v in (vectors or (size, size))]
+        sizes = [v.to(device).expand(len(latents), -1) for v in (vectors or (size, size))]
         denoise: LatentDenoiser
         if scale == 1:
-            denoise = self._with(given[0], told[0])
+            denoise = self._condition(tokens[0], sizes[0])
         elif self.sampling.batched_guidance:
-            both = self._with(torch.cat(given[::-1]), torch.cat(told[::-1]))
+            both = self._condition(torch.cat(tokens[::-1]), torch.cat(sizes[::-1]))
 
             def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-                absent, present = both(torch.cat([x, x]), torch.cat([sigma, sigma])).chunk(2)
-                guess: Tensor = absent + scale * (present - absent)
-                return guess
+                both_x, both_sigma = torch.cat([x, x]), torch.cat([sigma, sigma])
+                without, conditional = both(both_x, both_sigma).chunk(2)
+                clean: Tensor = without + scale * (conditional - without)
+                return clean
         else:
-            pair = [self._with(g, t) for g, t in zip(given, told, strict=True)]
+            pair = [self._condition(t, v) for t, v in zip(tokens, sizes, strict=True)]
             denoise = guided(pair[0], pair[1], scale=scale)
         with self._loaded(self.unet):
-            return sample_euler(denoise, latents.to(place), sigmas)
+            return sample_euler(denoise, latents.to(device), sigmas)
 
-    def _with(self, tokens: Tensor, vector: Tensor) -> LatentDenoiser:
+    def _condition(self, tokens: Tensor, vector: Tensor) -> LatentDenoiser:
         return lambda latents, sigma: self.denoise(latents, sigma, tokens, vector)
 
     @torch.no_grad()
     def decode_latents(
         self, latents: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch rgb height8 width8"]:
-        """Decode latents with the autoencoder.
-
-        Parameters
-        ----------
-        latents
-            As the U-Net sees them.
-
-        Returns
-        -------
-        Tensor
-            RGB, nominally in [-1, 1], not clamped.
-        """
+        """Decode latents with the VAE to RGB, nominally in [-1, 1], not clamped."""
         vae: Any = self.vae
         with self._loaded(self.vae):
             parts = [
@@ -339,20 +329,20 @@ class Sdxl(nn.Module):
         *,
         noise: Float[Tensor, "batch channels height width"] | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
-        """Encode pictures with the autoencoder.
+        """Encode images with the VAE.
 
         Parameters
         ----------
         images
             RGB in [0, 1]; sides are multiples of 8.
         noise
-            Standard normal noise to sample the latents with, as released; the most likely latents
-            by default.
+            Standard normal noise of the sampled latents, as released; by default the mode of the
+            latents.
 
         Returns
         -------
         Tensor
-            Latents as the U-Net sees them.
+            Latents in the scale of the U-Net.
         """
         vae: Any = self.vae
         with self._loaded(self.vae):
@@ -369,14 +359,14 @@ class Sdxl(nn.Module):
     def decode(
         self, tokens: Float[Tensor, "batch tokens features"], *, seeds: Sequence[int]
     ) -> Float[Tensor, "batch rgb height width"]:
-        """Draw one picture per row of image tokens, as released.
+        """Generate one image per row of image tokens, as released.
 
         Parameters
         ----------
         tokens
             Image tokens.
         seeds
-            One seed per image; what is drawn does not depend on the rest of the batch.
+            One seed per image; an image does not depend on the rest of its batch.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Refinement: SDXL image-to-image from the drawn picture and its caption, as released."""
+"""Refinement: SDXL image-to-image of reconstructions, guided by their captions, as released."""
 
 import warnings
 from collections.abc import Sequence
@@ -25,20 +25,20 @@ which allows redistribution). The released code refined with a fine-tune of it, 
 
 
 class RefineSettings(Settings):
-    """How pictures are refined; the defaults are the released ones."""
+    """Settings of refinement; the defaults are the released ones."""
 
     model: str = BASE
     """Base model: a name on the hub, a folder in diffusers' layout, or a single file."""
 
     steps: Annotated[int, Field(ge=1, le=1000)] = 25
-    """Evaluations of the U-Net that a picture from nothing would take."""
+    """Evaluations of the U-Net from pure noise."""
 
     last_sigmas: Annotated[int, Field(ge=2)] = 13
-    """Noise levels that are visited, the last ones of ``steps + 1``: more rely less on the drawn
-    picture. 13 of 26 evaluate the U-Net 12 times."""
+    """Number of the last of ``steps + 1`` noise levels that are visited: more keep less of the
+    reconstruction. 13 of 26 evaluate the U-Net 12 times."""
 
     guidance_scale: float = 5.0
-    """How far the picture is pushed away from the negative prompt."""
+    """Scale of classifier-free guidance against the negative prompt."""
 
     negative_prompt: str = (
         "painting, extra fingers, mutated hands, poorly drawn hands, poorly drawn face, deformed, "
@@ -46,10 +46,10 @@ class RefineSettings(Settings):
         "double torso, extra arms, extra hands, mangled fingers, missing lips, ugly face, "
         "distorted face, extra legs, anime"
     )
-    """What refined pictures are pushed away from."""
+    """Text of the negative condition."""
 
     size: Annotated[int, Field(ge=8, multiple_of=8)] = 768
-    """Side in pixels at which pictures are refined."""
+    """Side in pixels of the refined images."""
 
     input_size: Annotated[int, Field(ge=8)] | None = None
     """Side in pixels to which decoded images are reduced, without antialiasing, before they are
@@ -57,21 +57,21 @@ class RefineSettings(Settings):
     them as decoded."""
 
     target_size: int = 1024
-    """Side in pixels that the model is told it draws; the original size it is told is `size`."""
+    """Target size in the size condition of the model; the original size is `size`."""
 
 
 class Refiner:
-    """Draws a picture again at half the noise, led by its caption.
+    """Refine reconstructions: noise half way, then denoise conditioned on captions.
 
     Parameters
     ----------
     sdxl
-        The base model's U-Net and autoencoder.
+        U-Net and VAE of the base model.
     encode_text
         Maps captions and as many negative prompts to tokens and pooled vectors of both, in the
         order of diffusers' ``StableDiffusionXLPipeline.encode_prompt``.
     settings
-        How to refine.
+        Settings of refinement.
     """
 
     def __init__(
@@ -88,21 +88,21 @@ class Refiner:
     @torch.no_grad()
     def __call__(
         self,
-        pictures: Float[Tensor, "batch rgb height width"],
+        images: Float[Tensor, "batch rgb height width"],
         captions: Sequence[str],
         *,
         seeds: Sequence[int],
     ) -> Float[Tensor, "batch rgb height2 width2"]:
-        """Refine pictures.
+        """Refine images.
 
         Parameters
         ----------
-        pictures
+        images
             RGB in [0, 1]; resized to ``settings.size``.
         captions
-            What each shows.
+            One caption per image.
         seeds
-            One seed per picture; what is drawn does not depend on the rest of the batch.
+            One seed per image; an image does not depend on the rest of its batch.
 
         Returns
         -------
@@ -112,35 +112,35 @@ class Refiner:
         Raises
         ------
         ValueError
-            If there is not one caption and one seed per picture.
+            If there is not one caption and one seed per image.
         """
-        if not len(pictures) == len(captions) == len(seeds):
+        if not len(images) == len(captions) == len(seeds):
             raise ValueError(
-                f"each picture needs a caption and a seed, got {len(pictures)} pictures, "
+                f"each image needs a caption and a seed, got {len(images)} images, "
                 f"{len(captions)} captions and {len(seeds)} seeds."
             )
         s = self.settings
         if s.input_size is not None:
-            pictures = F.interpolate(pictures, (s.input_size, s.input_size), mode="bilinear")
-        if pictures.shape[-2:] != (s.size, s.size):
-            pictures = F.interpolate(pictures, (s.size, s.size), mode="bilinear", antialias=True)
+            images = F.interpolate(images, (s.input_size, s.input_size), mode="bilinear")
+        if images.shape[-2:] != (s.size, s.size):
+            images = F.interpolate(images, (s.size, s.size), mode="bilinear", antialias=True)
         side = s.size // 8
-        draw = image_noise(seeds, (4, side, side), stream="refine encode")
-        latents = self.sdxl.encode_images(pictures, noise=draw)
-        tokens, absent, pooled, pooled_absent = self.encode_text(
+        noise = image_noise(seeds, (4, side, side), stream="refine encode")
+        latents = self.sdxl.encode_images(images, noise=noise)
+        tokens, negative, pooled, pooled_negative = self.encode_text(
             list(captions), [s.negative_prompt] * len(captions)
         )
-        told = self.sdxl.size_vector(
+        sizes = self.sdxl.size_vector(
             original_size=(s.size, s.size), target_size=(s.target_size, s.target_size)
         )
         vectors = tuple(
-            torch.cat([p.to(told), told.expand(len(p), -1)], dim=1)
-            for p in (pooled, pooled_absent)
+            torch.cat([p.to(sizes), sizes.expand(len(p), -1)], dim=1)
+            for p in (pooled, pooled_negative)
         )
         refined = self.sdxl.refine_latents(
             latents,
             tokens,
-            unconditional_tokens=absent,
+            unconditional_tokens=negative,
             noise=image_noise(seeds, (4, side, side), stream="refine"),
             steps=s.steps,
             last_sigmas=s.last_sigmas,
@@ -162,54 +162,53 @@ def load_refiner(
     Parameters
     ----------
     settings
-        Which model, and how it refines.
+        Base model and sampling.
     device
-        Where to compute.
+        Device of the computation.
     dtype
         Precision of U-Net and text encoders.
     offload
-        Keep U-Net and autoencoder in main memory while they are not used.
+        Keep U-Net and VAE in main memory while they are not used.
 
     Returns
     -------
     Refiner
-        Ready to refine.
+        In evaluation mode, on `device`.
 
     Raises
     ------
     ArtifactError
-        If the model is neither here nor can be had from the hub, or is not an SDXL base model.
+        If the model is neither on disk nor available from the hub, or is no SDXL base model.
     """
     diffusers = require("diffusers", extra="sdxl", purpose="Refinement")
     kind = diffusers.StableDiffusionXLPipeline
     load = kind.from_single_file if Path(settings.model).is_file() else kind.from_pretrained
     try:
         with warnings.catch_warnings():
-            # Newer diffusers call torch_dtype dtype and warn; older ones know this name only.
+            # Newer diffusers rename torch_dtype to dtype and warn; older ones accept this only.
             warnings.simplefilter("ignore")
             pipe = load(settings.model, torch_dtype=dtype, add_watermarker=False)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(
             f"the base model {settings.model!r} cannot be loaded: {error} Give the folder of a "
             f"downloaded copy of {BASE}, or one .safetensors file, with --set refine.model=..., "
-            "or go on without refinement with --set refine=null."
+            "or skip refinement with --set refine=null."
         ) from error
     for encoder in (pipe.text_encoder, pipe.text_encoder_2):
         encoder.to(device)
 
     def encode_text(captions: Sequence[str], negative: Sequence[str]) -> Any:  # noqa: ANN401
-        given, absent, pooled, pooled_absent = pipe.encode_prompt(
+        return pipe.encode_prompt(
             prompt=list(captions),
             negative_prompt=list(negative),
             device=device,
             do_classifier_free_guidance=True,
         )
-        return given, absent, pooled, pooled_absent
 
     width = pipe.unet.config.addition_time_embed_dim
     sdxl = Sdxl(
         unet=take_vector(pipe.unet), vae=pipe.vae, sampling=SdxlSampling(), size_width=width
     )
     sdxl.eval().requires_grad_(requires_grad=False)
-    sdxl.place(device, dtype=dtype, offload=offload)
+    sdxl.to_device(device, dtype=dtype, offload=offload)
     return Refiner(sdxl=sdxl, encode_text=encode_text, settings=settings)

@@ -1,4 +1,4 @@
-"""Euler sampling on Stable Diffusion's noise schedule, as functions of a denoiser.
+"""Stable Diffusion's noise schedule, and Euler sampling with a denoiser.
 
 A noise level is a standard deviation, sigma, of the noise on unit-variance latents. The schedule
 is that of Stable Diffusion's training ("legacy DDPM"): 1000 levels from .03 to 14.6.
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 N_LEVELS = 1000
-"""Noise levels that Stable Diffusion is trained on."""
+"""Noise levels of Stable Diffusion's training."""
 
 
 LatentDenoiser = Callable[
@@ -34,10 +34,10 @@ LatentDenoiser = Callable[
 
 
 def training_levels() -> Float[Tensor, " steps"]:
-    r"""Return the noise levels of training, rising.
+    r"""Compute the noise levels of training, rising.
 
-    :math:`\sigma_t = \sqrt{(1 - \bar\alpha_t) / \bar\alpha_t}` with betas whose square roots rise
-    evenly from :math:`\sqrt{.00085}` to :math:`\sqrt{.012}`.
+    :math:`\sigma_t = \sqrt{(1 - \bar\alpha_t) / \bar\alpha_t}` with betas whose square roots are
+    evenly spaced from :math:`\sqrt{.00085}` to :math:`\sqrt{.012}`.
 
     Returns
     -------
@@ -52,17 +52,17 @@ def training_levels() -> Float[Tensor, " steps"]:
 
 
 def noise_levels(steps: int) -> Float[Tensor, " steps"]:
-    """Return the noise levels that a sampler of so many steps visits.
+    """Select the noise levels of a sampler with a number of steps.
 
     Parameters
     ----------
     steps
-        Evaluations of the network, from 1 to `N_LEVELS`.
+        Evaluations of the denoiser, from 1 to `N_LEVELS`.
 
     Returns
     -------
     Tensor
-        ``steps + 1`` standard deviations, falling, the last is 0; float32, on the CPU.
+        ``steps + 1`` standard deviations, falling to 0; float32, on the CPU.
 
     Raises
     ------
@@ -79,23 +79,12 @@ def noise_levels(steps: int) -> Float[Tensor, " steps"]:
 def _sigmas(times: Int[Tensor, " steps"]) -> Float[Tensor, " steps"]:
     ends = (0.00085**0.5, 0.012**0.5)
     betas = torch.linspace(*ends, N_LEVELS, dtype=torch.float64, device="cpu") ** 2
-    kept = (1 - betas).cumprod(0)[times]
-    return ((1 - kept) / kept).float().sqrt()
+    alphas = (1 - betas).cumprod(0)[times]
+    return ((1 - alphas) / alphas).float().sqrt()
 
 
 def nearest_level(sigma: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
-    """Return the index of the training level nearest to each noise level.
-
-    Parameters
-    ----------
-    sigma
-        Standard deviations.
-
-    Returns
-    -------
-    Tensor
-        In ``[0, N_LEVELS)``; what a U-Net takes as its time step.
-    """
+    """Find the training level nearest to each noise level: the U-Net's time step."""
     distance = (training_levels().to(sigma.device)[:, None] - sigma.float()).abs()
     return distance.argmin(dim=0)
 
@@ -103,26 +92,26 @@ def nearest_level(sigma: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
 def guided(
     conditional: LatentDenoiser, unconditional: LatentDenoiser, *, scale: float
 ) -> LatentDenoiser:
-    """Push what a denoiser predicts away from what it predicts without the condition.
+    """Apply classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
 
     Parameters
     ----------
     conditional
         Denoiser with the condition.
     unconditional
-        Denoiser without it, or with what pictures should not show.
+        Denoiser without it, or with a negative condition.
     scale
-        1 is the conditional prediction itself.
+        1 gives the conditional prediction.
 
     Returns
     -------
     LatentDenoiser
-        The guided denoiser (Ho & Salimans 2022, arXiv:2207.12598).
+        The guided denoiser.
     """
 
     def denoise(latents: Tensor, sigma: Tensor) -> Tensor:
-        absent = unconditional(latents, sigma)
-        return absent + scale * (conditional(latents, sigma) - absent)
+        without = unconditional(latents, sigma)
+        return without + scale * (conditional(latents, sigma) - without)
 
     return denoise
 
@@ -132,7 +121,7 @@ def sample_euler(
     latents: Float[Tensor, "batch channels height width"],
     sigmas: Float[Tensor, " steps"],
 ) -> Float[Tensor, "batch channels height width"]:
-    """Follow the probability flow from noise to a picture, one Euler step a level.
+    """Integrate the probability flow from noise to clean latents, one Euler step per level.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The networks of SDXL, from diffusers' classes, in any size."""
+"""SDXL's U-Net in any size, from diffusers' class."""
 
 from typing import Any
 
@@ -20,36 +20,26 @@ class UnetSettings(Settings):
     """Residual blocks at each resolution."""
 
     depths: tuple[int, ...] = (0, 2, 10)
-    """Transformer blocks behind each residual block; 0 is no attention at that resolution."""
+    """Transformer blocks after each residual block; 0 is no attention at that resolution."""
 
     head_channels: int = 64
-    """Channels of an attention head; shapes cannot tell it."""
+    """Channels of an attention head; shapes do not give it."""
 
     n_features: int = 1664
-    """Width of the tokens that are attended to."""
+    """Width of the tokens of the cross-attention."""
 
     vector_width: int = 1024
-    """Width of the vector that is added to the time embedding: sizes, at base the text as well."""
+    """Width of the vector that is added to the time embedding: sizes, in SDXL base also text."""
 
     latent_channels: int = 4
     """Channels of the latents."""
 
 
 def build_unet(settings: UnetSettings) -> nn.Module:
-    """Build SDXL's U-Net from diffusers' class.
+    """Build a freshly initialised ``UNet2DConditionModel`` on the default device.
 
-    The size vector goes in ready-made, as ``class_labels``: SDXL's own way in takes pooled text
-    and numbers apart, and unCLIP has no text.
-
-    Parameters
-    ----------
-    settings
-        The sizes.
-
-    Returns
-    -------
-    Module
-        ``UNet2DConditionModel``, freshly initialised, on the default device.
+    It takes the embedded size vector as ``class_labels``: diffusers' interface for SDXL takes
+    pooled text and sizes separately, and unCLIP has no text.
     """
     diffusers = require("diffusers", extra="sdxl", purpose="SDXL")
     plain = [depth == 0 for depth in settings.depths]
@@ -72,12 +62,12 @@ def build_unet(settings: UnetSettings) -> nn.Module:
 
 
 def take_vector(unet: nn.Module) -> nn.Module:
-    """Let SDXL's own U-Net take its vector ready-made, as those of `build_unet` do.
+    """Change SDXL's U-Net to take the embedded vector, as those of `build_unet` do.
 
     Parameters
     ----------
     unet
-        diffusers' ``UNet2DConditionModel`` as SDXL base is loaded; changed in place.
+        diffusers' ``UNet2DConditionModel`` of SDXL base; changed in place.
 
     Returns
     -------
@@ -87,7 +77,7 @@ def take_vector(unet: nn.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        If it is no U-Net of SDXL.
+        If it is not a U-Net of SDXL.
     """
     changed: Any = unet
     if changed.config.class_embed_type == "projection":

@@ -227,7 +227,7 @@ def generate(
             if predictions.lowlevel is not None:
                 blurry = _resized(pipeline.decode_lowlevel(predictions.lowlevel[rows]), settings)
                 images["lowlevel"] = blurry
-                images["blended"] = blend(best, blurry.to(best), share=settings.lowlevel_weight)
+                images["blended"] = blend(best, blurry.to(best), weight=settings.lowlevel_weight)
             if true is not None:
                 ceiling = pipeline.decode_images(true[rows], seeds=batch_seeds)
                 images["ceiling"] = _resized(ceiling, settings)
