@@ -215,6 +215,7 @@ def load_captioner(converter: nn.Module, *, name: str = GIT) -> GitCaptioner:
     except OSError as error:
         raise ArtifactError(
             f"the captioner {name!r} cannot be loaded: {error} Give the folder of a downloaded "
-            f"copy of {GIT} with --set captioner=FOLDER, or skip captions with --set captions=false."
+            f"copy of {GIT} with --set captioner=FOLDER, or skip captions with "
+            "--set captions=false."
         ) from error
     return GitCaptioner(converter=converter, git=git, tokenizer=tokenizer)
