@@ -6,7 +6,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mindeye2.core.artifacts import claim_folder, keep_settings, record_path, write_manifest
+from mindeye2.core.artifacts import (
+    claim_folder,
+    keep_settings,
+    read_manifest,
+    record_path,
+    write_manifest,
+)
 from mindeye2.core.runtime import choose_device, peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.core.tensors import save_tensors
@@ -85,6 +91,9 @@ def reconstruct(
     }
     # Otherwise images of earlier settings would stay beside tokens of these.
     keep_settings(out, config)
+    if (out / "manifest.json").exists():  # finished: resuming must not generate it again
+        read_manifest(out, stage="reconstruct")
+        return out / "manifest.json"
     pipeline.load()
 
     trials = _limited(load_trials(prepared, settings.subject, [settings.split]), settings)
