@@ -10,6 +10,7 @@ from mindeye2.encoders.sd_vae import build_vae, infer_vae
 from mindeye2.generation.sd.ldm_names import (
     UNET_PREFIX,
     VAE_PREFIX,
+    attention_as_matrices,
     infer_unet,
     rename_unet,
     rename_vae,
@@ -60,7 +61,7 @@ def load_unclip(
     """
     state = published_state(source, kind="unclip")
     unet_state = entries_under(state, UNET_PREFIX)
-    vae_state = {k: _linear(k, v) for k, v in entries_under(state, VAE_PREFIX).items()}
+    vae_state = attention_as_matrices(entries_under(state, VAE_PREFIX))
     unknown = [
         name
         for name in state
@@ -93,8 +94,3 @@ def load_unclip(
     # Height, width, top and left are embedded one after the other.
     size_width = unet_settings.vector_width // 4
     return Sdxl(unet=unet, vae=vae, sampling=sampling, size_width=size_width)
-
-
-def _linear(name: str, value: Tensor) -> Tensor:
-    """Turn the autoencoder's attention from 1 x 1 convolutions into matrices."""
-    return value[:, :, 0, 0] if ".attn_1." in name and value.ndim == 4 else value

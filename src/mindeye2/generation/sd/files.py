@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from mindeye2.core.errors import ArtifactError, require
 from mindeye2.encoders.sd_vae import build_vae, infer_vae
 from mindeye2.generation.sd.ldm_names import (
     UNET_PREFIX,
     VAE_PREFIX,
+    attention_as_matrices,
     infer_unet,
     rename_unet,
     rename_vae,
@@ -62,25 +63,22 @@ def load_base(name: str) -> tuple[nn.Module, nn.Module]:
 
 def _from_file(path: Path) -> tuple[nn.Module, nn.Module]:
     state = load_file(path)
-    parts = [
+    unet_state, vae_state = (
         {k.removeprefix(p): v.float() for k, v in state.items() if k.startswith(p)}
         for p in (UNET_PREFIX, VAE_PREFIX)
-    ]
-    unet_settings, vae_settings = infer_unet(parts[0], head_channels=64), infer_vae(parts[1])
+    )
+    vae_state = attention_as_matrices(vae_state)
+    unet_settings, vae_settings = infer_unet(unet_state, head_channels=64), infer_vae(vae_state)
     with torch.device("meta"):
         unet, vae = build_unet(unet_settings), build_vae(vae_settings)
     # Names without a rule are kept, so that load_state_dict refuses them by name.
     unet.load_state_dict(
-        {rename_unet(k, unet_settings) or k: v for k, v in parts[0].items()}, assign=True
+        {rename_unet(k, unet_settings) or k: v for k, v in unet_state.items()}, assign=True
     )
     vae.load_state_dict(
-        {rename_vae(k, vae_settings) or k: _matrix(k, v) for k, v in parts[1].items()}, assign=True
+        {rename_vae(k, vae_settings) or k: v for k, v in vae_state.items()}, assign=True
     )
     return unet, vae
-
-
-def _matrix(name: str, value: Tensor) -> Tensor:
-    return value[:, :, 0, 0] if ".attn_1." in name and value.ndim == 4 else value
 
 
 def attend_to(unet: nn.Module, *, n_features: int, vector_width: int) -> nn.Module:

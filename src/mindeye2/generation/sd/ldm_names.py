@@ -16,6 +16,7 @@ from mindeye2.generation.sd.unet import UnetSettings
 __all__ = [
     "UNET_PREFIX",
     "VAE_PREFIX",
+    "attention_as_matrices",
     "infer_unet",
     "rename_unet",
     "rename_vae",
@@ -106,6 +107,14 @@ def rename_vae(name: str, settings: VaeSettings) -> str | None:
             new = match.expand(ours).replace(".nin_shortcut.", ".conv_shortcut.")
             return _recounted(new, last=len(settings.widths) - 1)
     return None
+
+
+def attention_as_matrices(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convert a VAE's attention weights from 1 x 1 convolutions to matrices."""
+    return {
+        name: value[:, :, 0, 0] if ".attn_1." in name and value.ndim == 4 else value
+        for name, value in state.items()
+    }
 
 
 def _recounted(name: str, *, last: int) -> str:
