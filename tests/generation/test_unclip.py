@@ -12,9 +12,9 @@ SMALL = UnclipSettings(
 
 @pytest.fixture(scope="module", params=["sample", "epsilon"])
 def unclip(request):
-    pictures = AutoencoderSettings(latent_channels=4, widths=(4, 4, 4), n_blocks=1)
+    sizes = AutoencoderSettings(latent_channels=4, widths=(4, 4, 4), n_blocks=1)
     with process_rng(0, "unclip"):
-        autoencoder = build_autoencoder(pictures)
+        autoencoder = build_autoencoder(sizes)
         settings = SMALL.model_copy(update={"prediction": request.param})
         return build_unclip(settings, autoencoder).eval()
 
@@ -28,7 +28,7 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def test_a_picture_does_not_depend_on_the_rest_of_its_batch(unclip, tokens):
+def test_an_image_does_not_depend_on_the_rest_of_its_batch(unclip, tokens):
     together = unclip.decode(tokens, seeds=[5, 6, 7])
     alone = unclip.decode(tokens[1:2], seeds=[6])
     torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
@@ -61,12 +61,16 @@ def test_the_loss_repeats_with_its_generator_and_reaches_the_network(unclip, tok
     unclip.zero_grad()
 
 
-def test_tokens_of_another_grid_are_brought_to_the_latents(unclip, rng):
-    drawn = unclip.sample_latents(torch.randn(1, 49, 6, generator=rng), seeds=[0])
-    assert drawn.shape == (1, 4, 4, 4)
+def test_a_constant_grid_of_any_size_conditions_alike(unclip, rng):
+    """Neither the resized grid nor the attention depends on how often a token stands there."""
+    token = torch.randn(1, 1, 6, generator=rng)
+    few, many = (
+        unclip.sample_latents(token.expand(1, n, 6).contiguous(), seeds=[0]) for n in (16, 49)
+    )
+    torch.testing.assert_close(many, few, rtol=1e-4, atol=1e-5)
 
 
-def test_its_own_state_is_everything_but_the_autoencoder(unclip, tokens):
+def test_own_state_lacks_only_the_autoencoder(unclip, tokens):
     state = unclip.own_state()
     assert not any(name.startswith("autoencoder") for name in state)
     other = build_unclip(unclip.settings, unclip.autoencoder).eval()
@@ -78,7 +82,7 @@ def test_its_own_state_is_everything_but_the_autoencoder(unclip, tokens):
 
 
 def test_a_perfect_predictor_is_sampled_to_its_data(unclip, tokens, monkeypatch):
-    """All mass on one point: whatever the noise, its predictor leads the sampler there."""
+    """With all mass on one point, the exact predictor leads every sample there."""
     target = torch.full((3, 4, 4, 4), 0.7)
     scheduler = unclip.scheduler
 
@@ -88,5 +92,5 @@ def test_a_perfect_predictor_is_sampled_to_its_data(unclip, tokens, monkeypatch)
         return noise if unclip.settings.prediction == "epsilon" else target
 
     monkeypatch.setattr(unclip, "predict", predict)
-    drawn = unclip.sample_latents(tokens, seeds=[0, 1, 2])
-    torch.testing.assert_close(drawn, target, rtol=0, atol=2e-2)
+    sampled = unclip.sample_latents(tokens, seeds=[0, 1, 2])
+    torch.testing.assert_close(sampled, target, rtol=0, atol=2e-2)

@@ -1,7 +1,7 @@
-"""A small autoencoder between pictures and the latents that the image decoder draws in.
+"""Small autoencoder of images, the latent space of the image decoder at laptop size.
 
-It plays the part that Stable Diffusion's VAE plays at full size: unCLIP draws its latents, and the
-low-level head of the brain model predicts them.
+It replaces Stable Diffusion's VAE of full size: unCLIP samples its latents, and the low-level head
+of the brain decoder predicts them.
 """
 
 from collections.abc import Sequence
@@ -20,27 +20,27 @@ __all__ = ["Autoencoder", "AutoencoderSettings", "build_autoencoder"]
 
 
 class AutoencoderSettings(Settings):
-    """Sizes of the autoencoder; its latents are 16 times smaller than its pictures."""
+    """Sizes of the autoencoder; its latents are 16 times smaller than its images."""
 
     size: Annotated[int, Field(ge=32, multiple_of=16)] = 112
-    """Side in pixels of the pictures that it is trained on."""
+    """Side in pixels of the training images."""
 
     latent_channels: int = 64
     """Channels of the latents."""
 
     widths: tuple[int, int, int] = (32, 64, 128)
-    """Channels at 1/4, 1/8 and 1/16 of the picture's size."""
+    """Channels at 1/4, 1/8 and 1/16 of the image's size."""
 
     n_blocks: int = 2
     """Residual blocks at each size."""
 
     noise: float = 0.05
     """Standard deviation of the noise that training adds to the latents, which lie in (-3, 3): it
-    makes neighbouring latents decode to similar pictures."""
+    makes neighbouring latents decode to similar images."""
 
 
 class _Block(nn.Module):
-    """Two 3 x 3 convolutions added to their input; starts as the identity."""
+    """Residual block of two 3 x 3 convolutions, initialised to the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -55,11 +55,10 @@ class _Block(nn.Module):
 
 
 class _WithShortcut(nn.Module):
-    """A network beside one linear map between 16 x 16 patches and latents.
+    """Sum of a network and a linear map between 16 x 16 patches and latents.
 
-    The linear map alone is what principal components of patches would give, and is learned at
-    once; the network adds what patches do not know of each other (after Chen et al. 2024,
-    arXiv:2410.10733).
+    The linear map alone is a PCA of patches and is learned in a few steps; the network adds the
+    context of a patch (after Chen et al. 2024, arXiv:2410.10733).
     """
 
     def __init__(self, network: nn.Module, shortcut: nn.Module) -> None:
@@ -73,16 +72,16 @@ class _WithShortcut(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Encode pictures into latents and back.
+    """Autoencoder of images with bounded latents.
 
     Parameters
     ----------
     encoder
-        Maps pictures in [-1, 1] to latents of any range.
+        Maps images in [-1, 1] to latents of any range.
     decoder
-        Maps latents in (-3, 3) to pictures in [-1, 1].
+        Maps latents in (-3, 3) to images in [-1, 1].
     size
-        Side in pixels of the pictures that it is trained on.
+        Side in pixels of the training images.
     noise
         Standard deviation of the noise on latents in training.
     latent_channels
@@ -112,41 +111,17 @@ class Autoencoder(nn.Module):
     def encode(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch channels height16 width16"]:
-        """Encode pictures.
-
-        Parameters
-        ----------
-        images
-            RGB in [0, 1]; sides are multiples of 16.
-
-        Returns
-        -------
-        Tensor
-            Latents, standardised per channel once `standardise` has been called.
-        """
+        """Encode RGB images in [0, 1], of sides that are multiples of 16, to latents."""
         return (self._bounded(images) - self.latent_shift) / self.latent_scale
 
     def decode(
         self, latents: Float[Tensor, "batch channels height16 width16"], *, clamped: bool = True
     ) -> Float[Tensor, "batch rgb height width"]:
-        """Decode latents.
-
-        Parameters
-        ----------
-        latents
-            As `encode` gives them.
-        clamped
-            Cut what lies outside [0, 1]; training needs the gradient there.
-
-        Returns
-        -------
-        Tensor
-            RGB in [0, 1], or nominally so.
-        """
-        # What a decoder draws may leave the range that the encoder can reach.
+        """Decode latents to RGB images in [0, 1]; without `clamped` nominally, with gradient."""
+        # Sampled latents may leave the range of the encoder.
         bounded = (latents * self.latent_scale + self.latent_shift).clamp(-3, 3)
-        pictures: Tensor = self.decoder(bounded) / 2 + 0.5
-        return pictures.clamp(0, 1) if clamped else pictures
+        images: Tensor = self.decoder(bounded) / 2 + 0.5
+        return images.clamp(0, 1) if clamped else images
 
     def forward(
         self,
@@ -155,7 +130,7 @@ class Autoencoder(nn.Module):
         generator: torch.Generator,
         share: Share = WHOLE,
     ) -> Float[Tensor, "batch rgb height width"]:
-        """Reconstruct pictures through noisy latents, as in training; the range is not clamped.
+        """Reconstruct images through noisy latents, as in training, without clamping.
 
         Parameters
         ----------
@@ -183,31 +158,14 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def standardise(self, batches: Sequence[Float[Tensor, "_ rgb height width"]]) -> None:
-        """Make latents zero-mean and unit-variance per channel over `batches`.
-
-        Parameters
-        ----------
-        batches
-            Training pictures, RGB in [0, 1].
-        """
+        """Make latents of training images zero-mean and unit-variance per channel."""
         latents = torch.cat([self._bounded(b).movedim(1, 0).flatten(1) for b in batches], dim=1)
         self.latent_shift.copy_(latents.mean(dim=1)[:, None, None])
         self.latent_scale.copy_(latents.std(dim=1)[:, None, None].clamp_min(1e-3))
 
 
 def build_autoencoder(settings: AutoencoderSettings) -> Autoencoder:
-    """Assemble the autoencoder that `settings` describes.
-
-    Parameters
-    ----------
-    settings
-        The sizes.
-
-    Returns
-    -------
-    Autoencoder
-        Freshly initialised.
-    """
+    """Build a freshly initialised autoencoder."""
     fine, middle, coarse = settings.widths
 
     def blocks(width: int, count: int) -> list[_Block]:

@@ -1,8 +1,8 @@
-"""unCLIP: draw latents from image tokens with a diffusion U-Net.
+"""unCLIP at laptop size: a latent diffusion model conditioned on image tokens.
 
-The U-Net is diffusers' ``UNet2DConditionModel`` at every size; it attends to the image tokens. At
-laptop size the tokens that stand at a latent's own place are also given to it directly, which
-saves it from having to learn where each token belongs.
+The U-Net is diffusers' ``UNet2DConditionModel``, with cross-attention to the image tokens. Each
+latent position also receives the token of its grid position as input channels, so that the
+alignment of tokens and positions need not be learned.
 """
 
 from collections.abc import Sequence
@@ -44,38 +44,38 @@ class UnclipSettings(Settings):
     """Channels of an attention head."""
 
     aligned: bool = True
-    """Give each latent the token at its place, besides attention to all tokens."""
+    """Add the token of a position to its input channels, besides cross-attention to all tokens."""
 
     prediction: Literal["epsilon", "sample"] = "sample"
-    """What the U-Net predicts: the noise, as at full size, or the clean latents, which a network
-    narrower than the noise can learn (Li & He 2025, arXiv:2511.13720)."""
+    """Prediction target of the U-Net: the noise, as at full size, or the clean latents, which a
+    network narrower than the noise can learn (Li & He 2025, arXiv:2511.13720)."""
 
     token_noise: float = 0.5
-    """Largest standard deviation of the noise that training adds to the (z-scored) tokens, drawn
-    per image from 0 up: tokens decoded from a brain are never exact."""
+    """Largest standard deviation of the noise that training adds to the (z-scored) tokens, sampled
+    per image from 0 up: tokens decoded from betas are never exact."""
 
     sampling_steps: int = 2
-    """DDIM steps of one picture."""
+    """DDIM steps of an image."""
 
 
 def image_noise(
     seeds: Sequence[int], shape: tuple[int, ...], *, stream: str
 ) -> Float[Tensor, "batch ..."]:
-    """Draw the start noise of each image from its own seed, whatever the batch.
+    """Sample standard normal noise of each image from its own seed, on the CPU.
 
     Parameters
     ----------
     seeds
-        One seed per image.
+        One seed per image; an image's noise does not depend on the rest of the batch.
     shape
         Shape of one image's noise.
     stream
-        What the noise is for.
+        Name of the random stream.
 
     Returns
     -------
     Tensor
-        Standard normal noise, on the CPU.
+        One array per seed.
     """
     return torch.stack([torch.randn(shape, generator=generator(s, stream)) for s in seeds])
 
@@ -88,7 +88,7 @@ class Unclip(nn.Module):
     unet
         diffusers' ``UNet2DConditionModel``.
     autoencoder
-        Turns latents into pictures; not trained here.
+        Decodes latents to images; not trained here.
     scheduler
         diffusers' ``DDIMScheduler``, which holds the noise schedule.
     settings
@@ -107,7 +107,7 @@ class Unclip(nn.Module):
         self.unet = unet
         self.shortcut: nn.Module | None = None
         if settings.aligned and settings.prediction == "sample":
-            # What is linear in the tokens is learned at once; the U-Net adds the rest.
+            # The linear part is learned in a few steps; the U-Net adds the rest.
             self.shortcut = nn.Conv2d(settings.n_features, settings.latent_channels, 3, padding=1)
         self.autoencoder = autoencoder.requires_grad_(requires_grad=False)
         self.scheduler = scheduler
@@ -119,25 +119,13 @@ class Unclip(nn.Module):
         return int(self.scheduler.config.num_train_timesteps)
 
     def own_state(self) -> dict[str, Tensor]:
-        """Return the weights without the autoencoder's.
-
-        Returns
-        -------
-        dict
-            Tensors by name.
-        """
+        """Return the state dict without the autoencoder's weights."""
         return {k: v for k, v in self.state_dict().items() if not k.startswith("autoencoder.")}
 
     def load_own_state(self, state: dict[str, Tensor]) -> None:
-        """Load what `own_state` gave.
-
-        Parameters
-        ----------
-        state
-            Tensors by name; all of them, and no others.
-        """
-        theirs = {k: v for k, v in self.state_dict().items() if k.startswith("autoencoder.")}
-        self.load_state_dict({**state, **theirs})
+        """Load the complete state dict of `own_state`."""
+        autoencoder = {k: v for k, v in self.state_dict().items() if k.startswith("autoencoder.")}
+        self.load_state_dict({**state, **autoencoder})
 
     def predict(
         self,
@@ -159,7 +147,7 @@ class Unclip(nn.Module):
         Returns
         -------
         Tensor
-            What ``settings.prediction`` names.
+            Noise or clean latents, see ``settings.prediction``.
         """
         if not self.settings.aligned:
             return self._unet(latents, times, tokens)
@@ -181,7 +169,7 @@ class Unclip(nn.Module):
         *,
         share: Share = WHOLE,
     ) -> Float[Tensor, "batch tokens features"]:
-        """Add the noise that training adds, of another strength for each image.
+        """Add noise to tokens as in training, of random strength per image.
 
         Parameters
         ----------
@@ -215,9 +203,9 @@ class Unclip(nn.Module):
         Parameters
         ----------
         latents
-            Clean latents of the pictures.
+            Clean latents of the images.
         tokens
-            Image tokens of the pictures.
+            Tokens of the images.
         generator
             Source of noise and noise levels.
         share
@@ -243,7 +231,7 @@ class Unclip(nn.Module):
     def sample_latents(
         self, tokens: Float[Tensor, "batch tokens features"], *, seeds: Sequence[int]
     ) -> Float[Tensor, "batch channels height width"]:
-        """Draw latents with DDIM (Song et al. 2021, arXiv:2010.02502) at eta 0.
+        """Sample latents with DDIM (Song et al. 2021, arXiv:2010.02502) at eta 0.
 
         Parameters
         ----------
@@ -270,43 +258,17 @@ class Unclip(nn.Module):
     def decode(
         self, tokens: Float[Tensor, "batch tokens features"], *, seeds: Sequence[int]
     ) -> Float[Tensor, "batch rgb height width"]:
-        """Draw one picture per row of tokens.
-
-        Parameters
-        ----------
-        tokens
-            Image tokens.
-        seeds
-            One seed per image.
-
-        Returns
-        -------
-        Tensor
-            RGB in [0, 1].
-        """
+        """Generate one RGB image in [0, 1] per row of tokens, each from its own seed."""
         return self.autoencoder.decode(self.sample_latents(tokens, seeds=seeds))
 
 
 def build_unclip(settings: UnclipSettings, autoencoder: Autoencoder) -> Unclip:
-    """Assemble the decoder that `settings` describes.
-
-    Parameters
-    ----------
-    settings
-        Sizes and schedule.
-    autoencoder
-        Between latents and pictures.
-
-    Returns
-    -------
-    Unclip
-        Freshly initialised.
-    """
+    """Build a freshly initialised image decoder on a trained autoencoder."""
     diffusers = require("diffusers", extra="demo", purpose="The unCLIP decoder")
-    given = settings.n_features if settings.aligned else 0
+    token_channels = settings.n_features if settings.aligned else 0
     unet = diffusers.UNet2DConditionModel(
         sample_size=settings.latent_size,
-        in_channels=settings.latent_channels + given,
+        in_channels=settings.latent_channels + token_channels,
         out_channels=settings.latent_channels,
         down_block_types=("CrossAttnDownBlock2D",) * len(settings.widths),
         up_block_types=("CrossAttnUpBlock2D",) * len(settings.widths),
