@@ -6,7 +6,7 @@ import torch
 
 from mindeye2.core.errors import MissingExtraError, require
 from mindeye2.encoders import efficientnet
-from mindeye2.encoders.efficientnet import LITE_SIZES, LiteFeatures
+from mindeye2.encoders.efficientnet import LiteFeatures
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def photograph(name):
 CATS = {281, 282, 283, 285}
 
 
-@pytest.mark.parametrize("variant", sorted(LITE_SIZES))
+@pytest.mark.parametrize("variant", [0, 1, 2])
 def test_real_weights_name_real_photographs(variant):
     network = LiteFeatures(variant)
     cat, cup, rocket = (

@@ -4,7 +4,7 @@ from torch import nn
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.encoders.bank import ImageEncoder
-from mindeye2.encoders.tokens import Lite0Tokens, TokenProjection, cells, load_projection
+from mindeye2.encoders.tokens import Lite0Tokens, TokenProjection, cells
 
 
 @pytest.fixture
@@ -49,14 +49,14 @@ def test_a_token_is_the_z_scored_projection_of_its_cell(projection, maps):
 
 def test_a_stored_projection_gives_the_same_tokens(projection, maps, tmp_path):
     projection.save(tmp_path / "tokens.safetensors")
-    loaded = load_projection(tmp_path / "tokens.safetensors")
+    loaded = TokenProjection.load(tmp_path / "tokens.safetensors")
     assert loaded.blocks == (10, 4)
     torch.testing.assert_close(loaded(maps), projection(maps))
 
 
 def test_a_missing_projection_is_named(tmp_path):
     with pytest.raises(ArtifactError, match=r"nothing\.safetensors is missing"):
-        load_projection(tmp_path / "nothing.safetensors")
+        TokenProjection.load(tmp_path / "nothing.safetensors")
 
 
 def test_the_shipped_encoder_gives_49_tokens_of_128(rng):

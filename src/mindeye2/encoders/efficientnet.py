@@ -20,10 +20,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mindeye2.core.errors import require
 
-__all__ = ["LITE_SIZES", "LiteFeatures", "LiteOutput"]
+__all__ = ["LiteFeatures", "LiteOutput"]
 
-#: Variant -> side in pixels of the images it was trained on.
-LITE_SIZES: dict[int, int] = {0: 224, 1: 240, 2: 260}
+_SIZES = {0: 224, 1: 240, 2: 260}
+"""Side in pixels of the training images by variant."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class LiteFeatures(nn.Module):
     """
 
     def __init__(self, variant: int, size: int | None = None) -> None:
-        if variant not in LITE_SIZES:
-            raise ValueError(f"variant must be one of {sorted(LITE_SIZES)}, got {variant!r}.")
-        size = LITE_SIZES[variant] if size is None else size
+        if variant not in _SIZES:
+            raise ValueError(f"variant must be one of {sorted(_SIZES)}, got {variant!r}.")
+        size = _SIZES[variant] if size is None else size
         if size < 32:
             raise ValueError(
                 f"size must be at least 32 pixels, because the network halves it five times, "

@@ -22,7 +22,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.tensors import save_tensors
 from mindeye2.encoders.efficientnet import LiteFeatures
 
-__all__ = ["GRID", "Lite0Tokens", "TokenProjection", "cells", "load_projection"]
+__all__ = ["GRID", "Lite0Tokens", "TokenProjection", "cells"]
 
 GRID = 7
 """Tokens along each side of an image."""
@@ -90,21 +90,23 @@ class TokenProjection:
             tensors[f"{block}.axes"] = self.components[block]
         save_tensors(tensors, path, metadata={"blocks": ",".join(map(str, self.blocks))})
 
-
-def load_projection(path: Path) -> TokenProjection:
-    """Read a projection that `TokenProjection.save` wrote."""
-    if not path.exists():
-        raise ArtifactError(f"the token projection {path} is missing. Install the package again.")
-    tensors = load_file(path)
-    with safe_open(path, framework="pt") as stored:
-        blocks = tuple(int(block) for block in stored.metadata()["blocks"].split(","))
-    return TokenProjection(
-        blocks=blocks,
-        shift={b: tensors[f"{b}.shift"] for b in blocks},
-        components={b: tensors[f"{b}.axes"] for b in blocks},
-        mean=tensors["mean"],
-        std=tensors["std"],
-    )
+    @classmethod
+    def load(cls, path: Path) -> "TokenProjection":
+        """Read a projection that `save` wrote."""
+        if not path.exists():
+            raise ArtifactError(
+                f"the token projection {path} is missing. Install the package again."
+            )
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as stored:
+            blocks = tuple(int(block) for block in stored.metadata()["blocks"].split(","))
+        return cls(
+            blocks=blocks,
+            shift={b: tensors[f"{b}.shift"] for b in blocks},
+            components={b: tensors[f"{b}.axes"] for b in blocks},
+            mean=tensors["mean"],
+            std=tensors["std"],
+        )
 
 
 class Lite0Tokens(nn.Module):
@@ -129,7 +131,7 @@ class Lite0Tokens(nn.Module):
         super().__init__()
         if projection is None:
             path = resources.files("mindeye2") / "assets" / "encoder" / "tokens.safetensors"
-            projection = load_projection(Path(str(path)))
+            projection = TokenProjection.load(Path(str(path)))
         self.projection = projection
         self.network = LiteFeatures(0)
         digest = hashlib.sha256()

@@ -165,24 +165,7 @@ class Sdxl(nn.Module):
         tokens: Float[Tensor, "batch tokens features"],
         vector: Float[Tensor, "_ features2"],
     ) -> Float[Tensor, "batch channels height width"]:
-        """Predict clean latents.
-
-        Parameters
-        ----------
-        latents
-            Noisy latents.
-        sigma
-            Noise level of each image, rounded to the nearest training level as released.
-        tokens
-            Tokens of the cross-attention.
-        vector
-            Size vector, one for all or one per image.
-
-        Returns
-        -------
-        Tensor
-            Clean latents, in the dtype of `latents`.
-        """
+        """Predict clean latents; noise levels are rounded to those of training, as released."""
         level = nearest_level(sigma)
         sigma = training_levels().to(latents)[level][:, None, None, None]
         dtype = next(self.unet.parameters()).dtype
@@ -206,26 +189,7 @@ class Sdxl(nn.Module):
         steps: int = 38,
         guidance_scale: float = 5.0,
     ) -> Float[Tensor, "batch channels height width"]:
-        """Sample latents from noise.
-
-        Parameters
-        ----------
-        tokens
-            Tokens of the cross-attention.
-        unconditional_tokens
-            Tokens of the negative condition.
-        initial_latents
-            Noise of unit variance.
-        steps
-            Evaluations of the U-Net.
-        guidance_scale
-            Scale of classifier-free guidance.
-
-        Returns
-        -------
-        Tensor
-            Clean latents.
-        """
+        """Sample clean latents from initial noise of unit variance, in `steps` evaluations."""
         sigmas = noise_levels(steps)
         start = initial_latents * (1 + sigmas[0] ** 2).sqrt()
         conditions = (tokens, unconditional_tokens)
