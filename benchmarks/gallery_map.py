@@ -5,7 +5,7 @@ Each of a data set's people is the new one once, with the first trials of sessio
 the new person's ridge to the principal components of the tokens; they differ in what the decoded
 components are compared with: the true ones of each candidate (a plain ridge), with CSLS from the
 training bank, weighted by how well the other people's brains carry each component, or as the other
-people's brains are expected to make them (`mindeye2.models.expectation`), or as the new person's
+people's brains are expected to make them (`mindeye2.models.forward_model`), or as the new person's
 own trials suggest. Top-1 among the test images, mean over people. The last line is JSON.
 """
 
@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from mindeye2.core.runtime import generator
 from mindeye2.data.prepared import open_prepared
 from mindeye2.metrics.retrieval import fit_calibration, similarity
-from mindeye2.models.closed_form import fit_ridge, image_folds, principal_axes
-from mindeye2.models.expectation import fit_expectation
+from mindeye2.models.closed_form import fit_ridge, image_folds, pca_components
+from mindeye2.models.forward_model import fit_forward_model
 from mindeye2.training.trials import SubjectTrials, all_images, load_targets, load_trials
 
 PENALTY = 300.0
@@ -87,12 +87,12 @@ def score_person(
         "plain ridge, centred and CSLS": top1(similarity(predicted, true, plain)),
         "weighted by others' reliability": top1(centred(predicted * weight, true * weight)),
     }
-    identity = {"mean": torch.zeros(width), "axes": torch.eye(width)}
+    identity = {"mean": torch.zeros(width), "components": torch.eye(width)}
     for name, (made, truth) in sources.items():
         unit = float(truth.square().sum() / width)
         for share in (0.03, 0.1, 0.3, 1.0):
-            expect = fit_expectation(made, truth, **identity, penalty=share * unit)
-            gallery, bank = expect(true), expect(codes[known.images])
+            forward_model = fit_forward_model(made, truth, **identity, alpha=share * unit)
+            gallery, bank = forward_model(true), forward_model(codes[known.images])
             label = f"candidates as expected from {name}, penalty {share:g}"
             scores[label] = top1(centred(predicted, gallery))
             calibration = fit_calibration(remembered, bank)
@@ -112,7 +112,7 @@ def main() -> None:
     bank = load_targets(prepared, "lite0")
     tokens = bank[torch.arange(len(bank))].flatten(1)
     trials = {s: load_trials(prepared, s, ["train"]) for s in people}
-    axes, mean = principal_axes(tokens[all_images(trials)], n_codes=args.codes)
+    axes, mean = pca_components(tokens[all_images(trials)], n_components=args.codes)
     codes = (tokens - mean) @ axes
     held = held_out(trials, codes)
     scores = defaultdict(list)

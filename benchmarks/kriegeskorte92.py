@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
+from shrinkage_targets import WEIGHTS, choose_shrinkage, fit_shrinkage_targets
 from torch import Tensor
 
 from mindeye2 import recipes
@@ -24,16 +25,15 @@ from mindeye2.core.runtime import available_cores, generator
 from mindeye2.core.settings import load_settings
 from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.metrics import bootstrap_interval, paired_difference, two_way_identification
-from mindeye2.models.anchors import WEIGHTS, choose_anchors, fit_anchors
 from mindeye2.models.checkpoint import load_run
-from mindeye2.models.closed_form import choose_penalty, fit_ridge, image_folds, principal_axes
-from mindeye2.models.expectation import fit_expectation
+from mindeye2.models.closed_form import choose_alpha, fit_ridge, image_folds, pca_components
+from mindeye2.models.forward_model import fit_forward_model
 from mindeye2.stages.prepare import prepare
 from mindeye2.stages.train import train
 from mindeye2.training.trials import SubjectTrials, load_targets, load_trials
 
 COUNTS = (12, 25, 45, 69)
-PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+ALPHAS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 
 def two_way(
@@ -78,17 +78,17 @@ def open_fold(folder: Path, splits: tuple[str, ...]) -> Fold:
 def kernel_ridge(
     own: SubjectTrials, targets: Float[Tensor, "images features"], *, seed: int, subject: str
 ) -> Callable[[Tensor], Tensor]:
-    """Fit the strongest plain baseline: penalty by identification within the training images."""
+    """Fit the strongest plain baseline: alpha by identification within the training images."""
     true = targets[own.images]
-    penalty, _ = choose_penalty(
+    alpha, _ = choose_alpha(
         own.betas,
         true,
         own.images,
         generator=generator(seed, "folds", subject),
-        penalties=PENALTIES,
+        alphas=ALPHAS,
     )
     ridge = fit_ridge(own.betas, true)
-    return lambda betas: ridge.predict(betas, penalty)
+    return lambda betas: ridge.predict(betas, alpha)
 
 
 # --- The shared model against kernel ridge -----------------------------------------------------
@@ -168,13 +168,13 @@ def held_out_predictions(
     """Predict each training image from a ridge that was not fitted to it."""
     true = tokens[own.images]
     draws = generator(seed, "held-out", subject)
-    penalty, _ = choose_penalty(own.betas, true, own.images, generator=draws, penalties=PENALTIES)
+    alpha, _ = choose_alpha(own.betas, true, own.images, generator=draws, alphas=ALPHAS)
     predicted = torch.empty_like(true)
     for held in image_folds(own.images, n_folds=min(12, len(own)), generator=draws):
         kept = torch.ones(len(own), dtype=torch.bool)
         kept[held] = False
         ridge = fit_ridge(own.betas[kept], true[kept])
-        predicted[held] = ridge.predict(own.betas[held], penalty)
+        predicted[held] = ridge.predict(own.betas[held], alpha)
     return predicted
 
 
@@ -184,12 +184,14 @@ def expected_tokens(
     tokens: Float[Tensor, "images features"],
 ) -> Float[Tensor, "images features"]:
     """Return what decoding is expected to give for every image, learned from some people."""
-    axes, mean = principal_axes(tokens[shown], n_codes=len(shown) - 1)
+    components, mean = pca_components(tokens[shown], n_components=len(shown) - 1)
     decoded = predicted.flatten(0, 1)
     true = tokens[shown].repeat(len(predicted), 1)
-    unit = float(((true - mean) @ axes).square().sum() / axes.shape[1])
-    expect = fit_expectation(decoded, true, mean=mean, axes=axes, penalty=0.1 * unit)
-    return expect(tokens[:, None])[:, 0]
+    unit = float(((true - mean) @ components).square().sum() / components.shape[1])
+    forward_model = fit_forward_model(
+        decoded, true, mean=mean, components=components, alpha=0.1 * unit
+    )
+    return forward_model(tokens[:, None])[:, 0]
 
 
 def newcomers(fold: int, args: argparse.Namespace) -> dict[str, dict[int, dict[str, Tensor]]]:
@@ -252,19 +254,19 @@ def newcomer(
         if not name:
             arms["own data"] = (0.0,)
         for arm, weights in arms.items():
-            choice = choose_anchors(
+            choice = choose_shrinkage(
                 own.betas,
                 own.images,
                 true=mine,
-                expected=expected[own.images],
+                decoded=expected[own.images],
                 generator=draws,
                 weights=weights,
-                penalties=PENALTIES,
+                alphas=ALPHAS,
             )
-            blend = fit_anchors(mine, expected[own.images], weight=choice.weight)
+            blend = fit_shrinkage_targets(mine, expected[own.images], weight=choice.weight)
             ridge = fit_ridge(own.betas, blend(mine, expected[own.images]))
             found[arm] = two_way(
-                ridge.predict(test.betas, choice.penalty), blend(true, expected[test.images])
+                ridge.predict(test.betas, choice.alpha), blend(true, expected[test.images])
             )
     return found
 

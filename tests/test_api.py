@@ -19,8 +19,8 @@ from mindeye2.generation.autoencoder import AutoencoderSettings, build_autoencod
 from mindeye2.generation.unclip import UnclipSettings, build_unclip
 from mindeye2.models.checkpoint import save_run
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.memory import Memory, save_memory
 from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.models.training_bank import TrainingBank, save_training_bank
 
 SIZES = ModelSettings(
     n_latent=8,
@@ -50,14 +50,14 @@ def run(tmp_path_factory):
     for name, settings in chosen.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(plain(settings)))
     save_run(folder, model=model, settings=SIZES, encoder="lite0")
-    predicted, true = torch.randn(2, 15, 49, 128, generator=torch.Generator().manual_seed(1))
-    memory = Memory(
+    preds, targets = torch.randn(2, 15, 49, 128, generator=torch.Generator().manual_seed(1))
+    bank = TrainingBank(
         images=torch.arange(15),
-        predicted=predicted,
-        true=true,
+        preds=preds,
+        targets=targets,
         captions=[f"image {i}" for i in range(15)],
     )
-    save_memory(folder, "subj01", memory)
+    save_training_bank(folder, "subj01", bank)
     write_manifest(folder, stage="train", config={"task": "shared"})
     return folder
 

@@ -224,8 +224,8 @@ class Decoder:
         bank = self._pipeline.training_bank(subject)
         if bank is None or bank.captions is None:
             return None
-        gallery = self._pipeline.forward_model(bank.true)
-        calibration = fit_calibration(bank.predicted, gallery)
+        gallery = self._pipeline.forward_model(bank.targets)
+        calibration = fit_calibration(bank.preds, gallery)
         return nearest_captions(
             similarity(predictions.backbone, gallery, calibration), bank.captions
         )
@@ -282,7 +282,7 @@ class Decoder:
         if bank is None:
             near = similarity(self._predictions(betas, subject).retrieval, tokens)
         else:
-            calibration = fit_calibration(bank.predicted, self._pipeline.forward_model(bank.true))
+            calibration = fit_calibration(bank.preds, self._pipeline.forward_model(bank.targets))
             near = similarity(self.predict(betas, subject=subject), tokens, calibration)
         scores, indices = near.topk(k, dim=1)
         return Retrieved(indices=indices.numpy(), scores=scores.numpy())

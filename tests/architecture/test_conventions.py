@@ -91,7 +91,7 @@ def test_every_module_has_a_test_file_of_the_same_name(trees, root):
 
 def test_no_test_file_outlives_its_module(root, source):
     tests = root / "tests"
-    apart = {"architecture", "numerics", "end_to_end", "golden", "tools"}
+    apart = {"architecture", "numerics", "end_to_end", "golden", "tools", "benchmarks"}
     orphans = [
         str(path.relative_to(tests))
         for path in tests.rglob("test_*.py")

@@ -8,18 +8,18 @@ from safetensors.torch import save_file
 
 from mindeye2.core.artifacts import write_json, write_manifest
 from mindeye2.doctor.results import check_reconstruction, check_run, check_scores
-from mindeye2.models.memory import Memory, save_memory
+from mindeye2.models.training_bank import TrainingBank, save_training_bank
 
 
 def train_on(run, images, subject="subj01"):
     """Write the training bank of a subject without captions."""
-    bank = Memory(
+    bank = TrainingBank(
         images=torch.tensor(list(images)),
-        predicted=torch.zeros(len(images), 1, 1),
-        true=torch.zeros(len(images), 1, 1),
+        preds=torch.zeros(len(images), 1, 1),
+        targets=torch.zeros(len(images), 1, 1),
         captions=None,
     )
-    save_memory(run, subject, bank)
+    save_training_bank(run, subject, bank)
 
 
 @pytest.fixture

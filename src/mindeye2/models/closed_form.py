@@ -1,7 +1,7 @@
-"""Ridge regression in closed form, with the penalty chosen by identification.
+"""Ridge regression in closed form, with alpha chosen by identification of held-out images.
 
-A penalty chosen by squared error shrinks too much: it explains more variance and tells pictures
-apart worse. So every choice here is made by how well held-back pictures are identified.
+Alpha chosen by squared error shrinks too much: it explains more variance and identifies fewer
+images.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,20 +13,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = [
+    "ALPHAS",
     "LARGEST_EIGH",
-    "PENALTIES",
     "RidgeFit",
-    "choose_penalty",
+    "choose_alpha",
     "fit_ridge",
-    "identification_score",
     "image_folds",
     "mean_by_image",
-    "principal_axes",
+    "mean_reciprocal_rank",
+    "pca_components",
 ]
 
-PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
-"""Penalties to choose from, for z-scored voxels."""
-
+ALPHAS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+"""L2 penalties to choose from, for z-scored voxels."""
 
 LARGEST_EIGH = 32_766
 """Rows of the largest matrix that LAPACK decomposes: above, the size of its workspace overflows an
@@ -35,12 +34,11 @@ integer of 32 bits, and the process is killed without a message."""
 
 @dataclass(frozen=True)
 class RidgeFit:
-    """Everything that the ridge solutions of one problem share, whatever the penalty.
+    """Ridge solutions of one problem for every alpha, from one eigendecomposition.
 
-    With betas X and targets Y, both centred, the weights of penalty a are B (L + a)^-1 R. Where
-    trials are fewer than voxels, L and U are eigenvalues and eigenvectors of XX', B = X'U and
-    R = U'Y; otherwise L and V are those of X'X, B = V and R = V'X'Y. One decomposition serves all
-    penalties.
+    With betas X and targets Y, both centred, the weights are B (L + alpha)^-1 R. Where trials are
+    fewer than voxels, L and U are eigenvalues and eigenvectors of XX', B = X'U and R = U'Y;
+    otherwise L and V are those of X'X, B = V and R = V'X'Y.
     """
 
     x_mean: Float[Tensor, " voxels"]
@@ -59,39 +57,39 @@ class RidgeFit:
     """R."""
 
     def weights(
-        self, penalty: float
+        self, alpha: float
     ) -> tuple[Float[Tensor, "voxels features"], Float[Tensor, " features"]]:
-        """Return weights and bias of one penalty above 0."""
-        weights = self.basis @ (self.rotated / (self.eigenvalues + penalty)[:, None])
+        """Return the weights and the bias for one alpha above 0."""
+        weights = self.basis @ (self.rotated / (self.eigenvalues + alpha)[:, None])
         return weights, self.y_mean - self.x_mean @ weights
 
     def predict(
-        self, betas: Float[Tensor, "batch voxels"], penalty: float
+        self, betas: Float[Tensor, "batch voxels"], alpha: float
     ) -> Float[Tensor, "batch features"]:
-        """Predict targets with one penalty above 0, without forming the weights."""
+        """Predict targets for one alpha above 0, without forming the weights."""
         scores = (betas - self.x_mean) @ self.basis
-        return scores @ (self.rotated / (self.eigenvalues + penalty)[:, None]) + self.y_mean
+        return scores @ (self.rotated / (self.eigenvalues + alpha)[:, None]) + self.y_mean
 
 
 def fit_ridge(
     betas: Float[Tensor, "trials voxels"], targets: Float[Tensor, "trials features"]
 ) -> RidgeFit:
-    """Decompose a ridge problem once for all penalties.
+    """Decompose a ridge problem once for all alphas.
 
-    Minimises ``|XW + b - Y|^2 + a |W|^2`` with an unpenalised bias b. Costs the third power of the
-    trials or of the voxels, whichever are fewer.
+    Minimises ``|XW + b - Y|^2 + alpha |W|^2`` with an unpenalised bias b. Costs the third power of
+    the number of trials or of voxels, whichever is smaller.
 
     Parameters
     ----------
     betas
-        One row per trial.
+        Z-scored betas.
     targets
-        One row per trial.
+        What to predict, of the same trials.
 
     Returns
     -------
     RidgeFit
-        Solutions for every penalty.
+        Solutions for every alpha.
 
     Raises
     ------
@@ -113,7 +111,7 @@ def fit_ridge(
 
 
 def _decompose(gram: Tensor, problem: str) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues (ascending, at least 0) and eigenvectors, unless LAPACK would abort."""
+    """Return eigenvalues (ascending, at least 0) and eigenvectors of a Gram matrix."""
     if len(gram) > LARGEST_EIGH:
         raise ValueError(
             f"{problem} needs the eigenvectors of a matrix of {len(gram)} rows; LAPACK decomposes "
@@ -127,38 +125,25 @@ def _decompose(gram: Tensor, problem: str) -> tuple[Tensor, Tensor]:
 def mean_by_image(
     values: Float[Tensor, "trials features"], images: Int[Tensor, " trials"]
 ) -> tuple[Float[Tensor, "images features"], Int[Tensor, " images"]]:
-    """Average trials that show the same image.
-
-    Parameters
-    ----------
-    values
-        One row per trial.
-    images
-        Image of each trial.
-
-    Returns
-    -------
-    tuple
-        Means, and the image of each, ascending.
-    """
-    distinct, place, counts = images.unique(return_inverse=True, return_counts=True)
-    sums = values.new_zeros(len(distinct), values.shape[1]).index_add_(0, place, values)
+    """Average trials that show the same image; return means and distinct images, ascending."""
+    distinct, row, counts = images.unique(return_inverse=True, return_counts=True)
+    sums = values.new_zeros(len(distinct), values.shape[1]).index_add_(0, row, values)
     return sums / counts[:, None], distinct
 
 
-def identification_score(
-    predicted: Float[Tensor, "images features"], true: Float[Tensor, "images features"]
+def mean_reciprocal_rank(
+    preds: Float[Tensor, "images features"], targets: Float[Tensor, "images features"]
 ) -> float:
-    """Mean reciprocal rank of the true image among all, by centred cosine.
+    """Return the mean reciprocal rank of each image's target among all, by centred cosine.
 
-    Smoother than top-1 accuracy and not saturated as two-way identification is, so it can choose
-    settings on few images. Ties take the middle of the places they share.
+    Smoother than top-1 accuracy and less easily saturated than two-way identification, so it can
+    choose settings on few images. Ties share the mean of their ranks.
 
     Parameters
     ----------
-    predicted
+    preds
         Predicted features.
-    true
+    targets
         True features, in the same order.
 
     Returns
@@ -166,10 +151,10 @@ def identification_score(
     float
         In (0, 1].
     """
-    predicted = F.normalize(predicted - predicted.mean(dim=0), dim=1)
-    similarity = predicted @ F.normalize(true - true.mean(dim=0), dim=1).T
+    preds = F.normalize(preds - preds.mean(dim=0), dim=1)
+    similarity = preds @ F.normalize(targets - targets.mean(dim=0), dim=1).T
     own = similarity.diagonal()[:, None]
-    # Ties share their places, or predictions that are all alike would be perfect.
+    # Without the mean over ties, constant predictions would score 1.
     rank = (similarity > own).sum(dim=1) + ((similarity == own).sum(dim=1) + 1) / 2
     return float((1 / rank).mean())
 
@@ -191,110 +176,110 @@ def image_folds(
     Returns
     -------
     list of Tensor
-        Rows of each fold.
+        Trial indices of each fold.
 
     Raises
     ------
     ValueError
         If there are fewer distinct images than folds.
     """
-    distinct, place = images.unique(return_inverse=True)
+    distinct, row = images.unique(return_inverse=True)
     if n_folds < 2 or len(distinct) < n_folds:
         raise ValueError(
             f"cannot split {len(distinct)} distinct images into {n_folds} folds; "
             "at least 2 folds and one image a fold are needed."
         )
     fold = torch.randperm(len(distinct), generator=generator) % n_folds
-    return [(fold[place] == f).nonzero()[:, 0] for f in range(n_folds)]
+    return [(fold[row] == f).nonzero()[:, 0] for f in range(n_folds)]
 
 
-def choose_penalty(
+def choose_alpha(
     betas: Float[Tensor, "trials voxels"],
     targets: Float[Tensor, "trials features"],
     images: Int[Tensor, " trials"],
     *,
     generator: torch.Generator,
     n_folds: int = 5,
-    penalties: Sequence[float] = PENALTIES,
+    alphas: Sequence[float] = ALPHAS,
     read_out: Callable[[Tensor], Tensor] | None = None,
-    truth: Float[Tensor, "trials codes"] | None = None,
+    read_out_targets: Float[Tensor, "trials features2"] | None = None,
 ) -> tuple[float, dict[float, float]]:
-    """Choose the penalty that identifies held-back images best.
+    """Choose the alpha that identifies held-out images best.
 
     Parameters
     ----------
     betas
-        Training trials.
+        Z-scored betas of the training trials.
     targets
         What the ridge predicts.
     images
-        Image of each trial; no image is both fitted and held back.
+        Image of each trial; all repeats of an image are in one fold.
     generator
-        Draws the folds.
+        Shuffles images into folds.
     n_folds
         Folds over images.
-    penalties
-        Penalties to choose from.
+    alphas
+        Values to choose from.
     read_out
-        Applied to predictions before they are compared, e.g. a frozen body; nothing by default.
-    truth
-        What to compare with, if not `targets`.
+        Applied to predictions before they are compared, e.g. frozen layers; nothing by default.
+    read_out_targets
+        What the output of `read_out` is compared with; `targets` by default.
 
     Returns
     -------
     tuple
-        The penalty, and the mean score of every penalty.
+        The best alpha, and the mean reciprocal rank of every alpha.
     """
-    truth = targets if truth is None else truth
-    scores = dict.fromkeys(penalties, 0.0)
-    for held in image_folds(images, n_folds=n_folds, generator=generator):
-        kept = torch.ones(len(images), dtype=torch.bool)
-        kept[held] = False
-        fit = fit_ridge(betas[kept], targets[kept])
-        shown, _ = mean_by_image(truth[held], images[held])
-        for penalty in penalties:
-            predicted = fit.predict(betas[held], penalty)
-            predicted = read_out(predicted) if read_out else predicted
-            averaged, _ = mean_by_image(predicted, images[held])
-            scores[penalty] += identification_score(averaged, shown) / n_folds
-    return max(scores, key=lambda p: scores[p]), scores
+    compared = targets if read_out_targets is None else read_out_targets
+    scores = dict.fromkeys(alphas, 0.0)
+    for held_out in image_folds(images, n_folds=n_folds, generator=generator):
+        fitted = torch.ones(len(images), dtype=torch.bool)
+        fitted[held_out] = False
+        ridge = fit_ridge(betas[fitted], targets[fitted])
+        gallery, _ = mean_by_image(compared[held_out], images[held_out])
+        for alpha in alphas:
+            preds = ridge.predict(betas[held_out], alpha)
+            preds = read_out(preds) if read_out else preds
+            averaged, _ = mean_by_image(preds, images[held_out])
+            scores[alpha] += mean_reciprocal_rank(averaged, gallery) / n_folds
+    return max(scores, key=lambda a: scores[a]), scores
 
 
-def principal_axes(
-    values: Float[Tensor, "images features"], *, n_codes: int
-) -> tuple[Float[Tensor, "features codes"], Float[Tensor, " features"]]:
-    """Return the leading principal axes of a bank of target tokens.
+def pca_components(
+    values: Float[Tensor, "images features"], *, n_components: int
+) -> tuple[Float[Tensor, "features components"], Float[Tensor, " features"]]:
+    """Return the leading PCA components of flattened tokens, as orthonormal columns, and the mean.
 
     Parameters
     ----------
     values
-        One flattened row per image.
-    n_codes
-        Axes to keep, at most the number of images less one.
+        Flattened tokens.
+    n_components
+        At most the number of images less one.
 
     Returns
     -------
     tuple
-        Orthonormal axes in columns, and the mean.
+        Components and mean.
 
     Raises
     ------
     ValueError
-        If there are too few images.
+        If there are too few images or features.
     """
-    if n_codes > min(len(values) - 1, values.shape[1]):
+    if n_components > min(len(values) - 1, values.shape[1]):
         raise ValueError(
-            f"{n_codes} principal axes need at least {n_codes + 1} images, got {len(values)}, and "
-            f"as many numbers an image, got {values.shape[1]}. Lower model.n_latent, or give more "
-            "training images."
+            f"{n_components} PCA components need at least {n_components + 1} images, got "
+            f"{len(values)}, and as many features, got {values.shape[1]}. Lower "
+            "model.n_latent, or give more training images."
         )
     mean = values.mean(dim=0)
     centred = values - mean
-    problem = f"the principal axes of {len(values)} images"
+    problem = f"PCA of {len(values)} images"
     if len(values) <= values.shape[1]:
         eigenvalues, vectors = _decompose(centred @ centred.T, problem)
-        top = vectors.flip(1)[:, :n_codes]
-        scale = eigenvalues.flip(0)[:n_codes].clamp_min(1e-12).sqrt()
+        top = vectors.flip(1)[:, :n_components]
+        scale = eigenvalues.flip(0)[:n_components].clamp_min(1e-12).sqrt()
         return centred.T @ top / scale, mean
     _, vectors = _decompose(centred.T @ centred, problem)
-    return vectors.flip(1)[:, :n_codes], mean
+    return vectors.flip(1)[:, :n_components], mean

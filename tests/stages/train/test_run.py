@@ -18,7 +18,7 @@ from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError, InterruptedRun
 from mindeye2.core.settings import plain
 from mindeye2.models.checkpoint import load_run
-from mindeye2.models.memory import load_memory
+from mindeye2.models.training_bank import load_training_bank
 from mindeye2.stages.train import TASKS, AdaptTraining, AutoencoderTraining, SharedTraining, train
 
 
@@ -40,7 +40,7 @@ def stop(monkeypatch, name, *, at):
 def same_results(left, right):
     """Compare all that a run leaves to other stages, to the byte."""
     names = ["model.safetensors", "expectation.safetensors"]
-    names += [str(p.relative_to(left)) for p in (left / "memory").iterdir()]
+    names += [str(p.relative_to(left)) for p in (left / "bank").iterdir()]
     for name in names:
         assert (left / name).exists() == (right / name).exists()
         if (left / name).exists():
@@ -93,14 +93,14 @@ def test_test_trials_change_nothing_that_is_learned(
 
 def test_a_run_remembers_the_images_that_it_trained_on(pretrained, adapted, prepared):
     shown = prepared.trials_of("subj01", "train")["image"].unique()
-    memory = load_memory(pretrained, "subj01")
-    assert memory.images.tolist() == sorted(shown)
-    assert memory.captions == [prepared.captions[i] for i in sorted(shown)]
+    bank = load_training_bank(pretrained, "subj01")
+    assert bank.images.tolist() == sorted(shown)
+    assert bank.captions == [prepared.captions[i] for i in sorted(shown)]
     table = prepared.trials_of("subj03", sessions=[1])
     own = table.loc[table["split"] != "test", "image"].unique()
-    assert load_memory(adapted, "subj03").images.tolist() == sorted(own)
+    assert load_training_bank(adapted, "subj03").images.tolist() == sorted(own)
     with pytest.raises(ArtifactError, match=r"was trained on \['subj03'\], not on 'subj01'"):
-        load_memory(adapted, "subj01")
+        load_training_bank(adapted, "subj01")
 
 
 def test_a_run_records_what_it_was(pretrained):

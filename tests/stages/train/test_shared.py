@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import process_rng
-from mindeye2.models.closed_form import PENALTIES
+from mindeye2.models.closed_form import ALPHAS
 from mindeye2.models.decoder import build_mindeye
 from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.stages.train import train
@@ -62,7 +62,7 @@ def test_the_start_is_sklearn_s_ridge_onto_sklearn_s_principal_components(model,
     bank = whole(targets["tokens"]).flatten(1).numpy()
     pca = PCA(n_components=10).fit(bank)
     for subject, own in trials.items():
-        assert penalties[subject] in PENALTIES
+        assert penalties[subject] in ALPHAS
         ridge = Ridge(alpha=penalties[subject], solver="svd")
         ridge.fit(own.betas.numpy(), pca.transform(bank)[own.images])
         expected = pca.inverse_transform(ridge.predict(own.betas.numpy()))

@@ -14,7 +14,7 @@ from mindeye2.core.runtime import generator, progress
 from mindeye2.data.prepared import Prepared
 from mindeye2.generation.blend import blend
 from mindeye2.models.decoder import MindEye
-from mindeye2.models.memory import Memory
+from mindeye2.models.training_bank import TrainingBank
 from mindeye2.stages.reconstruct.pipeline import Pipeline
 from mindeye2.stages.reconstruct.settings import ReconstructSettings
 from mindeye2.training.trials import SubjectTrials, load_trials
@@ -109,7 +109,7 @@ def predict(
 
 def predict_training_bank(
     pipeline: Pipeline, prepared: Prepared, settings: ReconstructSettings
-) -> Memory:
+) -> TrainingBank:
     """Predict tokens of ``n_bank`` training images, for a model saved without training bank."""
     trials = load_trials(prepared, settings.subject, ["train"])
     images = trials.images.unique()
@@ -122,10 +122,10 @@ def predict_training_bank(
         batch_size=settings.batch_size,
     )
     captions = prepared.captions
-    return Memory(
+    return TrainingBank(
         images=predictions.images,
-        predicted=predictions.backbone,
-        true=true_tokens(prepared, pipeline.encoder, predictions.images),
+        preds=predictions.backbone,
+        targets=true_tokens(prepared, pipeline.encoder, predictions.images),
         captions=captions and [captions[i] for i in predictions.images.tolist()],
     )
 

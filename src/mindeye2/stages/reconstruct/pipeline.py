@@ -17,8 +17,8 @@ from mindeye2.generation.decoders import load_unclip_decoder
 from mindeye2.generation.unclip import Unclip
 from mindeye2.models.checkpoint import load_run
 from mindeye2.models.decoder import MindEye
-from mindeye2.models.expectation import load_expectation
-from mindeye2.models.memory import Memory, load_memory
+from mindeye2.models.forward_model import load_forward_model
+from mindeye2.models.training_bank import TrainingBank, load_training_bank
 from mindeye2.stages.reconstruct.settings import ReconstructSettings
 
 __all__ = ["Pipeline", "RunPipeline", "check_fit"]
@@ -63,7 +63,7 @@ class Pipeline(Protocol):
         """Encode images, RGB in [0, 1], as true tokens on the CPU."""
         ...
 
-    def training_bank(self, subject: str) -> Memory | None:
+    def training_bank(self, subject: str) -> TrainingBank | None:
         """Return tokens of a subject's training images, predicted and true, where kept."""
         ...
 
@@ -143,7 +143,7 @@ class RunPipeline:
         self.encoder = run.encoder
         found = run.manifest.get("images")
         self.images_hash = None if found is None else str(found)
-        self._forward_model = load_expectation(self._folder)
+        self._forward_model = load_forward_model(self._folder)
 
     def load(self) -> None:
         """Load the image decoder, where images are wanted."""
@@ -172,9 +172,9 @@ class RunPipeline:
         """Encode images with the encoder of the run's training."""
         return self._encoder(images.to(self._device)).cpu()
 
-    def training_bank(self, subject: str) -> Memory:
+    def training_bank(self, subject: str) -> TrainingBank:
         """Load the training bank that the run kept."""
-        return load_memory(self._folder, subject)
+        return load_training_bank(self._folder, subject)
 
     def forward_model(
         self, tokens: Float[Tensor, "images tokens features"]

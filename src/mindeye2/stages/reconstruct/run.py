@@ -112,13 +112,13 @@ def reconstruct(
         "retrieval": predictions.retrieval,
         "true": true,
         "expected": pipeline.forward_model(true),
-        "training_backbone": bank.predicted,
-        "training_true": bank.true,
-        "training_expected": pipeline.forward_model(bank.true),
+        "training_backbone": bank.preds,
+        "training_true": bank.targets,
+        "training_expected": pipeline.forward_model(bank.targets),
     }
     if settings.keep_lowlevel and predictions.lowlevel is not None:
         arrays["lowlevel_latents"] = predictions.lowlevel
-    calibration = fit_calibration(bank.predicted, arrays["training_expected"])
+    calibration = fit_calibration(bank.preds, arrays["training_expected"])
     near = similarity(predictions.backbone, arrays["training_expected"], calibration)
     captions = None
     if settings.captions and bank.captions is not None:

@@ -19,7 +19,7 @@ from mindeye2.core.processes import exchange, own_share
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
-from mindeye2.models.closed_form import choose_penalty, image_folds
+from mindeye2.models.closed_form import choose_alpha, image_folds
 from mindeye2.models.decoder import MindEye
 from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.shared import set_ridge
@@ -246,13 +246,13 @@ class _Climb:
             return tokens.flatten(1).cpu()
 
         model.eval()
-        self.penalty, _ = choose_penalty(
+        self.penalty, _ = choose_alpha(
             own.betas,
             targets,
             own.images,
             generator=generator(self.settings.seed, "folds", self.settings.subject),
             read_out=read_out,
-            truth=flat,
+            read_out_targets=flat,
         )
         set_ridge(
             model, self.settings.subject, betas=own.betas, targets=targets, penalty=self.penalty

@@ -12,9 +12,9 @@ from mindeye2.core.settings import plain
 from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.models.checkpoint import load_run, save_run
 from mindeye2.models.decoder import MindEye
-from mindeye2.models.expectation import load_expectation
-from mindeye2.models.memory import Memory, save_memory
+from mindeye2.models.forward_model import load_forward_model
 from mindeye2.models.settings import ModelSettings
+from mindeye2.models.training_bank import TrainingBank, save_training_bank
 from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
 from mindeye2.stages.train.picture_tuning import PictureTuning, tune_pictures
 from mindeye2.stages.train.pictures import (
@@ -167,7 +167,7 @@ def _train_brain(
         )
     else:
         assert init is not None
-        start, expectation = load_run(init), load_expectation(init)
+        start, expectation = load_run(init), load_forward_model(init)
         if expectation is not None:
             on_main(lambda: expectation.save(out))
         sizes = start.settings
@@ -233,10 +233,10 @@ def _save_memories(
         with torch.no_grad():
             predicted = model(trials.betas.to(device), subject=subject).backbone_tokens.cpu()
         captions = prepared.captions
-        memory = Memory(
+        bank = TrainingBank(
             images=trials.images,
-            predicted=predicted,
-            true=tokens[trials.images],
+            preds=predicted,
+            targets=tokens[trials.images],
             captions=captions and [captions[i] for i in trials.images.tolist()],
         )
-        save_memory(out, subject, memory)
+        save_training_bank(out, subject, bank)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mindeye2.metrics import two_way_identification
-from mindeye2.models.closed_form import identification_score
+from mindeye2.models.closed_form import mean_reciprocal_rank
 from mindeye2.models.decoder import MindEye
 from mindeye2.training.trials import SubjectTrials, TargetBank
 
@@ -53,7 +53,7 @@ def identification(
             {
                 "top1": _top1(backbone, true),
                 "top1_projected": _top1(projected, true),
-                "reciprocal_rank": identification_score(backbone, true),
+                "reciprocal_rank": mean_reciprocal_rank(backbone, true),
                 "two_way": float(two_way_identification(backbone, true).mean()),
                 "mse": float(F.mse_loss(backbone, true)),
             }

@@ -14,14 +14,14 @@ from mindeye2.core.runtime import generator, process_rng, progress
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
 from mindeye2.models.closed_form import (
-    choose_penalty,
+    choose_alpha,
     fit_ridge,
-    identification_score,
     image_folds,
-    principal_axes,
+    mean_reciprocal_rank,
+    pca_components,
 )
 from mindeye2.models.decoder import MindEye, build_mindeye
-from mindeye2.models.expectation import Expectation, choose_expectation, fit_expectation
+from mindeye2.models.forward_model import ForwardModel, choose_forward_model, fit_forward_model
 from mindeye2.models.settings import ModelSettings
 from mindeye2.stages.train.scores import identification
 from mindeye2.training.batches import epoch_rows
@@ -259,27 +259,27 @@ def start_closed_form(
     """
     images = all_images(trials)
     bank = tokens[images].flatten(1)
-    n_codes = min(model.ridge.n_latent, len(images) - 1)
-    axes, mean = principal_axes(bank, n_codes=n_codes)
+    n_components = min(model.ridge.n_latent, len(images) - 1)
+    axes, mean = pca_components(bank, n_components=n_components)
     output = model.backbone.output
     output.weight.zero_()
-    output.weight[:, :n_codes] = axes
+    output.weight[:, :n_components] = axes
     output.bias.copy_(mean)
     # Of every image by its row in the data set; only training images are filled.
-    codes = bank.new_zeros(len(tokens), n_codes)
+    codes = bank.new_zeros(len(tokens), n_components)
     codes[images] = (bank - mean) @ axes
     if model.lowlevel is not None and model.lowlevel.upsampler is None:
         assert latents is not None
         lowlevel = fit_ridge(codes[images], latents[images].flatten(1))
         # Codes have variances far above 1, so this penalty only guards against tiny ones.
-        weights, bias = lowlevel.weights(penalty=float(len(images)))
+        weights, bias = lowlevel.weights(alpha=float(len(images)))
         model.lowlevel.linear.weight.zero_()
-        model.lowlevel.linear.weight[:, :n_codes] = weights.T
+        model.lowlevel.linear.weight[:, :n_components] = weights.T
         model.lowlevel.linear.bias.copy_(bias)
     penalties = {}
     for subject, own in progress(trials.items(), label="closed-form start"):
         targets = codes[own.images]
-        penalty, _ = choose_penalty(
+        penalty, _ = choose_alpha(
             own.betas, targets, own.images, generator=generator(seed, "folds", subject)
         )
         set_ridge(model, subject, betas=own.betas, targets=targets, penalty=penalty)
@@ -293,7 +293,7 @@ def set_ridge(
     subject: str,
     *,
     betas: Float[Tensor, "trials voxels"],
-    targets: Float[Tensor, "trials codes"],
+    targets: Float[Tensor, "trials components"],
     penalty: float,
 ) -> None:
     """Set one subject's ridge to the closed-form solution.
@@ -359,7 +359,7 @@ def cross_fitted(
         images, row_of = own.images.unique(return_inverse=True)
         codes = ((tokens[images].flatten(1) - bias) @ inverse.T)[row_of]
         draws = generator(seed, "cross-fit", subject)
-        penalty, _ = choose_penalty(own.betas, codes, own.images, generator=draws)
+        penalty, _ = choose_alpha(own.betas, codes, own.images, generator=draws)
         for fold in image_folds(own.images, n_folds=n_folds, generator=draws):
             others = torch.ones(len(own), dtype=torch.bool)
             others[fold] = False
@@ -384,8 +384,8 @@ def _fit_expectation(
 ) -> dict[str, float]:
     """Learn what brains make of a picture, where that identifies validation images better."""
     images = shown.unique()
-    axes, mean = principal_axes(
-        tokens[images].flatten(1), n_codes=min(model.ridge.n_latent, len(images) - 1)
+    components, mean = pca_components(
+        tokens[images].flatten(1), n_components=min(model.ridge.n_latent, len(images) - 1)
     )
     decoded = torch.cat(
         [model.heads(z.to(device)).backbone_tokens.flatten(1).cpu() for z in predicted.split(256)]
@@ -395,20 +395,22 @@ def _fit_expectation(
         s: model(own.betas.to(device), subject=s).backbone_tokens.cpu() for s, own in held.items()
     }
 
-    def score(expectation: Expectation | None) -> float:
-        expect = expectation or (lambda t: t)
+    def score(forward_model: ForwardModel | None) -> float:
+        predict = forward_model or (lambda t: t)
         scores = [
-            identification_score(judged[s].flatten(1), expect(tokens[own.images]).flatten(1))
+            mean_reciprocal_rank(judged[s].flatten(1), predict(tokens[own.images]).flatten(1))
             for s, own in held.items()
         ]
         return sum(scores) / len(scores)
 
     # In units of the codes' summed squares, so that the choice does not depend on the trial count.
-    unit = float(((true - mean) @ axes).square().sum() / axes.shape[1])
-    best, scores = choose_expectation(
-        lambda p: fit_expectation(decoded, true, mean=mean, axes=axes, penalty=p * unit),
+    unit = float(((true - mean) @ components).square().sum() / components.shape[1])
+    best, scores = choose_forward_model(
+        lambda p: fit_forward_model(
+            decoded, true, mean=mean, components=components, alpha=p * unit
+        ),
         score,
-        penalties=(0.03, 0.1, 0.3, 1.0),
+        alphas=(0.03, 0.1, 0.3, 1.0),
     )
     if best is not None:
         on_main(lambda: best.save(out))

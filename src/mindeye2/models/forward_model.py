@@ -1,0 +1,133 @@
+"""The forward model: an affine map from true tokens to the tokens that decoding gives for them.
+
+Decoding shrinks token components with little signal in the voxels, for all subjects alike. So
+decoded tokens are compared with those that the forward model predicts for each candidate image,
+rather than with the candidate's true tokens. It is fitted to subjects with many trials and applied
+to a new subject with few.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mindeye2.core.tensors import save_tensors
+
+__all__ = ["ForwardModel", "choose_forward_model", "fit_forward_model", "load_forward_model"]
+
+_FILE = "expectation.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardModel:
+    """An affine map between PCA scores of tokens."""
+
+    mean: Float[Tensor, " features"]
+    """Mean of the true tokens."""
+
+    components: Float[Tensor, "features components"]
+    """Orthonormal PCA components of the true tokens."""
+
+    weights: Float[Tensor, "components components"]
+    """From the PCA scores of true tokens to those of decoded tokens."""
+
+    bias: Float[Tensor, " components"]
+    """PCA scores decoded for the mean image."""
+
+    def __call__(
+        self, tokens: Float[Tensor, "images tokens features"]
+    ) -> Float[Tensor, "images tokens features"]:
+        """Predict the decoded tokens of images from their true tokens."""
+        scores = (tokens.flatten(1) - self.mean) @ self.components @ self.weights + self.bias
+        return (scores @ self.components.T + self.mean).view_as(tokens)
+
+    def save(self, folder: Path) -> None:
+        """Write the map into a run folder as float16."""
+        tensors = {
+            "mean": self.mean,
+            "axes": self.components,
+            "weights": self.weights,
+            "bias": self.bias,
+        }
+        save_tensors({name: tensor.half() for name, tensor in tensors.items()}, folder / _FILE)
+
+
+def load_forward_model(folder: Path) -> ForwardModel | None:
+    """Read the forward model of a run; None if it has none, as after training on one subject."""
+    if not (folder / _FILE).exists():
+        return None
+    tensors = {name: tensor.float() for name, tensor in load_file(folder / _FILE).items()}
+    return ForwardModel(components=tensors.pop("axes"), **tensors)
+
+
+def fit_forward_model(
+    preds: Float[Tensor, "trials features"],
+    targets: Float[Tensor, "trials features"],
+    *,
+    mean: Float[Tensor, " features"],
+    components: Float[Tensor, "features components"],
+    alpha: float,
+) -> ForwardModel:
+    """Fit a ridge from PCA scores of true tokens to PCA scores of decoded tokens.
+
+    Parameters
+    ----------
+    preds
+        Tokens decoded for held-out images.
+    targets
+        True tokens of the same trials.
+    mean, components
+        PCA of the true tokens.
+    alpha
+        L2 penalty of the ridge, greater than 0.
+
+    Returns
+    -------
+    ForwardModel
+        The fitted map.
+    """
+    X, Y = (targets - mean) @ components, (preds - mean) @ components
+    x_mean, y_mean = X.mean(dim=0), Y.mean(dim=0)
+    X, Y = X - x_mean, Y - y_mean
+    gram = X.T @ X
+    gram.diagonal().add_(alpha)
+    weights = torch.linalg.solve(gram, X.T @ Y)
+    return ForwardModel(
+        mean=mean, components=components, weights=weights, bias=y_mean - x_mean @ weights
+    )
+
+
+def choose_forward_model(
+    fit: Callable[[float], ForwardModel],
+    score: Callable[[ForwardModel | None], float],
+    *,
+    alphas: Sequence[float],
+) -> tuple[ForwardModel | None, dict[str, float]]:
+    """Choose alpha, or no forward model at all, by identification of validation images.
+
+    Parameters
+    ----------
+    fit
+        Fits the forward model for one alpha.
+    score
+        Scores a forward model, or None for the true tokens; higher is better.
+    alphas
+        Values to choose from; of equally good ones the first is taken.
+
+    Returns
+    -------
+    tuple
+        The best forward model or None, and all scores by alpha (``"none"`` for no model).
+    """
+    best, best_score = None, score(None)
+    scores = {"none": best_score}
+    for alpha in alphas:
+        model = fit(alpha)
+        scores[f"{alpha:g}"] = score(model)
+        if scores[f"{alpha:g}"] > best_score:
+            best, best_score = model, scores[f"{alpha:g}"]
+    return best, scores

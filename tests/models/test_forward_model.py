@@ -1,0 +1,73 @@
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+
+from mindeye2.models.forward_model import (
+    choose_forward_model,
+    fit_forward_model,
+    load_forward_model,
+)
+
+
+@pytest.fixture
+def space(rng):
+    """Return 40 targets of 12 features, a mean and 5 orthonormal components."""
+    targets = torch.randn(40, 12, generator=rng)
+    components = torch.linalg.qr(torch.randn(12, 5, generator=rng)).Q
+    return targets, targets.mean(dim=0), components
+
+
+def test_the_forward_model_is_sklearn_s_ridge_between_pca_scores(space, rng):
+    targets, mean, components = space
+    preds = torch.randn(40, 12, generator=rng)
+    fitted = fit_forward_model(preds, targets, mean=mean, components=components, alpha=3.0)
+    X, Y = (targets - mean) @ components, (preds - mean) @ components
+    reference = Ridge(alpha=3.0).fit(X.numpy(), Y.numpy())
+    torch.testing.assert_close(
+        fitted.weights, torch.from_numpy(reference.coef_.T), rtol=1e-3, atol=1e-5
+    )
+    torch.testing.assert_close(
+        fitted.bias, torch.from_numpy(reference.intercept_), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_shrinkage_of_decoded_tokens_is_fitted(space):
+    targets, mean, components = space
+    inside = (targets - mean) @ components @ components.T + mean
+    shrunk = 0.3 * (inside - mean) + mean
+    fitted = fit_forward_model(shrunk, inside, mean=mean, components=components, alpha=1e-4)
+    expected = fitted(inside.view(40, 3, 4))
+    torch.testing.assert_close(expected.flatten(1), shrunk, rtol=1e-3, atol=1e-3)
+
+
+def test_a_stored_map_gives_the_same_tokens(space, tmp_path):
+    targets, mean, components = space
+    fitted = fit_forward_model(0.5 * targets, targets, mean=mean, components=components, alpha=1.0)
+    fitted.save(tmp_path)
+    tokens = targets.view(40, 3, 4)
+    torch.testing.assert_close(
+        load_forward_model(tmp_path)(tokens), fitted(tokens), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_a_run_without_a_forward_model_has_none(tmp_path):
+    assert load_forward_model(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [({None: 0.5, 1.0: 0.4, 2.0: 0.5}, None), ({None: 0.5, 1.0: 0.7, 2.0: 0.6}, 1.0)],
+    ids=["none is as good", "the first"],
+)
+def test_a_forward_model_must_beat_none(scores, best, space):
+    targets, mean, components = space
+    fitted = {
+        a: fit_forward_model(targets, targets, mean=mean, components=components, alpha=a)
+        for a in (1.0, 2.0)
+    }
+    alpha_of = {id(m): a for a, m in fitted.items()}
+    chosen, reported = choose_forward_model(
+        fitted.__getitem__, lambda m: scores[alpha_of.get(id(m))], alphas=(1.0, 2.0)
+    )
+    assert alpha_of.get(id(chosen)) == best
+    assert reported == {"none": 0.5, "1": scores[1.0], "2": scores[2.0]}
