@@ -68,10 +68,10 @@ def attend_slowly(layer, x, *, bias, angles):
     return layer.output(torch.stack(rows))
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("fused_kernels", [True, False])
 @torch.no_grad()
-def test_attention_equals_a_loop(rng, fused):
-    layer = MultiQueryAttention(8, n_heads=3, head_width=4, fused=fused)
+def test_attention_equals_a_loop(rng, fused_kernels):
+    layer = MultiQueryAttention(8, n_heads=3, head_width=4, fused_kernels=fused_kernels)
     x, bias = torch.randn(2, 5, 8, generator=rng), torch.randn(3, 5, 6, generator=rng)
     angles = rotary_angles(5, 4, device=torch.device("cpu"))
     expected = attend_slowly(layer, x, bias=bias, angles=angles)
@@ -82,4 +82,6 @@ def test_attention_equals_a_loop(rng, fused):
 
 def test_both_norms_are_the_same(rng):
     x = torch.randn(2, 3, 8, generator=rng)
-    torch.testing.assert_close(make_norm(8, fused=False)(x), make_norm(8, fused=True)(x))
+    torch.testing.assert_close(
+        make_norm(8, fused_kernels=False)(x), make_norm(8, fused_kernels=True)(x)
+    )

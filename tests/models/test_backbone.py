@@ -30,21 +30,21 @@ def released(n_blocks=4):
 
 
 def test_the_residual_trunk_starts_as_the_identity(rng):
-    trunk = ResidualTrunk([mlp_block(16, dropout=0.15, zero=True) for _ in range(4)])
+    trunk = ResidualTrunk([mlp_block(16, dropout=0.15, zero_init=True) for _ in range(4)])
     latents = torch.randn(8, 16, generator=rng)
     assert torch.equal(trunk(latents), latents)
 
 
 def test_every_block_of_the_residual_trunk_gets_a_gradient(rng):
     """Zeros stop the gradient of what lies before them in a block, not of the zeros."""
-    trunk = ResidualTrunk([mlp_block(16, dropout=0.0, zero=True) for _ in range(4)])
+    trunk = ResidualTrunk([mlp_block(16, dropout=0.0, zero_init=True) for _ in range(4)])
     trunk(torch.randn(8, 16, generator=rng)).square().sum().backward()
     assert all(block[1][3].weight.grad.abs().sum() > 0 for block in trunk.blocks)
 
 
 def test_the_residual_trunk_bends_once_it_is_trained(rng):
     trunk = train_a_little(
-        ResidualTrunk([mlp_block(16, dropout=0.15, zero=True) for _ in range(4)])
+        ResidualTrunk([mlp_block(16, dropout=0.15, zero_init=True) for _ in range(4)])
     )
     assert bend(trunk, rng) > 0.05
 

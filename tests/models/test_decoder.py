@@ -19,7 +19,11 @@ RELEASED = SMALL.model_copy(
         "residual_projector": False,
         "lowlevel": LowLevelSettings(channels=4, size=2, coarse_channels=8, n_maps=5),
         "prior": PriorSettings(
-            n_heads=2, head_width=4, residual=False, fused=False, released_ddim=True
+            n_heads=2,
+            head_width=4,
+            predict_residual=False,
+            fused_kernels=False,
+            released_ddim=True,
         ),
     }
 )

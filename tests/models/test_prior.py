@@ -62,7 +62,7 @@ def test_noised_tokens_have_unit_variance_for_unit_variance_tokens(batch):
 def test_the_loss_is_that_of_predicted_clean_tokens(batch, rng):
     """Predicting 0, a released prior pays the mean square, a residual one the distance."""
     x0, condition = batch
-    loss = make_prior(residual=False).loss(x0, condition, generator=rng)
+    loss = make_prior(predict_residual=False).loss(x0, condition, generator=rng)
     torch.testing.assert_close(loss, x0.square().mean())
     loss = make_prior(condition_dropout=0).loss(x0, condition, generator=rng)
     torch.testing.assert_close(loss, (x0 - condition).square().mean())
@@ -87,7 +87,7 @@ def test_condition_and_target_are_dropped_independently_at_their_rates(batch, rn
 
 
 def test_guidance_moves_away_from_what_is_predicted_without_condition(batch):
-    prior = make_prior(Blend(), residual=False)
+    prior = make_prior(Blend(), predict_residual=False)
     noised, condition = batch
     times = torch.full((500,), 10)
     given = prior.predict(noised, times, condition)

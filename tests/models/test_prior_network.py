@@ -12,7 +12,7 @@ def network(**options):
     return PriorNetwork(n_tokens=5, n_features=8, depth=2, n_heads=2, head_width=4, **options)
 
 
-FORMS = [{}, {"fused": False}, {"joined": False}]
+FORMS = [{}, {"fused_kernels": False}, {"condition_in_sequence": False}]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_times_become_sines_and_cosines():
 
 
 def test_fast_and_released_arithmetic_agree(inputs):
-    fast, released = network(), network(fused=False)
+    fast, released = network(), network(fused_kernels=False)
     released.load_state_dict(fast.state_dict())
     torch.testing.assert_close(fast(*inputs), released(*inputs), rtol=1e-4, atol=1e-5)
 

@@ -175,8 +175,8 @@ def test_exported_constants_are_those_of_the_released_modules(model):
     [
         ({"trunk": "residual"}, r"backbone\.trunk\."),
         ({"residual_projector": True}, r"projector\.residual"),
-        ({"prior": {"residual": True}}, r"prior\.residual"),
-        ({"prior": {"joined": False}}, r"prior\.network\.condition"),
+        ({"prior": {"predict_residual": True}}, r"prior\.predict_residual"),
+        ({"prior": {"condition_in_sequence": False}}, r"prior\.network\.condition"),
         ({"lowlevel": {"coarse_channels": 0, "n_maps": 0}}, "lowlevel without upsampler"),
     ],
 )

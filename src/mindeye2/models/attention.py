@@ -136,14 +136,14 @@ class ReleasedNorm(nn.Module):
         return (x - x.mean(dim=-1, keepdim=True)) * (variance + 1e-5).rsqrt() * self.weight
 
 
-def make_norm(n_features: int, *, fused: bool) -> nn.Module:
+def make_norm(n_features: int, *, fused_kernels: bool) -> nn.Module:
     """Make a LayerNorm without bias.
 
     Parameters
     ----------
     n_features
         Width of a token.
-    fused
+    fused_kernels
         Use PyTorch's kernel; else the released order of operations.
 
     Returns
@@ -151,7 +151,7 @@ def make_norm(n_features: int, *, fused: bool) -> nn.Module:
     nn.Module
         With one parameter, ``weight``.
     """
-    return nn.LayerNorm(n_features, bias=False) if fused else ReleasedNorm(n_features)
+    return nn.LayerNorm(n_features, bias=False) if fused_kernels else ReleasedNorm(n_features)
 
 
 class MultiQueryAttention(nn.Module):
@@ -165,21 +165,23 @@ class MultiQueryAttention(nn.Module):
         Heads of queries.
     head_width
         Width of a head.
-    fused
+    fused_kernels
         See `mindeye2.models.prior_network.PriorNetwork`.
     """
 
-    def __init__(self, n_features: int, *, n_heads: int, head_width: int, fused: bool) -> None:
+    def __init__(
+        self, n_features: int, *, n_heads: int, head_width: int, fused_kernels: bool
+    ) -> None:
         super().__init__()
         self.head_width = head_width
-        self.fused = fused
-        self.norm = make_norm(n_features, fused=fused)
+        self.fused_kernels = fused_kernels
+        self.norm = make_norm(n_features, fused_kernels=fused_kernels)
         self.null = nn.Parameter(torch.randn(2, head_width))
         self.query = nn.Linear(n_features, n_heads * head_width, bias=False)
         self.key_value = nn.Linear(n_features, 2 * head_width, bias=False)
         self.output = nn.Sequential(
             nn.Linear(n_heads * head_width, n_features, bias=False),
-            make_norm(n_features, fused=fused),
+            make_norm(n_features, fused_kernels=fused_kernels),
         )
 
     def forward(
@@ -213,7 +215,7 @@ class MultiQueryAttention(nn.Module):
         null = self.null.to(x.dtype).expand(len(x), 1, -1, -1)
         keys = F.normalize(torch.cat([null[:, :, 0], rotate(keys, angles)], dim=1), dim=-1)
         values = torch.cat([null[:, :, 1], values], dim=1)
-        read = (_attend_fused if self.fused else _attend)(queries, keys, values, bias=bias)
+        read = (_attend_fused if self.fused_kernels else _attend)(queries, keys, values, bias=bias)
         out: Tensor = self.output(read.transpose(1, 2).flatten(2))
         return out
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 __all__ = ["Backbone", "ReleasedMixer", "ResidualTrunk", "mlp_block"]
 
 
-def mlp_block(width: int, *, dropout: float, zero: bool = False) -> nn.Sequential:
+def mlp_block(width: int, *, dropout: float, zero_init: bool = False) -> nn.Sequential:
     """Make LayerNorm, Linear, GELU, Dropout, Linear, all of one width.
 
     Parameters
@@ -17,7 +17,7 @@ def mlp_block(width: int, *, dropout: float, zero: bool = False) -> nn.Sequentia
         Width of input, hidden layer and output.
     dropout
         Drop probability between the linear layers, in [0, 1).
-    zero
+    zero_init
         Start with a last layer of zeros, so that a residual block begins as the identity.
 
     Returns
@@ -26,7 +26,7 @@ def mlp_block(width: int, *, dropout: float, zero: bool = False) -> nn.Sequentia
         The block, without its skip connection.
     """
     last = nn.Linear(width, width)
-    if zero:
+    if zero_init:
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
     return nn.Sequential(

@@ -152,7 +152,7 @@ def build_mindeye(settings: ModelSettings, n_voxels: Mapping[str, int]) -> MindE
 def _build_trunk(s: ModelSettings) -> nn.Module:
     if s.trunk == "residual":
         return ResidualTrunk(
-            [mlp_block(s.n_latent, dropout=s.dropout, zero=True) for _ in range(s.n_blocks)]
+            [mlp_block(s.n_latent, dropout=s.dropout, zero_init=True) for _ in range(s.n_blocks)]
         )
     return ReleasedMixer(
         latent_blocks=[mlp_block(s.n_latent, dropout=s.dropout) for _ in range(s.n_blocks)],
@@ -178,11 +178,11 @@ def _build_prior(s: PriorSettings, *, n_tokens: int, n_features: int) -> Diffusi
         depth=s.depth,
         n_heads=s.n_heads,
         head_width=s.head_width,
-        multiple=s.multiple,
-        joined=s.joined,
-        fused=s.fused,
+        feedforward_multiple=s.feedforward_multiple,
+        condition_in_sequence=s.condition_in_sequence,
+        fused_kernels=s.fused_kernels,
     )
-    if s.residual:
+    if s.predict_residual:
         nn.init.zeros_(network.output.weight)
     return DiffusionPrior(
         network,
@@ -191,6 +191,6 @@ def _build_prior(s: PriorSettings, *, n_tokens: int, n_features: int) -> Diffusi
         n_levels=s.n_levels,
         condition_dropout=s.condition_dropout,
         target_dropout=s.target_dropout,
-        residual=s.residual,
+        predict_residual=s.predict_residual,
         released_ddim=s.released_ddim,
     )

@@ -38,7 +38,7 @@ class DiffusionPrior(nn.Module):
         Share of the training items that lose their condition, in [0, 1); guidance needs some.
     target_dropout
         Share of the training items that lose their noised tokens, drawn independently.
-    residual
+    predict_residual
         Predict the condition plus a correction, which must start at zero: then the untrained prior
         passes brain tokens on. Differs from the released prior, which predicts from nothing and
         needs many thousand steps to catch up.
@@ -60,7 +60,7 @@ class DiffusionPrior(nn.Module):
         n_levels: int = 100,
         condition_dropout: float = 0.2,
         target_dropout: float = 0.2,
-        residual: bool = True,
+        predict_residual: bool = True,
         released_ddim: bool = False,
     ) -> None:
         super().__init__()
@@ -69,9 +69,9 @@ class DiffusionPrior(nn.Module):
         self.null_target = nn.Parameter(torch.randn(n_tokens, n_features))
         self.condition_dropout = condition_dropout
         self.target_dropout = target_dropout
-        self.residual = residual
+        self.predict_residual = predict_residual
         self.released_ddim = released_ddim
-        if residual:
+        if predict_residual:
             # What stands for dropped tokens starts as the mean of z-scored ones.
             nn.init.zeros_(self.null_condition)
             nn.init.zeros_(self.null_target)
@@ -246,7 +246,7 @@ class DiffusionPrior(nn.Module):
 
     def _predict(self, noised: Tensor, times: Tensor, condition: Tensor) -> Tensor:
         predicted: Tensor = self.network(noised, times, condition)
-        return condition + predicted if self.residual else predicted
+        return condition + predicted if self.predict_residual else predicted
 
 
 def _keep(

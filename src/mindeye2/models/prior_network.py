@@ -53,9 +53,9 @@ class SwiGLU(nn.Module):
     ----------
     n_features
         Width of a token.
-    multiple
+    feedforward_multiple
         Width of the hidden layer in widths of a token.
-    fused
+    fused_kernels
         See `PriorNetwork`.
 
     References
@@ -63,11 +63,11 @@ class SwiGLU(nn.Module):
     Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202.
     """
 
-    def __init__(self, n_features: int, *, multiple: int, fused: bool) -> None:
+    def __init__(self, n_features: int, *, feedforward_multiple: int, fused_kernels: bool) -> None:
         super().__init__()
-        self.norm = make_norm(n_features, fused=fused)
-        self.input = nn.Linear(n_features, 2 * multiple * n_features, bias=False)
-        self.output = nn.Linear(multiple * n_features, n_features, bias=False)
+        self.norm = make_norm(n_features, fused_kernels=fused_kernels)
+        self.input = nn.Linear(n_features, 2 * feedforward_multiple * n_features, bias=False)
+        self.output = nn.Linear(feedforward_multiple * n_features, n_features, bias=False)
 
     def forward(
         self, x: Float[Tensor, "batch tokens features"]
@@ -104,12 +104,12 @@ class PriorNetwork(nn.Module):
         Heads of queries.
     head_width
         Width of a head.
-    multiple
+    feedforward_multiple
         Width of the feed-forward's hidden layer in widths of a token.
-    joined
+    condition_in_sequence
         Put the condition's tokens into the sequence, as released. Else add them, through a linear
         map, to the noised tokens of the same places: half the sequence, half the time.
-    fused
+    fused_kernels
         Use fused kernels, and leave out what the last layer computes for nothing: about twice as
         fast. Without it every operation is done as in the released code, to the last bit.
     """
@@ -122,16 +122,18 @@ class PriorNetwork(nn.Module):
         depth: int,
         n_heads: int,
         head_width: int,
-        multiple: int = 4,
-        joined: bool = True,
-        fused: bool = True,
+        feedforward_multiple: int = 4,
+        condition_in_sequence: bool = True,
+        fused_kernels: bool = True,
     ) -> None:
         super().__init__()
         self.n_tokens = n_tokens
         self.n_features = n_features
         self.head_width = head_width
-        self.fused = fused
-        self.condition = None if joined else nn.Linear(n_features, n_features, bias=False)
+        self.fused_kernels = fused_kernels
+        self.condition = (
+            None if condition_in_sequence else nn.Linear(n_features, n_features, bias=False)
+        )
         self.learned_query = nn.Parameter(torch.randn(n_tokens, n_features) * n_features**-0.5)
         self.time_mlp = nn.Sequential(
             nn.Linear(n_features, 2 * n_features),
@@ -142,13 +144,18 @@ class PriorNetwork(nn.Module):
         )
         self.relative_bias = nn.Embedding(N_BUCKETS, n_heads)
         self.attentions = nn.ModuleList(
-            MultiQueryAttention(n_features, n_heads=n_heads, head_width=head_width, fused=fused)
+            MultiQueryAttention(
+                n_features, n_heads=n_heads, head_width=head_width, fused_kernels=fused_kernels
+            )
             for _ in range(depth)
         )
         self.feed_forwards = nn.ModuleList(
-            SwiGLU(n_features, multiple=multiple, fused=fused) for _ in range(depth)
+            SwiGLU(
+                n_features, feedforward_multiple=feedforward_multiple, fused_kernels=fused_kernels
+            )
+            for _ in range(depth)
         )
-        self.norm = make_norm(n_features, fused=fused)
+        self.norm = make_norm(n_features, fused_kernels=fused_kernels)
         self.output = nn.Linear(n_features, n_features, bias=False)
 
     def forward(
@@ -183,7 +190,7 @@ class PriorNetwork(nn.Module):
         bias = self.relative_bias(buckets).movedim(-1, 0)
         angles = rotary_angles(x.shape[1], self.head_width, device=x.device)
         for attention, feed_forward in zip(self.attentions, self.feed_forwards, strict=True):
-            if self.fused and attention is self.attentions[-1]:
+            if self.fused_kernels and attention is self.attentions[-1]:
                 # Nobody reads the other places after the last layer.
                 bias = bias[:, -self.n_tokens :]
             read = attention(x, bias=bias, angles=angles)

@@ -56,7 +56,7 @@ class PriorSettings(Settings):
     head_width: int = Field(default=32, ge=2)
     """Width of a head, even. Released: 52."""
 
-    multiple: int = Field(default=2, ge=1)
+    feedforward_multiple: int = Field(default=2, ge=1)
     """Width of the feed-forward's hidden layer in widths of a token."""
 
     n_levels: int = Field(default=100, ge=2)
@@ -68,13 +68,13 @@ class PriorSettings(Settings):
     target_dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of the training items that lose their noised tokens."""
 
-    residual: bool = True
+    predict_residual: bool = True
     """Predict the brain tokens plus a correction that starts at zero. Released: false."""
 
-    joined: bool = False
+    condition_in_sequence: bool = False
     """Condition and noised tokens in one sequence, or summed: half the time. Released: true."""
 
-    fused: bool = True
+    fused_kernels: bool = True
     """Fast kernels instead of the released order of operations. Released: false."""
 
     released_ddim: bool = False

@@ -103,7 +103,7 @@ def export_mindeye(model: MindEye) -> dict[str, Tensor]:
     subjects = model.subjects
     names = {name: released_name(name, subjects) for name in model.state_dict()}
     differs = [name for name, released in names.items() if released is None]
-    differs += ["prior.residual"] * model.prior.residual
+    differs += ["prior.predict_residual"] * model.prior.predict_residual
     differs += ["projector.residual"] * model.projector.residual
     if model.lowlevel is not None and model.lowlevel.upsampler is None:
         differs.append("lowlevel without upsampler")
@@ -111,8 +111,8 @@ def export_mindeye(model: MindEye) -> dict[str, Tensor]:
         raise ValueError(
             f"the released code has no counterpart of {differs[:8]}. Only models of the released "
             "architecture can be exported: model.trunk=released, model.residual_projector=false, "
-            "model.prior.residual=false, model.prior.joined=true, and a low-level head with "
-            "coarse_channels or none."
+            "model.prior.predict_residual=false, model.prior.condition_in_sequence=true, and a "
+            "low-level head with coarse_channels or none."
         )
     state = {str(names[name]): value for name, value in model.state_dict().items()}
     device = model.prior.null_target.device
@@ -175,11 +175,11 @@ def infer_settings(state: Mapping[str, Tensor]) -> ModelSettings:
             depth=count_indices(state, re.escape(_TRANSFORMER) + r"layers\.(\d+)\.0\.null_kv"),
             n_heads=shape["bias"][1],
             head_width=shape["null"][1],
-            multiple=shape["hidden"][1] // n_features,
+            feedforward_multiple=shape["hidden"][1] // n_features,
             n_levels=100 if levels is None else len(levels),
-            residual=False,
-            joined=True,
-            fused=False,
+            predict_residual=False,
+            condition_in_sequence=True,
+            fused_kernels=False,
             released_ddim=True,
         ),
     )
