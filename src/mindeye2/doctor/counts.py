@@ -13,7 +13,7 @@ from mindeye2.data.prepared.consistency import check_trials
 from mindeye2.doctor.dataset_view import DatasetView
 from mindeye2.doctor.finding import Finding, Level, first_few, rerun_command
 
-__all__ = ["DECLARED", "check_counts", "check_trial_table"]
+__all__ = ["check_counts", "check_trial_table"]
 
 Counts = dict[str, dict[str, int]]
 """By subject: ``sessions``, all ``trials`` and trials ``per_session``, where declared."""

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int64
 from mindeye2.doctor.dataset_view import BetaStats, DatasetView
 from mindeye2.doctor.finding import Finding, first_few
 
-__all__ = ["best_match_correlation", "check_duplicate_sessions", "check_duplicate_subjects"]
+__all__ = ["check_duplicate_sessions", "check_duplicate_subjects"]
 
 CHECK = "duplicates"
 

@@ -17,7 +17,7 @@ from mindeye2.core.runtime import progress
 from mindeye2.doctor.dataset_view import DatasetView
 from mindeye2.doctor.finding import Finding, first_few
 
-__all__ = ["Thumbnails", "check_images", "make_thumbnails", "perceptual_hash"]
+__all__ = ["Thumbnails", "check_images", "make_thumbnails"]
 
 CHECK = "images"
 

@@ -6,7 +6,7 @@ from jaxtyping import Float32, Int64
 from mindeye2.doctor.dataset_view import BetaStats, DatasetView
 from mindeye2.doctor.finding import Finding, first_few
 
-__all__ = ["check_repeats", "repeat_correlations"]
+__all__ = ["check_repeats"]
 
 CHECK = "repeats"
 

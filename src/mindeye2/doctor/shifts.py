@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64
 
-__all__ = ["MAX_SLIP", "SessionFit", "fit_session", "gram_matrix", "loo_matrix", "shift_curve"]
+__all__ = ["MAX_SLIP", "SessionFit", "fit_session", "gram_matrix", "shift_curve"]
 
 ALPHA = 5.0
 """In units of the mean eigenvalue. Between 1 and 10 the peak hardly changes, on simulated
