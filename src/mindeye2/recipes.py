@@ -26,7 +26,6 @@ from mindeye2.stages.train import (
 
 __all__ = [
     "PREPARATION",
-    "SUBJECTS",
     "TRAINING",
     "adapt",
     "autoencoder",

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 
-__all__ = ["Settings", "build_settings", "load_settings", "override", "plain"]
+__all__ = ["Settings", "build_settings", "load_settings", "plain"]
 
 
 class _Loader(yaml.SafeLoader):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError, require
 
-__all__ = ["MINILM", "SentenceEncoder", "load_sentences"]
+__all__ = ["SentenceEncoder", "load_sentences"]
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 """The model of the published caption scores, on the hub (Wang et al. 2020, arXiv:2002.10957;

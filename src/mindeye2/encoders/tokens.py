@@ -22,7 +22,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.tensors import save_tensors
 from mindeye2.encoders.efficientnet import LiteFeatures
 
-__all__ = ["GRID", "Lite0Tokens", "TokenProjection", "cells"]
+__all__ = ["Lite0Tokens", "TokenProjection", "cells"]
 
 GRID = 7
 """Tokens along each side of an image."""

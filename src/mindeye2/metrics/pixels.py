@@ -12,7 +12,7 @@ from torch import Tensor
 from mindeye2.metrics.checks import check_finite
 from mindeye2.metrics.correlation import row_correlation
 
-__all__ = ["pixcorr", "resize_shorter", "ssim"]
+__all__ = ["pixcorr", "ssim"]
 
 # skimage's rgb2gray (CRT phosphors, as in Charles Poynton's colour FAQ).
 _LUMINANCE = (0.2125, 0.7154, 0.0721)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mindeye2.core.errors import check_choice
 
-__all__ = ["HUB", "PUBLISHED", "PublishedFile", "find_published", "published_file"]
+__all__ = ["PUBLISHED", "PublishedFile", "find_published", "published_file"]
 
 HUB = "pscotti/mindeyev2"
 """The data set on the Hugging Face hub that holds the published files."""

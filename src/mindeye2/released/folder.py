@@ -23,7 +23,7 @@ from mindeye2.released.networks import load_clip_converter, load_lowlevel_vae
 from mindeye2.released.unclip import load_unclip
 from mindeye2.stages.reconstruct import ReconstructSettings
 
-__all__ = ["WEIGHTS", "ReleasedPipeline", "find_imported", "is_released", "locate"]
+__all__ = ["ReleasedPipeline", "find_imported", "is_released", "locate"]
 
 WEIGHTS = Path("weights")
 """Where imported weights are looked for by name, in the working directory."""

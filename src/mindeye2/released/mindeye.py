@@ -18,7 +18,7 @@ from mindeye2.released.kinds import published_state
 from mindeye2.released.mindeye_names import PRIOR, own_name, released_name
 from mindeye2.released.state_dict import count_indices, fill_network
 
-__all__ = ["export_mindeye", "infer_settings", "load_mindeye", "name_ridges"]
+__all__ = ["export_mindeye", "load_mindeye", "name_ridges"]
 
 _TRANSFORMER = PRIOR + "causal_transformer."
 _SCHEDULER = "diffusion_prior.noise_scheduler."

@@ -6,13 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "check_complete",
-    "count_indices",
-    "entries_under",
-    "entry_shape",
-    "fill_network",
-]
+__all__ = ["count_indices", "entries_under", "entry_shape", "fill_network"]
 
 _SHOWN = 8
 """Names that a message lists before it only counts the rest."""

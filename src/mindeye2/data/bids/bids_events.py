@@ -12,7 +12,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import Settings
 from mindeye2.data.trial_table import read_table
 
-__all__ = ["EventSettings", "Run", "entities", "find_runs", "read_events"]
+__all__ = ["EventSettings", "Run", "find_runs", "read_events"]
 
 
 class EventSettings(Settings):

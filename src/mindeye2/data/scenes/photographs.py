@@ -16,15 +16,7 @@ from PIL import Image
 
 from mindeye2.core.errors import check_choice
 
-__all__ = [
-    "Background",
-    "Credit",
-    "Cutout",
-    "PhotographLibrary",
-    "load_photographs",
-    "photographs_folder",
-    "read_credits",
-]
+__all__ = ["Background", "Credit", "Cutout", "PhotographLibrary", "load_photographs"]
 
 _SPLITS = ("train", "test")
 

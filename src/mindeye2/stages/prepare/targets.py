@@ -15,7 +15,7 @@ from mindeye2.encoders import registry
 from mindeye2.encoders.bank import fill_bank
 from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
 
-__all__ = ["ENCODERS", "Target", "fill_targets", "load_target"]
+__all__ = ["ENCODERS", "Target", "fill_targets"]
 
 
 class Target(NamedTuple):

@@ -26,7 +26,6 @@ __all__ = [
     "image_seeds",
     "predict",
     "predict_training_bank",
-    "sample_prior",
     "to_uint8",
     "true_tokens",
 ]
