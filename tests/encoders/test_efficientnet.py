@@ -43,7 +43,7 @@ def test_real_weights_name_real_photographs(variant):
 
 @pytest.mark.parametrize(("variant", "size"), [(0, 64), (1, 75), (2, 66)], ids=str)
 def test_features_are_those_of_timm_s_own_extractor(variant, size, images):
-    """At sides whose halves are even and odd; timm pads a copy and keeps its batch norms."""
+    """Folding batch norms changes nothing, at sides whose halves are even and odd."""
     timm = require("timm", extra="demo", purpose="The reference")
     x = torch.nn.functional.interpolate(images, (size, size))
     whole = efficientnet._load_timm(variant)

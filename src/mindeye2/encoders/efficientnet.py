@@ -175,25 +175,6 @@ def _load_timm(variant: int) -> Any:  # noqa: ANN401 - timm's networks have no u
     return network.eval()
 
 
-class _SameDownsample(nn.Module):
-    """A convolution of stride 2 with TensorFlow's padding, without padding a copy of its input.
-
-    TensorFlow pads an even input by one more at the end than at the start. The same numbers come
-    from padding both ends equally and a kernel with one row and one column of zeros in front.
-    """
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        self.odd = convolution
-        self.even = nn.Parameter(F.pad(convolution.weight.detach(), (1, 0, 1, 0)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight, size = self.odd.weight, self.odd.kernel_size[0]
-        if x.shape[-1] % 2 == 0:
-            weight = self.even
-        return F.conv2d(x, weight, self.odd.bias, 2, (size - 1) // 2, 1, self.odd.groups)
-
-
 def _fold_norms(module: nn.Module) -> None:
     """Fold each batch norm into the convolution before it; its activation stays."""
     before = ""
@@ -202,8 +183,7 @@ def _fold_norms(module: nn.Module) -> None:
             before = name
         elif isinstance(child, nn.BatchNorm2d):
             convolution: Any = module.get_submodule(before)
-            folded: Any = fuse_conv_bn_eval(convolution, child)
-            setattr(module, before, _SameDownsample(folded) if folded.stride == (2, 2) else folded)
+            setattr(module, before, fuse_conv_bn_eval(convolution, child))
             setattr(module, name, child.act)
         else:
             _fold_norms(child)
