@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mindeye2.core.torchvision_operators import declare_torchvision_operators
-from mindeye2.encoders.convnext import build_convnext_teacher
+from mindeye2.encoders.convnext import build_convnext_teacher, infer_convnext_teacher
 
 
 @pytest.fixture
@@ -44,3 +44,10 @@ def test_an_image_of_224_pixels_has_49_positions(teacher, rng):
 def test_the_input_is_normalised_with_the_published_red(teacher):
     assert teacher.std.flatten().tolist() == pytest.approx([0.228, 0.224, 0.225])
     assert "std" not in teacher.state_dict()
+
+
+def test_sizes_are_inferred_from_the_weights(teacher):
+    sizes = {"depths": [1, 1, 2, 1], "widths": [8, 16, 24, 32], "projector": [12, 6]}
+    assert infer_convnext_teacher(teacher.state_dict()) == sizes
+    with pytest.raises(ValueError, match=r"not VICRegL's ConvNeXt: no 'backbone\.stages"):
+        infer_convnext_teacher({})

@@ -6,14 +6,15 @@ published file.
 """
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["ConvNextTeacher", "build_convnext_teacher"]
+__all__ = ["ConvNextTeacher", "build_convnext_teacher", "infer_convnext_teacher"]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.228, 0.224, 0.225)
@@ -129,3 +130,24 @@ def build_convnext_teacher(
     return ConvNextTeacher(
         backbone=_Backbone(depths, widths), maps_projector=nn.Sequential(*layers)
     )
+
+
+def infer_convnext_teacher(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """Infer the arguments of `build_convnext_teacher` from the shapes of its weights."""
+    blocks = [
+        m for n in state if (m := re.fullmatch(r"backbone\.stages\.(\d+)\..*dwconv\.bias", n))
+    ]
+    stages = sorted({int(m[1]) for m in blocks})
+    if not stages:
+        raise ValueError("this is not VICRegL's ConvNeXt: no 'backbone.stages.*.dwconv.bias'.")
+    return {
+        "depths": [sum(int(m[1]) == stage for m in blocks) for stage in stages],
+        "widths": [
+            next(len(state[m.string]) for m in blocks if int(m[1]) == stage) for stage in stages
+        ],
+        "projector": [
+            value.shape[0]
+            for name, value in sorted(state.items())
+            if name.startswith("maps_projector.") and value.ndim == 2
+        ],
+    }

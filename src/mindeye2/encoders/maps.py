@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 from mindeye2.core.runtime import generator
 from mindeye2.encoders.augmentations import augment
-from mindeye2.encoders.convnext import ConvNextTeacher, build_convnext_teacher
+from mindeye2.encoders.convnext import (
+    ConvNextTeacher,
+    build_convnext_teacher,
+    infer_convnext_teacher,
+)
 from mindeye2.encoders.weights import WeightsFile
 
 __all__ = ["TeacherMaps", "load_teacher_maps"]
@@ -87,24 +91,8 @@ def load_teacher_maps(weights: Path, *, seed: int | None = None) -> TeacherMaps:
         If the file cannot be read, or holds something else.
     """
     file = WeightsFile(weights, kind="convnext_teacher")
-    state = file.read()
-    stages = range(sum(n.endswith(".0.dwconv.bias") for n in state))
     with torch.device("meta"):
-        teacher = build_convnext_teacher(
-            depths=[
-                sum(
-                    n.startswith(f"backbone.stages.{i}.") and n.endswith("dwconv.bias")
-                    for n in state
-                )
-                for i in stages
-            ],
-            widths=[len(state[f"backbone.stages.{i}.0.dwconv.bias"]) for i in stages],
-            projector=[
-                value.shape[0]
-                for name, value in sorted(state.items())
-                if name.startswith("maps_projector.") and value.ndim == 2
-            ],
-        )
+        teacher = build_convnext_teacher(**infer_convnext_teacher(file.read()))
     file.fill(teacher)
     teacher.float().eval().requires_grad_(requires_grad=False)
     return TeacherMaps(teacher, seed=seed, weights_key=file.key).eval()

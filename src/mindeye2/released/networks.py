@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mindeye2.encoders.convnext import ConvNextTeacher, build_convnext_teacher
+from mindeye2.encoders.convnext import (
+    ConvNextTeacher,
+    build_convnext_teacher,
+    infer_convnext_teacher,
+)
 from mindeye2.encoders.gnet import GNet, build_gnet
 from mindeye2.encoders.sd_vae import SD_SCALE, build_vae, infer_vae
 from mindeye2.generation.captions import ClipConverter
 from mindeye2.released.kinds import published_state
 from mindeye2.released.state_dict import (
-    count_indices,
     entries_under,
     entry_shape,
     fill_network,
@@ -50,19 +53,8 @@ def load_convnext_teacher(source: Published) -> ConvNextTeacher:
         If an entry is unknown, missing or of an unexpected shape. The message names the entries.
     """
     state = published_state(source, kind="convnext_teacher")
-    stages = count_indices(state, r"backbone\.downsample_layers\.(\d+)\.[01]\.bias")
-    projector = [n for n in sorted(state) if re.fullmatch(r"maps_projector\.\d+\.weight", n)]
-    depths = [
-        count_indices(state, rf"backbone\.stages\.{i}\.(\d+)\.dwconv\.weight")
-        for i in range(stages)
-    ]
-    widths = [entry_shape(state, f"backbone.stages.{i}.0.dwconv.bias")[0] for i in range(stages)]
     with torch.device("meta"):
-        teacher = build_convnext_teacher(
-            depths=depths,
-            widths=widths,
-            projector=[state[n].shape[0] for n in projector if state[n].ndim == 2],
-        )
+        teacher = build_convnext_teacher(**infer_convnext_teacher(state))
     fill_network(teacher, state, what="VICRegL's ConvNeXt with its maps' projector")
     return teacher
 
