@@ -20,7 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mindeye2.core.errors import require
 
-__all__ = ["LiteFeatures", "LiteOutput"]
+__all__ = ["LiteFeatures"]
 
 _SIZES = {0: 224, 1: 240, 2: 260}
 """Side in pixels of the training images by variant."""

@@ -25,13 +25,7 @@ from mindeye2.core.errors import check_choice, require
 from mindeye2.encoders.clip import CLIP_MEAN, CLIP_STD
 from mindeye2.encoders.efficientnet import LiteFeatures
 
-__all__ = [
-    "FEATURE_EXTRACTORS",
-    "Download",
-    "FeatureExtractor",
-    "load_feature_extractor",
-    "metric_features",
-]
+__all__ = ["FEATURE_EXTRACTORS", "load_feature_extractor", "metric_features"]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _TWO_WAY: Literal["two_way_identification"] = "two_way_identification"

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["GNet", "GNetReadout", "GNetTrunk", "build_gnet"]
+__all__ = ["GNet", "build_gnet"]
 
 _VOXELS_AT_ONCE = 2048
 """Voxels per block: the features of all voxels and images together would be gigabytes."""

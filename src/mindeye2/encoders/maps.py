@@ -16,7 +16,7 @@ from mindeye2.encoders.convnext import (
 )
 from mindeye2.encoders.weights import WeightsFile
 
-__all__ = ["TeacherMaps", "load_teacher_maps"]
+__all__ = ["load_teacher_maps"]
 
 _SIDE = 224
 
