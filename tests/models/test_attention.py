@@ -1,4 +1,4 @@
-"""The prior's attention against a loop over heads, places and keys."""
+"""The prior's attention against a loop over heads, positions and keys."""
 
 import math
 
@@ -24,7 +24,7 @@ def test_buckets_are_exact_near_and_logarithmic_far():
         assert buckets[190, 190 - back] == expected
 
 
-def test_rotation_keeps_lengths_and_makes_products_depend_on_distance(rng):
+def test_rotation_keeps_lengths_and_makes_products_depend_on_relative_position(rng):
     angles = rotary_angles(10, 6, device=torch.device("cpu"))
     q, k = torch.randn(2, 1, 6, generator=rng).expand(2, 10, 6)
     products = rotate(q, angles) @ rotate(k, angles).T
@@ -34,7 +34,7 @@ def test_rotation_keeps_lengths_and_makes_products_depend_on_distance(rng):
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
 
 
-def test_rotation_turns_neighbouring_pairs(rng):
+def test_neighbouring_pairs_are_rotated(rng):
     angles = rotary_angles(3, 4, device=torch.device("cpu"))
     x = torch.randn(3, 4, generator=rng)
     turned = torch.view_as_complex(x.view(3, 2, 2)) * torch.polar(torch.ones(3, 2), angles)
@@ -49,7 +49,7 @@ def test_only_the_first_32_features_of_a_wide_head_are_rotated(rng):
 
 
 def attend_slowly(layer, x, *, bias, angles):
-    """One head, one place and one key at a time."""
+    """One head, one position and one key at a time."""
     x = layer.norm(x)
     n = x.shape[1]
     rows = []

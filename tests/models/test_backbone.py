@@ -1,4 +1,4 @@
-"""The trunk that works, and the released one that only adds a constant."""
+"""The residual trunk, and the released mixer, which only adds a constant."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from mindeye2.models.backbone import Backbone, ReleasedMixer, ResidualTrunk, mlp
 
 
 def train_a_little(module):
-    """Move every weight, as training would."""
+    """Add noise to every weight, as training would change it."""
     with torch.no_grad():
         for i, p in enumerate(module.parameters()):
             p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i)))
@@ -16,7 +16,7 @@ def train_a_little(module):
 
 @torch.no_grad()
 def bend(module, rng):
-    """How far the module is from an affine map: 0 where it is one."""
+    """Return the distance of the module from an affine map."""
     a, b = torch.randn(2, 8, 16, generator=rng)
     middle = (module(a) + module(b)) / 2
     return float((module((a + b) / 2) - middle).abs().max() / middle.abs().max())
@@ -36,13 +36,13 @@ def test_the_residual_trunk_starts_as_the_identity(rng):
 
 
 def test_every_block_of_the_residual_trunk_gets_a_gradient(rng):
-    """Zeros stop the gradient of what lies before them in a block, not of the zeros."""
+    """Zero weights stop the gradient of the layers before them, not their own."""
     trunk = ResidualTrunk([mlp_block(16, dropout=0.0, zero_init=True) for _ in range(4)])
     trunk(torch.randn(8, 16, generator=rng)).square().sum().backward()
     assert all(block[1][3].weight.grad.abs().sum() > 0 for block in trunk.blocks)
 
 
-def test_the_residual_trunk_bends_once_it_is_trained(rng):
+def test_a_trained_residual_trunk_is_non_linear(rng):
     trunk = train_a_little(
         ResidualTrunk([mlp_block(16, dropout=0.15, zero_init=True) for _ in range(4)])
     )
@@ -72,7 +72,7 @@ def test_the_released_mixer_does_not_depend_on_its_latent_blocks(rng):
     assert torch.equal(mixer(latents), before)
 
 
-def test_tokens_are_written_token_by_token(rng):
+def test_features_are_predicted_token_by_token(rng):
     backbone = Backbone(trunk=ResidualTrunk([]), output=nn.Linear(16, 6), n_tokens=2)
     latents = torch.randn(8, 16, generator=rng)
     refined, tokens = backbone(latents)

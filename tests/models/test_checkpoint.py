@@ -30,7 +30,7 @@ def run(model, tmp_path):
     return tmp_path
 
 
-def test_a_loaded_model_predicts_what_the_saved_one_did(model, run, rng):
+def test_a_loaded_model_predicts_as_the_saved_one(model, run, rng):
     loaded = load_run(run)
     betas = torch.randn(3, 5, generator=rng)
     before, after = (m(betas, subject="subj02") for m in (model, loaded.model))
@@ -41,18 +41,18 @@ def test_a_loaded_model_predicts_what_the_saved_one_did(model, run, rng):
 
 
 def test_a_loaded_model_is_whole_and_in_eval_mode(run):
-    """Nothing of it may still be on the meta device, buffers included."""
+    """No parameter or buffer is left on the meta device."""
     model = load_run(run).model
     assert not model.training
     tensors = [*model.parameters(), *model.buffers()]
     assert {t.device.type for t in tensors} == {"cpu"}
 
 
-def test_its_prior_still_samples(run, rng):
+def test_the_prior_of_a_loaded_model_samples(run, rng):
     model = load_run(run).model
     tokens = torch.randn(2, 4, 6, generator=rng)
-    draws = [torch.Generator().manual_seed(s) for s in (0, 1)]
-    assert model.prior.sample(tokens, steps=3, generator=draws).isfinite().all()
+    generators = [torch.Generator().manual_seed(s) for s in (0, 1)]
+    assert model.prior.sample(tokens, steps=3, generator=generators).isfinite().all()
 
 
 def test_an_unfinished_run_is_refused(model, tmp_path):

@@ -1,4 +1,4 @@
-"""The decoder as a whole, at sizes of a test."""
+"""The whole MindEye2 model at small sizes."""
 
 import pytest
 import torch
@@ -42,14 +42,14 @@ def test_a_decoder_has_the_sizes_of_its_settings(model, rng):
     assert out.lowlevel_maps is None
 
 
-def test_the_released_form_has_maps_and_an_upsampled_image(rng):
+def test_the_released_low_level_head_has_maps_and_upsampled_latents(rng):
     model = build_mindeye(RELEASED, {"subj01": 7})
     out = model(torch.randn(3, 7, generator=rng), subject="subj01")
     assert out.lowlevel_latents.shape == (3, 4, 8, 8)
     assert out.lowlevel_maps.shape == (3, 4, 5)
 
 
-def test_an_untrained_decoder_is_linear_and_retrieves_with_backbone_tokens(model, rng):
+def test_an_untrained_decoder_is_linear_and_its_retrieval_tokens_are_backbone_tokens(model, rng):
     a, b = torch.randn(2, 3, 7, generator=rng)
     outs = [model(x, subject="subj01") for x in (a, b, (a + b) / 2)]
     middle = (outs[0].backbone_tokens + outs[1].backbone_tokens) / 2
@@ -95,8 +95,8 @@ def test_bad_betas_are_refused_by_the_decoder(model):
 
 
 @pytest.mark.parametrize("settings", [SMALL, RELEASED], ids=["standard", "released"])
-def test_the_decoder_runs_where_its_input_is(settings):
-    """On the meta device, with the CPU as default: nothing is made in the wrong place."""
+def test_the_decoder_runs_on_the_device_of_its_input(settings):
+    """On the meta device, with the CPU as default: no tensor is made on another device."""
     model = build_mindeye(settings, {"subj01": 7}).to("meta")
     out = model(torch.empty(3, 7, device="meta"), subject="subj01")
     assert out.backbone_tokens.device.type == "meta"

@@ -80,15 +80,15 @@ def test_ddim_with_noise_takes_the_steps_of_equation_12(rng):
         alphas_cumprod=ALPHAS,
         levels=levels,
         eta=eta,
-        draw=lambda: next(noise),
+        noise=lambda: next(noise),
     )
     torch.testing.assert_close(got, x, rtol=1e-5, atol=1e-6)
 
 
 def test_ddpm_samples_the_product_of_prior_and_likelihood(rng):
     """Each step's distribution is that of Bayes' rule for two normals."""
-    draws = torch.randn(8, 4, generator=rng, dtype=torch.float64)
-    alphas, x = ALPHAS[[5, 20, 40, 60, 70, 80, 95]], draws[0]
+    samples = torch.randn(8, 4, generator=rng, dtype=torch.float64)
+    alphas, x = ALPHAS[[5, 20, 40, 60, 70, 80, 95]], samples[0]
     for t in reversed(range(7)):
         now, before = float(alphas[t]), float(alphas[t - 1]) if t else 1.0
         step = now / before
@@ -100,29 +100,29 @@ def test_ddpm_samples_the_product_of_prior_and_likelihood(rng):
         mean = (math.sqrt(step) * x / (1 - step) + math.sqrt(before) * clean / (1 - before)) / (
             precision
         )
-        x = mean + draws[7 - t] / math.sqrt(precision)
-    noise = iter(draws[1:])
+        x = mean + samples[7 - t] / math.sqrt(precision)
+    noise = iter(samples[1:])
     got = sample_ddpm(
-        lambda x, _: 0.3 * x, draws[0], alphas_cumprod=alphas, draw=lambda: next(noise)
+        lambda x, _: 0.3 * x, samples[0], alphas_cumprod=alphas, noise=lambda: next(noise)
     )
     torch.testing.assert_close(got, x, rtol=1e-5, atol=1e-6)
 
 
-def test_the_released_steps_lose_spread_and_the_mended_ones_less(rng):
+def test_the_released_steps_lose_spread_and_even_levels_less(rng):
     start = torch.randn(50_000, 1, generator=rng)
-    draw = noise_source(start, rng)
+    noise = noise_source(start, rng)
     released = sample_ddim(
         best_guess,
         start,
         alphas_cumprod=ALPHAS,
         levels=released_levels(100, 20),
         eta=1.0,
-        draw=draw,
+        noise=noise,
         shifted=True,
     )
-    mended = sample_ddim(best_guess, start, alphas_cumprod=ALPHAS, levels=even_levels(100, 20))
+    even = sample_ddim(best_guess, start, alphas_cumprod=ALPHAS, levels=even_levels(100, 20))
     assert released.std() / SPREAD == pytest.approx(0.83, abs=0.02)
-    assert mended.std() / SPREAD == pytest.approx(0.94, abs=0.02)
+    assert even.std() / SPREAD == pytest.approx(0.94, abs=0.02)
 
 
 def test_a_generator_per_row_makes_rows_independent_of_the_batch(rng):

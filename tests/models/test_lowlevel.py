@@ -1,4 +1,4 @@
-"""The head for the blurry image; the released weights' own numbers are in tests/released."""
+"""The low-level head; the released weights' own numbers are in tests/released."""
 
 import torch
 from torch import nn
@@ -39,7 +39,7 @@ def test_the_upsampler_doubles_the_size_between_levels(rng):
     assert upsampler(torch.randn(2, 6, 5, 3, generator=rng)).shape == (2, 3, 20, 12)
 
 
-def test_attention_at_the_coarsest_level_reaches_all_places(rng):
+def test_attention_at_the_coarsest_level_reaches_all_positions(rng):
     upsampler = Upsampler(6, 3, widths=(4,), groups=2)
     x = torch.randn(1, 6, 20, 20, generator=rng)
     far = x.clone()

@@ -1,4 +1,4 @@
-"""What the prior trains on, and what it samples."""
+"""The diffusion prior's noising, loss, guidance and samples."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from mindeye2.models.prior import DiffusionPrior
 
 
 class Recorder(nn.Module):
-    """A network that remembers what it was given and predicts a constant."""
+    """A network that records its inputs and predicts a constant."""
 
     def __init__(self, value=0.0):
         super().__init__()
@@ -30,7 +30,7 @@ def seeded(*seeds):
 
 
 class Blend(nn.Module):
-    """A denoiser that depends on everything, row by row."""
+    """A denoiser whose output depends on all inputs, row by row."""
 
     def forward(self, noised, times, condition):
         return 0.5 * noised + condition.sin() + 0.01 * times[:, None, None]
@@ -41,7 +41,7 @@ def batch(rng):
     return torch.randn(2, 500, 3, 4, generator=rng)
 
 
-def test_an_untrained_residual_prior_passes_brain_tokens_on(batch, rng):
+def test_an_untrained_residual_prior_returns_backbone_tokens(batch, rng):
     condition = batch[1][:4]
     prior = make_prior()
     for steps in (1, 5, 100):
@@ -60,7 +60,7 @@ def test_noised_tokens_have_unit_variance_for_unit_variance_tokens(batch):
 
 
 def test_the_loss_is_that_of_predicted_clean_tokens(batch, rng):
-    """Predicting 0, a released prior pays the mean square, a residual one the distance."""
+    """With a network that predicts 0: the mean square, or the distance to the condition."""
     x0, condition = batch
     loss = make_prior(predict_residual=False).loss(x0, condition, generator=rng)
     torch.testing.assert_close(loss, x0.square().mean())
@@ -86,7 +86,7 @@ def test_condition_and_target_are_dropped_independently_at_their_rates(batch, rn
     assert 95 <= times.max() < 100
 
 
-def test_guidance_moves_away_from_what_is_predicted_without_condition(batch):
+def test_guidance_extrapolates_from_the_unconditional_prediction(batch):
     prior = make_prior(Blend(), predict_residual=False)
     noised, condition = batch
     times = torch.full((500,), 10)
@@ -108,7 +108,7 @@ def test_a_sample_depends_on_its_own_generator_only(batch, options):
     assert not torch.allclose(other, alone)
 
 
-def test_a_generator_that_goes_on_gives_further_samples(batch):
+def test_a_second_call_with_one_generator_gives_other_samples(batch):
     prior, generator = make_prior(Blend()), torch.Generator().manual_seed(0)
     first, second = (prior.sample(batch[1][:3], steps=4, generator=generator) for _ in range(2))
     assert not torch.allclose(first, second)

@@ -42,7 +42,7 @@ def test_every_parameter_gets_a_gradient(inputs, options):
 
 @pytest.mark.parametrize("options", FORMS)
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_every_input_matters(inputs, which, options):
+def test_the_output_depends_on_every_input(inputs, which, options):
     model = network(**options)
     changed = list(inputs)
     changed[which] = changed[which].flip(0)

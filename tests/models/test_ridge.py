@@ -1,4 +1,4 @@
-"""One map per subject, and what it says about betas that do not fit."""
+"""One linear layer per subject, and messages about betas that do not fit."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_only_the_subject_of_the_batch_is_trained(ridge, rng):
     assert ridge.maps["subj02"].weight.grad is None
 
 
-def test_a_subject_can_be_added_and_leaves_the_others_alone(ridge, rng):
+def test_a_subject_can_be_added_and_leaves_the_others_unchanged(ridge, rng):
     betas = torch.randn(3, 7, generator=rng)
     before = ridge(betas, subject="subj01")
     ridge.add_subject("subj08", n_voxels=9)
@@ -39,7 +39,7 @@ def test_another_voxel_count_names_both(ridge, rng):
 
 
 def test_an_unknown_subject_lists_the_known_ones(ridge, rng):
-    message = r"'subj03' is not in this model, which knows \['subj01', 'subj02'\]"
+    message = r"'subj03' is not in this model, which has \['subj01', 'subj02'\]"
     with pytest.raises(ValueError, match=message):
         ridge(torch.randn(3, 7, generator=rng), subject="subj03")
 

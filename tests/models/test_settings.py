@@ -6,7 +6,7 @@ from mindeye2.core.settings import build_settings, plain
 from mindeye2.models.settings import ModelSettings
 
 
-def test_settings_survive_being_written_and_read():
+def test_stored_settings_are_read_back():
     settings = ModelSettings(n_blocks=0, lowlevel=None)
     assert build_settings(ModelSettings, plain(settings)) == settings
 
@@ -16,7 +16,7 @@ def test_settings_survive_being_written_and_read():
     [
         ({"n_features": 127}, r"n_features must be even, got 127"),
         ({"prior": {"head_width": 7}}, r"prior.head_width must be even, got 7"),
-        ({"lowlevel": {"n_maps": 512}}, r"coarse_channels > 0"),
+        ({"lowlevel": {"n_maps": 512}}, r"coarse_channels above 0"),
         ({"trunk": "linear"}, r"'residual' or 'released'"),
         ({"n_block": 4}, r"Did you mean 'n_blocks'"),
         ({"dropout": 1.0}, r"less than 1"),

@@ -1,4 +1,4 @@
-"""Everything with weights that is trained here: the decoder, its parts and its prior."""
+"""Trained networks: the MindEye2 model, its heads and its diffusion prior."""
 
 from mindeye2.models.decoder import MindEye, MindEyeOutput, build_mindeye
 from mindeye2.models.prior import DiffusionPrior

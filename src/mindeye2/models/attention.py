@@ -1,4 +1,4 @@
-"""Attention of the diffusion prior: cosine similarity, relative bias, rotations, shared keys."""
+"""Attention of the diffusion prior: cosine similarity, rotary positions, one key head."""
 
 import math
 
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 N_BUCKETS = 32
-"""Learned relative biases of each head."""
+"""Learned relative biases per head."""
 
 _MAX_DISTANCE = 128
 _MAX_ROTARY = 32
@@ -25,23 +25,12 @@ _COSINE_SCALE = 16.0
 
 
 def relative_buckets(n: int, *, device: torch.device) -> Int[Tensor, "query keys"]:
-    """Return which learned bias each place of a sequence uses for each key.
+    """Return the index of the learned relative bias of each pair of query and key position.
 
     Distances back are exact up to half of the buckets and logarithmic beyond; all keys ahead share
-    bucket 0 (Raffel et al. 2020, "T5", arXiv:1910.10683, in its one-directional form).
-
-    Parameters
-    ----------
-    n
-        Length of the sequence. There are ``n + 1`` keys: key 0 is the learned null key, so that
-        key ``j`` belongs to place ``j - 1`` but is counted at ``j``, as released.
-    device
-        Where to make the table.
-
-    Returns
-    -------
-    Tensor
-        Bucket of each pair, in [0, 31].
+    bucket 0 (Raffel et al. 2020, "T5", arXiv:1910.10683, in its one-directional form). Of the
+    ``n + 1`` keys, key 0 is the learned null key: key ``j`` belongs to position ``j - 1`` but its
+    distance is counted from ``j``, as released.
     """
     back = torch.arange(n, device=device)[:, None] - torch.arange(n + 1, device=device)
     back = back.clamp(min=0)
@@ -54,64 +43,33 @@ def relative_buckets(n: int, *, device: torch.device) -> Int[Tensor, "query keys
 def rotary_angles(
     n: int, head_width: int, *, device: torch.device
 ) -> Float[Tensor, "tokens features"]:
-    """Return the angle by which each pair of features is rotated at each place.
+    """Return rotation angles in radians: one row per position, one column per pair of features.
 
-    Parameters
-    ----------
-    n
-        Length of the sequence.
-    head_width
-        Width of a head; at most its first 32 features are rotated.
-    device
-        Where to make the table.
-
-    Returns
-    -------
-    Tensor
-        Radians, one column per pair of features.
+    At most the first 32 features of a head are rotated.
     """
     width = min(_MAX_ROTARY, head_width)
-    rank = torch.arange(0, width, 2, device=device, dtype=torch.float32)
-    return torch.arange(n, device=device)[:, None] * (1 / 10_000 ** (rank / width))
+    feature = torch.arange(0, width, 2, device=device, dtype=torch.float32)
+    return torch.arange(n, device=device)[:, None] * (1 / 10_000 ** (feature / width))
 
 
 def rotate(
     x: Float[Tensor, "*batch tokens features"], angles: Float[Tensor, "tokens features2"]
 ) -> Float[Tensor, "*batch tokens features"]:
-    """Rotate neighbouring pairs of features, so that products depend on distances only.
+    """Rotate neighbouring pairs of features, so that products depend on relative positions only.
 
-    Parameters
-    ----------
-    x
-        Queries or keys.
-    angles
-        See `rotary_angles`; features beyond twice its width stay as they are.
-
-    Returns
-    -------
-    Tensor
-        Rotated queries or keys.
-
-    References
-    ----------
-    Su et al. 2021, "RoFormer", arXiv:2104.09864.
+    Features beyond twice the width of `angles` stay as they are. See Su et al. 2021, "RoFormer",
+    arXiv:2104.09864.
     """
     width = 2 * angles.shape[-1]
     pairs = x[..., :width].unflatten(-1, (-1, 2))
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     first, second = pairs[..., 0], pairs[..., 1]
-    turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1)
-    return torch.cat([turned.flatten(-2), x[..., width:]], dim=-1)
+    rotated = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    return torch.cat([rotated.flatten(-2), x[..., width:]], dim=-1)
 
 
 class ReleasedNorm(nn.Module):
-    """LayerNorm without bias in the released order of operations.
-
-    Parameters
-    ----------
-    n_features
-        Width of a token.
-    """
+    """LayerNorm without bias, in the order of operations of the released code."""
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
@@ -120,37 +78,13 @@ class ReleasedNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch tokens features"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Normalise each token.
-
-        Parameters
-        ----------
-        x
-            The sequence.
-
-        Returns
-        -------
-        Tensor
-            Tokens of mean 0 and variance 1, times the weights.
-        """
+        """Normalise each token to mean 0 and variance 1, and scale it by the weights."""
         variance = x.var(dim=-1, unbiased=False, keepdim=True)
         return (x - x.mean(dim=-1, keepdim=True)) * (variance + 1e-5).rsqrt() * self.weight
 
 
 def make_norm(n_features: int, *, fused_kernels: bool) -> nn.Module:
-    """Make a LayerNorm without bias.
-
-    Parameters
-    ----------
-    n_features
-        Width of a token.
-    fused_kernels
-        Use PyTorch's kernel; else the released order of operations.
-
-    Returns
-    -------
-    nn.Module
-        With one parameter, ``weight``.
-    """
+    """Make a LayerNorm without bias: PyTorch's kernel, or the released order of operations."""
     return nn.LayerNorm(n_features, bias=False) if fused_kernels else ReleasedNorm(n_features)
 
 
@@ -162,7 +96,7 @@ class MultiQueryAttention(nn.Module):
     n_features
         Width of a token.
     n_heads
-        Heads of queries.
+        Query heads.
     head_width
         Width of a head.
     fused_kernels
@@ -191,21 +125,21 @@ class MultiQueryAttention(nn.Module):
         bias: Float[Tensor, "heads query keys"],
         angles: Float[Tensor, "tokens features2"],
     ) -> Float[Tensor, "batch query features"]:
-        """Let the last places read all places and the null key.
+        """Attend from the last tokens of the sequence to all tokens and the null key.
 
         Parameters
         ----------
         x
             The sequence.
         bias
-            Added to the similarities; one row for each of the last places, which may be all.
+            Added to the similarities; one row for each of the last tokens, which may be all.
         angles
-            Rotation of each place.
+            Rotary angles of each position.
 
         Returns
         -------
         Tensor
-            What those places read.
+            Attention output of those tokens, before the skip connection.
         """
         x = self.norm(x)
         n_queries = bias.shape[1]
@@ -215,9 +149,9 @@ class MultiQueryAttention(nn.Module):
         null = self.null.to(x.dtype).expand(len(x), 1, -1, -1)
         keys = F.normalize(torch.cat([null[:, :, 0], rotate(keys, angles)], dim=1), dim=-1)
         values = torch.cat([null[:, :, 1], values], dim=1)
-        read = (_attend_fused if self.fused_kernels else _attend)(queries, keys, values, bias=bias)
-        out: Tensor = self.output(read.transpose(1, 2).flatten(2))
-        return out
+        out = (_attend_fused if self.fused_kernels else _attend)(queries, keys, values, bias=bias)
+        projected: Tensor = self.output(out.transpose(1, 2).flatten(2))
+        return projected
 
 
 def _attend(
@@ -239,12 +173,12 @@ def _attend_fused(
     *,
     bias: Float[Tensor, "heads query keys"],
 ) -> Float[Tensor, "batch heads query features"]:
-    # All heads share the keys: they are rows of one wide query, so nothing is repeated.
-    read = F.scaled_dot_product_attention(
+    # All heads share the keys, so heads become rows of one long query and no key is repeated.
+    out = F.scaled_dot_product_attention(
         queries.flatten(1, 2)[:, None],
         keys[:, None],
         values[:, None],
         attn_mask=bias.flatten(0, 1).to(queries.dtype),
         scale=_COSINE_SCALE,
     )
-    return read.view_as(queries)
+    return out.view_as(queries)

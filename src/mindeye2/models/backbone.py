@@ -1,4 +1,4 @@
-"""From the shared space to image tokens: residual blocks, then one wide linear layer."""
+"""The backbone: residual MLP blocks on shared latents, then a linear layer to image tokens."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,9 @@ __all__ = ["Backbone", "ReleasedMixer", "ResidualTrunk", "mlp_block"]
 
 
 def mlp_block(width: int, *, dropout: float, zero_init: bool = False) -> nn.Sequential:
-    """Make LayerNorm, Linear, GELU, Dropout, Linear, all of one width.
+    """Make LayerNorm, Linear, GELU, Dropout, Linear, all of one width, without skip connection.
 
-    Parameters
-    ----------
-    width
-        Width of input, hidden layer and output.
-    dropout
-        Drop probability between the linear layers, in [0, 1).
-    zero_init
-        Start with a last layer of zeros, so that a residual block begins as the identity.
-
-    Returns
-    -------
-    nn.Sequential
-        The block, without its skip connection.
+    With `zero_init` the last layer starts at zero: a residual block starts as the identity.
     """
     last = nn.Linear(width, width)
     if zero_init:
@@ -36,16 +24,15 @@ def mlp_block(width: int, *, dropout: float, zero_init: bool = False) -> nn.Sequ
 
 
 class ResidualTrunk(nn.Module):
-    """A stack of residual blocks in the shared space.
+    """A stack of residual blocks in the shared latent space; without blocks it is the identity.
 
-    With blocks whose last layer starts at zero the trunk starts as the identity, so that a
-    closed-form start of the layers around it holds; training then makes it non-linear.
+    With blocks whose last layer starts at zero it starts as the identity, which keeps a
+    closed-form start of the layers around it; training makes it non-linear.
 
     Parameters
     ----------
     blocks
-        Modules that keep the width of their input; each is added to it. None makes the trunk the
-        identity for good.
+        Modules that keep the width of their input; the output of each is added to it.
     """
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
@@ -53,31 +40,20 @@ class ResidualTrunk(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch latent"]:
-        """Refine shared latents.
-
-        Parameters
-        ----------
-        latents
-            Output of the ridge.
-
-        Returns
-        -------
-        Tensor
-            Refined latents.
-        """
+        """Add the output of each block to the latents."""
         for block in self.blocks:
             latents = latents + block(latents)
         return latents
 
 
 class ReleasedMixer(nn.Module):
-    """The released model's mixer blocks at sequence length 1, where they only add a constant.
+    """The released mixer blocks at sequence length 1, where they only add a constant.
 
     Blocks over the latent axis alternate with blocks over the sequence axis. The latter normalise
-    an axis of size 1, which leaves the LayerNorm's bias whatever comes in, and their skip
-    connection carries the input past the blocks over the latent axis, which so do nothing. Kept
-    for the published weights and for reproducing how they were trained; `ResidualTrunk` is what
-    the paper describes.
+    an axis of size 1, which gives the LayerNorm's bias for any input, and their skip connection
+    bypasses the blocks over the latent axis, whose output is therefore lost. Kept for the
+    published weights and for reproducing their training; `ResidualTrunk` is what the paper
+    describes.
 
     Parameters
     ----------
@@ -95,18 +71,7 @@ class ReleasedMixer(nn.Module):
         self.sequence_blocks = nn.ModuleList(sequence_blocks)
 
     def forward(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch latent"]:
-        """Pass latents through all blocks, as released.
-
-        Parameters
-        ----------
-        latents
-            Output of the ridge.
-
-        Returns
-        -------
-        Tensor
-            `latents` plus a constant (and random constants under dropout).
-        """
+        """Return the latents plus a constant (a random one under dropout), as released."""
         latent_skip, sequence_skip = latents[:, None], latents[:, :, None]
         x = latent_skip
         for over_latent, over_sequence in zip(
@@ -119,14 +84,14 @@ class ReleasedMixer(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A trunk in the shared space and the linear layer that writes all tokens at once.
+    """A trunk in the shared latent space and a linear layer to all image tokens.
 
     Parameters
     ----------
     trunk
-        Refines latents and keeps their width.
+        Maps latents to refined latents of the same width.
     output
-        Linear map from the latent to the features of all tokens, token by token.
+        Linear map from the refined latents to all features of all tokens, token by token.
     n_tokens
         Number of tokens.
     """
@@ -140,17 +105,9 @@ class Backbone(nn.Module):
     def forward(
         self, latents: Float[Tensor, "batch latent"]
     ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch tokens features"]]:
-        """Refine latents and predict tokens from them.
+        """Predict refined latents, which the low-level head also uses, and backbone tokens.
 
-        Parameters
-        ----------
-        latents
-            Output of the ridge; rows may come from several subjects.
-
-        Returns
-        -------
-        tuple of Tensor
-            Refined latents, which the low-level head reads too, and backbone tokens.
+        Rows of the batch may come from several subjects.
         """
         refined = self.trunk(latents)
         return refined, self.output(refined).unflatten(1, (self.n_tokens, -1))

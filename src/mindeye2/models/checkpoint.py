@@ -1,4 +1,4 @@
-"""Brain models on disk: weights as safetensors, sizes as YAML; loaded whole or not at all."""
+"""Trained MindEye2 models on disk: weights as safetensors, settings as YAML."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,45 +19,33 @@ __all__ = ["LoadedRun", "load_run", "save_run"]
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained model and what it needs to be used."""
+    """A trained model with its settings and the manifest of its run."""
 
     model: MindEye
     """In eval mode, float32."""
 
     settings: ModelSettings
-    """Its sizes."""
+    """Sizes of the model."""
 
     encoder: str
-    """The encoder whose tokens it predicts."""
+    """Name of the encoder whose tokens the model predicts."""
 
     manifest: dict[str, object]
-    """What the train stage recorded."""
+    """Manifest of the train stage."""
 
 
 def save_run(folder: Path, *, model: MindEye, settings: ModelSettings, encoder: str) -> None:
-    """Write ``model.safetensors`` and ``model.yaml``.
-
-    Parameters
-    ----------
-    folder
-        Run folder.
-    model
-        The model.
-    settings
-        Its sizes.
-    encoder
-        The encoder whose tokens it predicts.
-    """
+    """Write ``model.safetensors`` and ``model.yaml`` into a run folder."""
     save_tensors(
         {name: value.cpu() for name, value in model.state_dict().items()},
         folder / "model.safetensors",
     )
-    described = {
+    description = {
         "encoder": encoder,
         "n_voxels": dict(model.ridge.n_voxels),
         "model": plain(settings),
     }
-    write_text(folder / "model.yaml", yaml.safe_dump(described, sort_keys=False))
+    write_text(folder / "model.yaml", yaml.safe_dump(description, sort_keys=False))
 
 
 def load_run(folder: Path) -> LoadedRun:
@@ -76,7 +64,7 @@ def load_run(folder: Path) -> LoadedRun:
     Raises
     ------
     ArtifactError
-        If the run is unfinished, or trained something else than a brain model.
+        If the run is unfinished, or trained no brain model.
     """
     manifest = read_manifest(folder, stage="train")
     path = folder / "model.yaml"
@@ -86,26 +74,26 @@ def load_run(folder: Path) -> LoadedRun:
             f"{folder} is a run of the task {task!r}, which trains no brain model. "
             "Give a run of 'shared' or 'adapt'."
         )
-    described = yaml.safe_load(path.read_text())
-    settings = build_settings(ModelSettings, described["model"])
+    description = yaml.safe_load(path.read_text())
+    settings = build_settings(ModelSettings, description["model"])
     with torch.device("meta"):
-        model = build_mindeye(settings, described["n_voxels"])
+        model = build_mindeye(settings, description["n_voxels"])
     try:
         weights = load_file(folder / "model.safetensors")
     except Exception as error:  # safetensors raises its own type, which is no OSError
         raise ArtifactError(
             f"{folder / 'model.safetensors'} cannot be read ({error}). Train again."
         ) from error
-    missing = sorted(set(model.state_dict()) ^ set(weights))
-    if missing:
+    differing = sorted(set(model.state_dict()) ^ set(weights))
+    if differing:
         raise ArtifactError(
-            f"{folder / 'model.safetensors'} does not fit model.yaml: {missing[:5]} differ. "
+            f"{folder / 'model.safetensors'} does not fit model.yaml: {differing[:5]} differ. "
             "The folder was mixed up; train again."
         )
     model.load_state_dict(weights, assign=True)
     return LoadedRun(
         model=model.eval(),
         settings=settings,
-        encoder=described["encoder"],
+        encoder=description["encoder"],
         manifest=manifest,
     )

@@ -1,4 +1,4 @@
-"""The whole decoder: ridge, backbone, heads and prior, and how settings become one."""
+"""The MindEye2 model: ridge, backbone, retrieval and low-level heads, prior; and its builder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,33 +22,33 @@ class MindEyeOutput:
     """Predictions for one batch of trials."""
 
     backbone_tokens: Float[Tensor, "batch tokens features"]
-    """Image tokens by regression: blurred towards the mean; the condition of the prior."""
+    """Regressed image tokens, shrunk towards the mean; the condition of the prior."""
 
     retrieval_tokens: Float[Tensor, "batch tokens features"]
-    """Tokens for contrastive losses and retrieval; compare by cosine only."""
+    """Tokens for contrastive losses and retrieval; compare them by cosine only."""
 
     lowlevel_latents: Float[Tensor, "batch channels height width"] | None
     """Autoencoder latents of a blurry image, or None where the model has no low-level head."""
 
     lowlevel_maps: Float[Tensor, "batch tokens2 features2"] | None
-    """Feature maps to compare with a teacher's, one row per place, or None."""
+    """Feature maps to compare with those of a teacher, one row per position, or None."""
 
 
 class MindEye(nn.Module):
-    """Decode image tokens, retrieval tokens and a blurry image from betas.
+    """Predict image tokens, retrieval tokens and blurry-image latents from betas.
 
     Parameters
     ----------
     ridge
-        Voxels to the shared space, one map per subject.
+        Voxels to the shared latent space, one linear layer per subject.
     backbone
-        Shared space to refined latents and backbone tokens.
+        Shared latents to refined latents and backbone tokens.
     projector
         Backbone tokens to retrieval tokens.
     lowlevel
         Refined latents to autoencoder latents, or None.
     prior
-        Diffusion model of image tokens given backbone tokens; sampled by itself.
+        Diffusion prior of image tokens given backbone tokens; sampled separately.
 
     References
     ----------
@@ -73,11 +73,11 @@ class MindEye(nn.Module):
 
     @property
     def subjects(self) -> list[str]:
-        """Names of the subjects that the model can decode."""
+        """List the subjects whose betas the model can decode."""
         return list(self.ridge.maps)
 
     def forward(self, betas: Float[Tensor, "batch voxels"], *, subject: str) -> MindEyeOutput:
-        """Decode trials of one subject.
+        """Predict from the betas of one subject.
 
         Parameters
         ----------
@@ -89,26 +89,16 @@ class MindEye(nn.Module):
         Returns
         -------
         MindEyeOutput
-            What the heads predict. Raises ``ValueError`` through `SubjectRidge` and `check_betas`
-            for an unknown subject, another voxel count, and values that are not finite.
+            Predictions of all heads. Raises ``ValueError`` through `SubjectRidge` and
+            `check_betas` for an unknown subject, another voxel count, and values that are not
+            finite.
         """
         latents = self.ridge(betas, subject=subject)
         check_betas(betas, subject=subject)
         return self.heads(latents)
 
     def heads(self, latents: Float[Tensor, "batch latent"]) -> MindEyeOutput:
-        """Decode shared latents, of one subject or of several after each other.
-
-        Parameters
-        ----------
-        latents
-            Output of the ridge.
-
-        Returns
-        -------
-        MindEyeOutput
-            What the heads predict.
-        """
+        """Predict from shared latents, whose rows may come from several subjects."""
         refined, tokens = self.backbone(latents)
         lowlevel, maps = (None, None) if self.lowlevel is None else self.lowlevel(refined)
         return MindEyeOutput(
@@ -120,7 +110,7 @@ class MindEye(nn.Module):
 
 
 def build_mindeye(settings: ModelSettings, n_voxels: Mapping[str, int]) -> MindEye:
-    """Assemble the decoder that `settings` describes.
+    """Build the model that `settings` describes.
 
     Parameters
     ----------
@@ -132,8 +122,7 @@ def build_mindeye(settings: ModelSettings, n_voxels: Mapping[str, int]) -> MindE
     Returns
     -------
     MindEye
-        Freshly initialised from PyTorch's process-wide generator, in float32, on the default
-        device.
+        Initialised from PyTorch's process-wide generator, in float32, on the default device.
     """
     s = settings
     return MindEye(

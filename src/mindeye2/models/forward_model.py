@@ -80,8 +80,10 @@ def fit_forward_model(
         Tokens decoded for held-out images.
     targets
         True tokens of the same trials.
-    mean, components
-        PCA of the true tokens.
+    mean
+        Mean of the true tokens.
+    components
+        Their PCA components, orthonormal.
     alpha
         L2 penalty of the ridge, greater than 0.
 

@@ -1,4 +1,4 @@
-"""Latents of a blurry image from the shared space, and feature maps to train it by."""
+"""The low-level head: autoencoder latents of a blurry image, and feature maps for its training."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -7,21 +7,11 @@ from torch.nn import functional as F
 __all__ = ["LowLevelHead", "Upsampler", "maps_projector"]
 
 _EPS = 1e-6
-"""Of every group norm of the upsampler, as in the autoencoders that it is modelled on."""
+"""Epsilon of every group norm of the upsampler, as in Stable Diffusion's autoencoder."""
 
 
 class ResnetBlock(nn.Module):
-    """Two convolutions with a skip connection, projected where the channel count changes.
-
-    Parameters
-    ----------
-    n_in
-        Channels of the input.
-    n_out
-        Channels of the output.
-    groups
-        Groups of the normalisation.
-    """
+    """Two convolutions with a skip connection, projected where the channel count changes."""
 
     def __init__(self, n_in: int, n_out: int, *, groups: int) -> None:
         super().__init__()
@@ -34,18 +24,7 @@ class ResnetBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels2 height width"]:
-        """Transform feature maps.
-
-        Parameters
-        ----------
-        x
-            Feature maps.
-
-        Returns
-        -------
-        Tensor
-            Feature maps of the same height and width.
-        """
+        """Transform feature maps, keeping height and width."""
         inner = self.conv1(F.silu(self.norm1(x)))
         inner = self.conv2(F.silu(self.norm2(inner)))
         out: Tensor = self.shortcut(x) + inner
@@ -53,15 +32,7 @@ class ResnetBlock(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Self-attention of one head over all places of a feature map, with a skip connection.
-
-    Parameters
-    ----------
-    n_channels
-        Channels, and width of the head.
-    groups
-        Groups of the normalisation.
-    """
+    """Self-attention of one head over all positions of a feature map, with a skip connection."""
 
     def __init__(self, n_channels: int, *, groups: int) -> None:
         super().__init__()
@@ -74,28 +45,19 @@ class SpatialAttention(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """Let all places read each other.
-
-        Parameters
-        ----------
-        x
-            Feature maps.
-
-        Returns
-        -------
-        Tensor
-            Feature maps of the same size.
-        """
-        places = self.norm(x).flatten(2).mT
-        read = F.scaled_dot_product_attention(
-            self.query(places)[:, None], self.key(places)[:, None], self.value(places)[:, None]
+        """Attend from all positions to all positions."""
+        positions = self.norm(x).flatten(2).mT
+        attended = F.scaled_dot_product_attention(
+            self.query(positions)[:, None],
+            self.key(positions)[:, None],
+            self.value(positions)[:, None],
         )[:, 0]
-        out: Tensor = x + self.output(read).mT.unflatten(2, x.shape[2:])
+        out: Tensor = x + self.output(attended).mT.unflatten(2, x.shape[2:])
         return out
 
 
 class Upsampler(nn.Module):
-    """The decoder of a small autoencoder: attention at the coarsest level, then up by twos.
+    """The decoder of a small autoencoder: attention at the coarsest level, then upsampled by twos.
 
     Parameters
     ----------
@@ -108,7 +70,7 @@ class Upsampler(nn.Module):
     layers
         Residual blocks of each level.
     groups
-        Groups of every normalisation; must divide each of `widths`.
+        Groups of every group norm; must divide each of `widths`.
     """
 
     def __init__(
@@ -149,37 +111,13 @@ class Upsampler(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels2 height2 width2"]:
-        """Draw latents from coarse feature maps.
-
-        Parameters
-        ----------
-        x
-            Coarse feature maps.
-
-        Returns
-        -------
-        Tensor
-            Latents, larger by ``2 ** (len(widths) - 1)`` each way.
-        """
+        """Predict latents, larger by ``2 ** (len(widths) - 1)`` in height and width."""
         out: Tensor = self.output(self.levels(self.middle(self.input(x))))
         return out
 
 
 def maps_projector(n_in: int, n_features: int) -> nn.Sequential:
-    """Make the small network from coarse feature maps to the teacher's features.
-
-    Parameters
-    ----------
-    n_in
-        Channels of the coarse feature maps.
-    n_features
-        Width of the teacher's features.
-
-    Returns
-    -------
-    nn.Sequential
-        Three convolutions of size 1.
-    """
+    """Make three convolutions of size 1 from coarse feature maps to a teacher's features."""
     return nn.Sequential(
         nn.Conv2d(n_in, n_features, 1, bias=False),
         nn.GroupNorm(1, n_features),
@@ -192,16 +130,16 @@ def maps_projector(n_in: int, n_features: int) -> nn.Sequential:
 
 
 class LowLevelHead(nn.Module):
-    """Predict the latents of an image autoencoder, for layout and colour.
+    """Predict autoencoder latents of a blurry image.
 
-    Without `upsampler` the linear layer writes the latents themselves. With it the linear layer
-    writes coarse feature maps, which are dropped out, normalised and upsampled; `maps` may then
-    compare them with a teacher's features.
+    Without `upsampler` the linear layer predicts the latents themselves. With it the linear layer
+    predicts coarse feature maps, which are dropped out, normalised and upsampled, and which `maps`
+    projects to a teacher's features for a contrastive loss.
 
     Parameters
     ----------
     linear
-        From the latent to all numbers of the map, channels first.
+        From the latent to all entries of the map, channels first.
     shape
         Channels, height and width of that map.
     dropout
@@ -234,18 +172,7 @@ class LowLevelHead(nn.Module):
     ) -> tuple[
         Float[Tensor, "batch channels height width"], Float[Tensor, "batch tokens features"] | None
     ]:
-        """Predict autoencoder latents.
-
-        Parameters
-        ----------
-        latents
-            Refined latents of the backbone's trunk.
-
-        Returns
-        -------
-        tuple
-            Autoencoder latents, and feature maps (one row per place) or None.
-        """
+        """Predict autoencoder latents, and feature maps (one row per position) or None."""
         x = self.linear(latents)
         if self.upsampler is None or self.norm is None:
             return x.unflatten(1, self.shape), None

@@ -1,4 +1,4 @@
-"""The diffusion prior: image tokens, as sharp as true ones, from brain tokens."""
+"""The diffusion prior: samples of image tokens given backbone tokens."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ __all__ = ["DiffusionPrior"]
 
 
 class DiffusionPrior(nn.Module):
-    """A diffusion model of image tokens, given brain tokens of the same shape.
+    """Diffusion model of image tokens given backbone tokens of the same shape.
 
     Parameters
     ----------
@@ -35,15 +35,15 @@ class DiffusionPrior(nn.Module):
     n_levels
         Noise levels of the cosine schedule.
     condition_dropout
-        Share of the training items that lose their condition, in [0, 1); guidance needs some.
+        Probability that a training item loses its condition, in [0, 1); guidance needs some.
     target_dropout
-        Share of the training items that lose their noised tokens, drawn independently.
+        Probability that a training item loses its noised tokens, sampled independently.
     predict_residual
-        Predict the condition plus a correction, which must start at zero: then the untrained prior
-        passes brain tokens on. Differs from the released prior, which predicts from nothing and
-        needs many thousand steps to catch up.
+        Predict the condition plus a correction, which must start at zero, so that the untrained
+        prior returns backbone tokens. Differs from the released prior, which predicts image tokens
+        directly and needs many thousand steps to reach that.
     released_ddim
-        Sample with the released choice of noise levels and its shifted table: see
+        Sample with the noise levels and the shifted table of the released code: see
         `mindeye2.models.diffusion.released_levels` and `mindeye2.models.diffusion.sample_ddim`.
 
     References
@@ -72,14 +72,14 @@ class DiffusionPrior(nn.Module):
         self.predict_residual = predict_residual
         self.released_ddim = released_ddim
         if predict_residual:
-            # What stands for dropped tokens starts as the mean of z-scored ones.
+            # The null embeddings start as the mean of z-scored tokens.
             nn.init.zeros_(self.null_condition)
             nn.init.zeros_(self.null_target)
         self.alphas_cumprod = cosine_alphas_cumprod(n_levels)
 
     @property
     def n_levels(self) -> int:
-        """Noise levels of the schedule."""
+        """Count the noise levels of the schedule."""
         return len(self.alphas_cumprod)
 
     def add_noise(
@@ -88,24 +88,9 @@ class DiffusionPrior(nn.Module):
         times: Int[Tensor, " batch"],
         noise: Float[Tensor, "batch tokens features"],
     ) -> Float[Tensor, "batch tokens features"]:
-        """Noise clean tokens.
-
-        Parameters
-        ----------
-        x0
-            Clean tokens.
-        times
-            Noise level of each item, in ``[0, n_levels)``.
-        noise
-            Standard normal noise.
-
-        Returns
-        -------
-        Tensor
-            Noised tokens.
-        """
-        kept = self.alphas_cumprod.to(x0.device)[times.to(x0.device)][:, None, None]
-        return kept.sqrt().to(x0.dtype) * x0 + (1 - kept).sqrt().to(x0.dtype) * noise
+        """Add noise to clean tokens at each item's noise level in ``[0, n_levels)``."""
+        alpha = self.alphas_cumprod.to(x0.device)[times.to(x0.device)][:, None, None]
+        return alpha.sqrt().to(x0.dtype) * x0 + (1 - alpha).sqrt().to(x0.dtype) * noise
 
     def predict(
         self,
@@ -115,18 +100,18 @@ class DiffusionPrior(nn.Module):
         *,
         guidance_scale: float = 1.0,
     ) -> Float[Tensor, "batch tokens features"]:
-        """Predict clean tokens.
+        """Predict clean tokens, with classifier-free guidance.
 
         Parameters
         ----------
         noised
             Noised tokens.
         times
-            Noise level of each item.
+            Noise level of each item, in ``[0, n_levels)``.
         condition
-            Brain tokens.
+            Backbone tokens.
         guidance_scale
-            1 is the prediction itself; above 1 it is pushed away from the prediction without
+            1 is the conditional prediction; above 1 extrapolates from the prediction without
             condition and without noised tokens.
 
         Returns
@@ -134,13 +119,13 @@ class DiffusionPrior(nn.Module):
         Tensor
             Predicted clean tokens.
         """
-        given = self._predict(noised, times, condition)
+        conditional = self._predict(noised, times, condition)
         if guidance_scale == 1:
-            return given
-        absent = self._predict(
+            return conditional
+        unconditional = self._predict(
             self.null_target.expand_as(noised), times, self.null_condition.expand_as(condition)
         )
-        return absent + guidance_scale * (given - absent)
+        return unconditional + guidance_scale * (conditional - unconditional)
 
     def loss(
         self,
@@ -197,13 +182,12 @@ class DiffusionPrior(nn.Module):
         Parameters
         ----------
         condition
-            Brain tokens.
+            Backbone tokens.
         steps
             Noise levels to visit. As many as the schedule has is DDPM, fewer is DDIM.
         generator
             One for the batch, as released, or one per row, which makes each row's sample
-            independent of the batch it is in. A generator goes on where it stopped: calling again
-            gives further samples.
+            independent of its batch. Its state advances: a second call gives other samples.
         guidance_scale
             See `predict`.
         eta
@@ -222,25 +206,26 @@ class DiffusionPrior(nn.Module):
 
         Notes
         -----
-        Few steps lose spread. On normal data of standard deviation 1, which the network knows
-        exactly, 20 steps give .94 here, .90 with `eta` 1, and .88 with the released sampler.
+        Few steps shrink the spread of the samples. On normal data of standard deviation 1 and with
+        the exact denoiser, 20 steps give .94 here, .90 with `eta` 1, and .88 with the released
+        sampler.
         """
-        draw = noise_source(condition, generator)
+        noise = noise_source(condition, generator)
 
         def denoise(x: Tensor, level: int) -> Tensor:
             times = torch.full((len(x),), level, device=x.device)
             return self.predict(x, times, condition, guidance_scale=guidance_scale)
 
         if steps == self.n_levels:
-            return sample_ddpm(denoise, draw(), alphas_cumprod=self.alphas_cumprod, draw=draw)
+            return sample_ddpm(denoise, noise(), alphas_cumprod=self.alphas_cumprod, noise=noise)
         released = self.released_ddim
         return sample_ddim(
             denoise,
-            draw(),
+            noise(),
             alphas_cumprod=self.alphas_cumprod,
             levels=(released_levels if released else even_levels)(self.n_levels, steps),
             eta=float(released) if eta is None else eta,
-            draw=draw,
+            noise=noise,
             shifted=released,
         )
 
@@ -254,5 +239,5 @@ def _keep(
     kept: Bool[Tensor, " batch"],
     null: Float[Tensor, "tokens features"],
 ) -> Float[Tensor, "batch tokens features"]:
-    """Put the learned null embedding where tokens are dropped."""
+    """Replace dropped tokens by the learned null embedding."""
     return torch.where(kept.to(tokens.device)[:, None, None], tokens, null.to(tokens.dtype))

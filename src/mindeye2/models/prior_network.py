@@ -1,7 +1,7 @@
 """The transformer of the diffusion prior.
 
-One sequence holds the condition's tokens, one token for the noise level, and the noised tokens;
-what comes out at the last places is the prediction of the clean tokens. The parts are those of the
+The sequence holds the condition's tokens, one token for the noise level, and the noised tokens;
+the output at the noised tokens' positions predicts the clean tokens. The layers are those of the
 DALL-E 2 prior (Ramesh et al. 2022, arXiv:2204.06125) as the released model configures them.
 """
 
@@ -26,42 +26,15 @@ __all__ = ["PriorNetwork", "sinusoidal_embedding"]
 def sinusoidal_embedding(
     times: Int[Tensor, " batch"], n_features: int
 ) -> Float[Tensor, "batch features"]:
-    """Return sines and cosines of noise levels at geometrically falling frequencies.
-
-    Parameters
-    ----------
-    times
-        Noise levels.
-    n_features
-        Even width of the result: first all sines, then all cosines.
-
-    Returns
-    -------
-    Tensor
-        In [-1, 1], float32.
-    """
+    """Return sines, then cosines, of noise levels at geometrically falling frequencies."""
     half = n_features // 2
-    rank = torch.arange(half, device=times.device, dtype=torch.float32)
-    angles = times.float()[:, None] * torch.exp(rank * (-math.log(10_000) / (half - 1)))
+    feature = torch.arange(half, device=times.device, dtype=torch.float32)
+    angles = times.float()[:, None] * torch.exp(feature * (-math.log(10_000) / (half - 1)))
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 class SwiGLU(nn.Module):
-    """LayerNorm, a gated hidden layer, and a linear layer, without biases.
-
-    Parameters
-    ----------
-    n_features
-        Width of a token.
-    feedforward_multiple
-        Width of the hidden layer in widths of a token.
-    fused_kernels
-        See `PriorNetwork`.
-
-    References
-    ----------
-    Shazeer 2020, "GLU Variants Improve Transformer", arXiv:2002.05202.
-    """
+    """LayerNorm and a SwiGLU feed-forward layer, no biases (Shazeer 2020, arXiv:2002.05202)."""
 
     def __init__(self, n_features: int, *, feedforward_multiple: int, fused_kernels: bool) -> None:
         super().__init__()
@@ -72,18 +45,7 @@ class SwiGLU(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch tokens features"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Transform each token by itself.
-
-        Parameters
-        ----------
-        x
-            The sequence.
-
-        Returns
-        -------
-        Tensor
-            What to add to it.
-        """
+        """Transform each token; the caller adds the skip connection."""
         value, gate = self.input(self.norm(x)).chunk(2, dim=-1)
         out: Tensor = self.output(value * F.silu(gate))
         return out
@@ -101,17 +63,17 @@ class PriorNetwork(nn.Module):
     depth
         Layers of attention and feed-forward.
     n_heads
-        Heads of queries.
+        Query heads.
     head_width
         Width of a head.
     feedforward_multiple
-        Width of the feed-forward's hidden layer in widths of a token.
+        Hidden width of the feed-forward layers divided by the width of a token.
     condition_in_sequence
-        Put the condition's tokens into the sequence, as released. Else add them, through a linear
-        map, to the noised tokens of the same places: half the sequence, half the time.
+        Concatenate the condition's tokens with the noised ones, as released. Otherwise add them,
+        through a linear layer, to the noised tokens: half the sequence length, half the time.
     fused_kernels
-        Use fused kernels, and leave out what the last layer computes for nothing: about twice as
-        fast. Without it every operation is done as in the released code, to the last bit.
+        Use fused kernels, and skip unused outputs of the last layer: about twice as fast.
+        Otherwise every operation is that of the released code, to the last bit.
     """
 
     def __init__(
@@ -164,39 +126,24 @@ class PriorNetwork(nn.Module):
         times: Int[Tensor, " batch"],
         condition: Float[Tensor, "batch tokens features"],
     ) -> Float[Tensor, "batch tokens features"]:
-        """Predict clean tokens.
-
-        Parameters
-        ----------
-        noised
-            Noised tokens, or what stands for dropped ones.
-        times
-            Noise level of each item.
-        condition
-            Brain tokens, or what stands for dropped ones.
-
-        Returns
-        -------
-        Tensor
-            The prediction, before any skip connection.
-        """
+        """Predict clean tokens, before any skip connection from the condition."""
         time = self.time_mlp(sinusoidal_embedding(times, self.n_features).to(noised.dtype))
-        places = noised + self.learned_query
+        queries = noised + self.learned_query
         if self.condition is None:
-            x = torch.cat([condition, time[:, None], places], dim=1)
+            x = torch.cat([condition, time[:, None], queries], dim=1)
         else:
-            x = torch.cat([time[:, None], places + self.condition(condition)], dim=1)
+            x = torch.cat([time[:, None], queries + self.condition(condition)], dim=1)
         buckets = relative_buckets(x.shape[1], device=x.device)
         bias = self.relative_bias(buckets).movedim(-1, 0)
         angles = rotary_angles(x.shape[1], self.head_width, device=x.device)
         for attention, feed_forward in zip(self.attentions, self.feed_forwards, strict=True):
             if self.fused_kernels and attention is self.attentions[-1]:
-                # Nobody reads the other places after the last layer.
+                # Outputs at the other positions are not used after the last layer.
                 bias = bias[:, -self.n_tokens :]
-            read = attention(x, bias=bias, angles=angles)
-            x = x[:, -read.shape[1] :] + read
+            attended = attention(x, bias=bias, angles=angles)
+            x = x[:, -attended.shape[1] :] + attended
             x = x + feed_forward(x)
-        # The released code scales by the largest entry first, which its half precision needs.
+        # The released code first divides by the largest entry, for half precision.
         x = self.norm(x / x.amax(dim=-1, keepdim=True).detach())
         out: Tensor = self.output(x)[:, -self.n_tokens :]
         return out

@@ -1,4 +1,4 @@
-"""Backbone tokens to retrieval tokens, each token by itself."""
+"""The CLIP projector: backbone tokens to retrieval tokens, token by token."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ __all__ = ["Projector"]
 
 
 class Projector(nn.Module):
-    """LayerNorm, GELU, Linear, three times over, on every token.
+    """LayerNorm, GELU, Linear, three times, on every token.
 
     Its output is trained by contrastive losses and compared by cosine only.
 
@@ -17,7 +17,7 @@ class Projector(nn.Module):
         Width of a token.
     residual
         Add the output to the input, and start with a last layer of zeros, so that retrieval tokens
-        start as the backbone tokens. Differs from the released code, which has no skip.
+        start as the backbone tokens. Differs from the released code, which has no skip connection.
     """
 
     def __init__(self, n_features: int, *, residual: bool = True) -> None:
@@ -28,23 +28,16 @@ class Projector(nn.Module):
             nn.init.zeros_(linears[-1].weight)
             nn.init.zeros_(linears[-1].bias)
         self.layers = nn.Sequential(
-            *(part for linear in linears for part in (nn.LayerNorm(n_features), nn.GELU(), linear))
+            *(
+                layer
+                for linear in linears
+                for layer in (nn.LayerNorm(n_features), nn.GELU(), linear)
+            )
         )
 
     def forward(
         self, tokens: Float[Tensor, "batch tokens features"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Project backbone tokens.
-
-        Parameters
-        ----------
-        tokens
-            Backbone tokens.
-
-        Returns
-        -------
-        Tensor
-            Retrieval tokens, not normalised.
-        """
+        """Project backbone tokens to retrieval tokens, not normalised."""
         projected: Tensor = self.layers(tokens)
         return tokens + projected if self.residual else projected

@@ -1,4 +1,4 @@
-"""The one part that belongs to a person: voxels to the shared space."""
+"""The subject-specific layers: one linear layer per subject from voxels to shared latents."""
 
 from collections.abc import Mapping
 
@@ -12,20 +12,7 @@ __all__ = ["SubjectRidge", "check_betas"]
 
 
 def check_betas(betas: Float[Tensor, "batch voxels"], *, subject: str) -> None:
-    """Refuse betas that hold NaN or infinite values.
-
-    Parameters
-    ----------
-    betas
-        Betas of one subject.
-    subject
-        Whose they are, for the message.
-
-    Raises
-    ------
-    ValueError
-        If a value is not finite. The message says how many are not, and where the first is.
-    """
+    """Raise ValueError where betas hold NaN or infinite values; the message counts them."""
     if betas.is_meta:
         return
     bad = ~torch.isfinite(betas)
@@ -37,17 +24,17 @@ def check_betas(betas: Float[Tensor, "batch voxels"], *, subject: str) -> None:
 
 
 class SubjectRidge(nn.Module):
-    """Map the voxels of each subject into one shared latent space.
+    """Map the voxels of each subject to the shared latent space.
 
-    One affine map per subject, because the voxel counts differ and the output width must not.
-    The L2 penalty is not here: a closed-form start sets it, or the optimiser's weight decay.
+    One linear layer per subject, because voxel counts differ between subjects. The L2 penalty
+    comes from a closed-form start or from the optimiser's weight decay.
 
     Parameters
     ----------
     n_voxels
         Voxel count of each subject's mask, by subject name.
     n_latent
-        Width of the shared space.
+        Width of the shared latent space.
 
     References
     ----------
@@ -63,11 +50,11 @@ class SubjectRidge(nn.Module):
 
     @property
     def n_voxels(self) -> dict[str, int]:
-        """Voxel count by subject name, in the order in which the subjects were added."""
+        """Return the voxel count by subject name, in the order in which subjects were added."""
         return {subject: self._map(subject).in_features for subject in self.maps}
 
     def add_subject(self, subject: str, *, n_voxels: int) -> None:
-        """Give a new subject a map of its own, freshly initialised.
+        """Add a randomly initialised linear layer for a new subject.
 
         Parameters
         ----------
@@ -86,13 +73,13 @@ class SubjectRidge(nn.Module):
         if not subject or "." in subject or hasattr(self.maps, subject):
             raise ValueError(
                 f"{subject!r} cannot be the name of a subject: it must not be empty, hold a dot "
-                "or be a word of Python's dictionaries. Use a name such as 'subj01'."
+                "or be a method of Python's dictionaries. Use a name such as 'subj01'."
             )
         if n_voxels < 1:
             raise ValueError(
                 f"subject {subject!r} must have at least 1 voxel, got {n_voxels}. Check its mask."
             )
-        # A new subject joins a trained model where that is, e.g. on a GPU.
+        # The model may be on a GPU already.
         device = next((p.device for p in self.maps.parameters()), None)
         self.maps[subject] = nn.Linear(n_voxels, self.n_latent, device=device)
 
@@ -120,7 +107,7 @@ class SubjectRidge(nn.Module):
         """
         if subject not in self.maps:
             raise ValueError(
-                f"subject {subject!r} is not in this model, which knows {list(self.maps)}. "
+                f"subject {subject!r} is not in this model, which has {list(self.maps)}. "
                 "Adapt the model to a new subject first."
             )
         n_voxels = self._map(subject).in_features

@@ -1,4 +1,4 @@
-"""Sizes of the decoder and of its parts."""
+"""Sizes of the MindEye2 model, its heads and its prior."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ class LowLevelSettings(Settings):
     """Channels of the autoencoder's latents."""
 
     size: int = Field(default=7, ge=1)
-    """Height and width of what the linear layer writes: latents, or maps of a quarter of that."""
+    """Height and width that the linear layer predicts: latents, or maps of a quarter the size."""
 
     coarse_channels: int = Field(default=0, ge=0)
     """Channels of the coarse maps to be upsampled four times; 0 is no upsampler. Released: 64."""
@@ -29,7 +29,7 @@ class LowLevelSettings(Settings):
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the latents that the head predicts."""
+        """Return channels, height and width of the predicted latents."""
         # The upsampler doubles the size of the coarse maps twice.
         side = 4 * self.size if self.coarse_channels else self.size
         return self.channels, side, side
@@ -38,8 +38,8 @@ class LowLevelSettings(Settings):
     def _maps_need_coarse_channels(self) -> "LowLevelSettings":
         if self.n_maps and not self.coarse_channels:
             raise ValueError(
-                f"n_maps={self.n_maps} reads the coarse maps, which need coarse_channels > 0; "
-                "set it, or n_maps=0"
+                f"n_maps={self.n_maps} needs coarse maps, from which they are projected: set "
+                "coarse_channels above 0, or n_maps=0"
             )
         return self
 
@@ -51,38 +51,38 @@ class PriorSettings(Settings):
     """Layers of attention and feed-forward. Released: 6."""
 
     n_heads: int = Field(default=4, ge=1)
-    """Heads of queries. Released: 32."""
+    """Query heads. Released: 32."""
 
     head_width: int = Field(default=32, ge=2)
     """Width of a head, even. Released: 52."""
 
     feedforward_multiple: int = Field(default=2, ge=1)
-    """Width of the feed-forward's hidden layer in widths of a token."""
+    """Hidden width of the feed-forward layers divided by the width of a token."""
 
     n_levels: int = Field(default=100, ge=2)
     """Noise levels."""
 
     condition_dropout: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the training items that lose their condition."""
+    """Probability that a training item loses its condition."""
 
     target_dropout: float = Field(default=0.2, ge=0, lt=1)
-    """Share of the training items that lose their noised tokens."""
+    """Probability that a training item loses its noised tokens."""
 
     predict_residual: bool = True
-    """Predict the brain tokens plus a correction that starts at zero. Released: false."""
+    """Predict the backbone tokens plus a correction that starts at zero. Released: false."""
 
     condition_in_sequence: bool = False
-    """Condition and noised tokens in one sequence, or summed: half the time. Released: true."""
+    """Concatenate condition and noised tokens, or add them: half the time. Released: true."""
 
     fused_kernels: bool = True
-    """Fast kernels instead of the released order of operations. Released: false."""
+    """Use fused kernels instead of the released order of operations. Released: false."""
 
     released_ddim: bool = False
-    """Noise levels and tables of the released sampler. Released: true."""
+    """Sample with the noise levels and tables of the released code. Released: true."""
 
 
 class ModelSettings(Settings):
-    """Sizes of the decoder; the voxel counts are not here but come with the data."""
+    """Sizes of the MindEye2 model; voxel counts come from the prepared data set."""
 
     n_tokens: int = Field(default=49, ge=1)
     """Tokens of the target embedding."""
@@ -91,16 +91,16 @@ class ModelSettings(Settings):
     """Width of a token, even."""
 
     n_latent: int = Field(default=384, ge=1)
-    """Width of the shared space."""
+    """Width of the shared latent space."""
 
     trunk: Literal["residual", "released"] = "residual"
-    """Blocks that work, or the released ones, which only add a constant."""
+    """Residual blocks, or the released mixer blocks, which only add a constant."""
 
     n_blocks: int = Field(default=4, ge=0)
     """Blocks of the trunk; 0 makes the backbone linear."""
 
     dropout: float = Field(default=0.15, ge=0, lt=1)
-    """Drop probability in each block."""
+    """Drop probability in each block of the trunk."""
 
     residual_projector: bool = True
     """Retrieval tokens are backbone tokens plus a correction that starts at 0. Released: false."""
