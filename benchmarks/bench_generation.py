@@ -1,11 +1,10 @@
-"""What the published pipeline costs an image, part by part: seconds and memory.
+"""Measure seconds per image and memory of the published pipeline, part by part.
 
 Run: python benchmarks/bench_generation.py [--device cuda] [--batch 1 8] [--compile] ...
-Networks of the published sizes and classes with random weights: what they draw means nothing, what
-they cost is what the published weights cost. Every part runs once to warm up and then `--repeats`
-times; seconds are the median per image, memory the most that was allocated while the part ran
-(of the process, on a CPU). `--tiny` checks on any machine that the script runs. The last line is
-JSON.
+Networks have the published sizes and classes and random weights: the generated images are noise,
+at the cost of the published weights. Each part runs once to warm up and then `--repeats` times;
+seconds are the median per image, memory is the most that was allocated while the part ran (on a
+CPU: by the process). `--tiny` checks on any machine that the script runs. The last line is JSON.
 """
 
 import argparse
@@ -49,8 +48,8 @@ class Sizes:
         self.unclip = unet.model_copy(update={"n_features": self.tokens[1]})
         self.text_widths = (16, 24) if tiny else (768, 1280)
         pooled = self.text_widths[1]
-        told = {"n_features": sum(self.text_widths), "vector_width": pooled + 6 * 256}
-        self.base = unet.model_copy(update=told)
+        conditioning = {"n_features": sum(self.text_widths), "vector_width": pooled + 6 * 256}
+        self.base = unet.model_copy(update=conditioning)
         self.vae = VaeSettings(widths=(32,) * 4, n_layers=1) if tiny else VaeSettings()
         self.model = ModelSettings(
             n_tokens=self.tokens[0],
@@ -74,18 +73,18 @@ class Sizes:
 
 
 def filled(build: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> Any:  # noqa: ANN401
-    """Build a network without initialising it twice, and give it small random weights."""
+    """Build a network on the meta device, then fill it with small random weights."""
     with torch.device("meta"):
         network = build()
     if dtype != torch.float32:  # diffusers warns of casts, also where nothing is cast
         network.to(dtype)
     network.to_empty(device=device)
-    draws = generator(0, "weights", device=device)
+    weights = generator(0, "weights", device=device)
     with torch.no_grad():
         for parameter in [*network.parameters(), *network.buffers()]:
             if parameter.is_floating_point():
-                parameter.normal_(0, 0.02, generator=draws)
-            else:  # positions of text
+                parameter.normal_(0, 0.02, generator=weights)
+            else:  # text positions
                 parameter.copy_(torch.arange(parameter.numel()).view_as(parameter))
     return network.eval().requires_grad_(requires_grad=False)
 
@@ -114,9 +113,9 @@ def text_encoders(
         one = first(ids, output_hidden_states=True)
         two = second(ids, output_hidden_states=True)
         both = torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=2)
-        given, absent = both.chunk(2)
-        pooled, pooled_absent = two.text_embeds.chunk(2)
-        return given, absent, pooled, pooled_absent
+        conditional, unconditional = both.chunk(2)
+        pooled, unconditional_pooled = two.text_embeds.chunk(2)
+        return conditional, unconditional, pooled, unconditional_pooled
 
     return encode
 
@@ -150,7 +149,7 @@ def captioner(
 def measured(
     work: Callable[[], object], *, batch: int, repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Return seconds per image and the peak of memory in GiB."""
+    """Return seconds per image and peak memory in GiB."""
     cuda = device.type == "cuda"
 
     def wait() -> None:
@@ -176,7 +175,7 @@ def measured(
 
 
 def tuned(network: Any, options: argparse.Namespace) -> Any:  # noqa: ANN401
-    """Apply what PyTorch and diffusers offer."""
+    """Apply the chosen optimisations of PyTorch and diffusers."""
     if options.fuse:
         network.fuse_qkv_projections()
     if options.channels_last:
@@ -187,13 +186,13 @@ def tuned(network: Any, options: argparse.Namespace) -> Any:  # noqa: ANN401
 
 
 class Pipeline:
-    """Every network of the published pipeline, and its parts as functions of a batch."""
+    """All networks of the published pipeline, and its parts as functions of a batch."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.sizes = Sizes(tiny=options.tiny)
         self.device = torch.device(options.device)
-        # On a CPU half precision is slower, and what runs there is a check of the script.
+        # Half precision is slower on a CPU, where runs only check the script.
         self.dtype = DTYPES[options.dtype] if self.device.type == "cuda" else torch.float32
         sizes, device, whole = self.sizes, self.device, torch.float32
         voxels = {"subj01": sizes.n_voxels}
@@ -222,33 +221,34 @@ class Pipeline:
 
     def prior(self, backbone: Tensor, seeds: list[int]) -> Tensor:
         """Sample image tokens."""
-        draws = [generator(seed, "prior") for seed in seeds]
-        sampled: Tensor = self.model.prior.sample(backbone, steps=20, generator=draws)
+        generators = [generator(seed, "prior") for seed in seeds]
+        sampled: Tensor = self.model.prior.sample(backbone, steps=20, generator=generators)
         return sampled
 
     def whole(self, betas: Tensor, seeds: list[int], *, refined: bool) -> Tensor:
-        """Go from responses to blended pictures."""
-        seen = self.model(betas, subject="subj01")
-        tokens = self.prior(seen.backbone_tokens, seeds)
-        drawn = self.unclip.decode(tokens, seeds=seeds)
+        """Reconstruct images from betas, blended with the blurry images."""
+        out = self.model(betas, subject="subj01")
+        tokens = self.prior(out.backbone_tokens, seeds)
+        images = self.unclip.decode(tokens, seeds=seeds)
         self.write(tokens)
-        best = self.refine(drawn, ["a picture"] * len(seeds), seeds=seeds) if refined else drawn
-        return blend(best, self.blurry.decode(seen.lowlevel_latents))
+        if refined:
+            images = self.refine(images, ["a photo"] * len(seeds), seeds=seeds)
+        return blend(images, self.blurry.decode(out.lowlevel_latents))
 
     def parts(self, batch: int) -> dict[str, Callable[[], object]]:
-        """Return each part, ready to be run on a batch."""
+        """Return each part as a function that runs it on one batch."""
         side, seeds = self.sizes.side, list(range(batch))
         betas = torch.randn(batch, self.sizes.n_voxels, device=self.device)
         out = self.model(betas, subject="subj01")
-        picture = torch.rand(batch, 3, side, side, device=self.device)
-        tokens, words = out.backbone_tokens, ["a picture"] * batch
+        image = torch.rand(batch, 3, side, side, device=self.device)
+        tokens, captions = out.backbone_tokens, ["a photo"] * batch
         return {
             "brain model": lambda: self.model(betas, subject="subj01"),
             "prior": lambda: self.prior(tokens, seeds),
             "unCLIP": lambda: self.unclip.decode(tokens, seeds=seeds),
             "low-level image": lambda: self.blurry.decode(out.lowlevel_latents),
             "caption": lambda: self.write(tokens),
-            "refinement": lambda: self.refine(picture, words, seeds=seeds),
+            "refinement": lambda: self.refine(image, captions, seeds=seeds),
             "whole without refinement": lambda: self.whole(betas, seeds, refined=False),
             "whole": lambda: self.whole(betas, seeds, refined=True),
         }

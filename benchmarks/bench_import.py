@@ -1,11 +1,11 @@
 """Measure memory and time of importing a published checkpoint.
 
 Makes a checkpoint with the published names and the sizes of the published model at another width,
-random weights and optimizer moments, imports it in a process of its own, and deletes it again.
+random weights and optimizer moments, imports it in a new process, and deletes it again.
 
-Memory is anonymous memory (``RssAnon`` of Linux, every 10 ms): what the import needs for itself.
-The resident peak (``VmHWM``) also counts pages of the memory-mapped file, which the system takes
-back whenever another process needs them.
+Memory is anonymous memory (``RssAnon`` of Linux, every 10 ms): memory of the import itself.
+The resident peak (``VmHWM``) also counts pages of the memory-mapped file, which the system frees
+when another process needs memory.
 
     python benchmarks/bench_import.py --folder /some/large/disk --latent 1024
 """
@@ -82,7 +82,7 @@ def _generate(source: Path, *, latent: int) -> None:
 
 
 def _measure(source: Path, out: Path, *, precision: str) -> dict[str, float]:
-    """Import in this process, and sample its memory meanwhile."""
+    """Import in this process while a thread samples its memory."""
     settings = ImportSettings.model_validate({"precision": precision})
     anonymous, finished = [_status_gb("RssAnon")], threading.Event()
 
@@ -106,14 +106,14 @@ def _measure(source: Path, out: Path, *, precision: str) -> dict[str, float]:
 
 
 def _status_gb(field: str) -> float:
-    """Read a size of this process from the kernel."""
+    """Read a memory size of this process from Linux, in GB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     kilobytes = next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
     return int(kilobytes) * 1024 / 1e9
 
 
 def _run(step: str) -> str:
-    """Run one step in a process of its own, so that peaks are those of the step alone."""
+    """Run one step in a new process, because peak memory is per process."""
     command = [sys.executable, __file__, *sys.argv[1:], "--step", step]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 

@@ -1,11 +1,11 @@
-"""Time the prepare stage on one subject of full width, in the layout of the real release.
+"""Measure the prepare stage on one subject of full width, in the layout of the real release.
 
 Sessions of 750 trials are generated as the Natural Scenes Dataset stores them (int16, HDF5 in
 MATLAB's axis order, one chunk a voxel, 81 x 104 x 83 voxels a volume, 15,724 of them in the
 region) and prepared with the adapter ``nsd``: reading, z-scoring, reliability, float16, hashes.
-Voxels outside the region hold nothing and take no room on the disk; ``--whole-volume`` writes them
-too, as the real files do, although they are never read. Pictures are few and not encoded;
-``--kill-after`` kills a further run in the middle, goes on with it and compares the files.
+Voxels outside the region are empty and use no disk space; ``--whole-volume`` writes them too, as
+the real files do, although they are never read. There are few images, and they are not encoded;
+``--kill-after`` kills a further run, resumes it and compares the files.
 
 Run: python benchmarks/bench_prepare.py --work /tmp/bench --sessions 10
 """
@@ -28,8 +28,8 @@ import pandas as pd
 SHAPE = (81, 104, 83)
 """Volume of subj01 at 1.8 mm."""
 
-PICTURES = 400
-"""Shown over and over; 20 of them are shared."""
+N_IMAGES = 400
+"""Distinct images, repeated; 20 of them are shared."""
 
 PREPARE = """
 import json, sys, time
@@ -45,13 +45,13 @@ prepare(settings, source=source, out=out, resume=True)
 seconds = time.perf_counter() - start
 print(json.dumps({"seconds": seconds, "peak": peak_memory_gib(), "imports": before}))
 """
-"""What is timed, in a process of its own: peak memory is that of a whole process."""
+"""The timed code, run in a new process, because peak memory is per process."""
 
 
-def write_pictures(
+def write_images(
     path: Path, kid73: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]", rng: np.random.Generator
 ) -> None:
-    """Write noise in the place of the pictures that are shown."""
+    """Write noise images at the indices that are shown."""
     path.parent.mkdir(parents=True)
     with importlib.import_module("h5py").File(path, "w") as file:
         brick = file.create_dataset(
@@ -62,7 +62,7 @@ def write_pictures(
 
 
 def make_source(root: Path, args: argparse.Namespace) -> None:
-    """Write a subject; signal, noise and offsets of sessions are drawn per voxel."""
+    """Write a subject with random signal, noise and session offsets in each voxel."""
     h5py = importlib.import_module("h5py")
     rng = np.random.default_rng(args.seed)
     mask = np.full(int(np.prod(SHAPE)), -1.0)
@@ -71,7 +71,7 @@ def make_source(root: Path, args: argparse.Namespace) -> None:
     distance = ((rows - np.array([[40], [20], [41]])) ** 2).sum(axis=0)
     near = np.argsort(distance + 150 * rng.random(distance.size))[: args.voxels]
     mask[near] = 1
-    places = rows[:, np.sort(near)]
+    voxels = rows[:, np.sort(near)]
     base = root / "nsddata/ppdata/subj01"
     (base / "func1pt8mm/roi").mkdir(parents=True)
     nibabel = importlib.import_module("nibabel")
@@ -80,7 +80,7 @@ def make_source(root: Path, args: argparse.Namespace) -> None:
 
     n_trials = args.sessions * 750
     kid10 = np.where(rng.random(n_trials) < 0.1, rng.integers(1, 21, n_trials), 0)
-    kid10 = np.where(kid10 > 0, kid10, 1000 + rng.integers(1, PICTURES - 19, n_trials))
+    kid10 = np.where(kid10 > 0, kid10, 1000 + rng.integers(1, N_IMAGES - 19, n_trials))
     kid73 = np.where(kid10 <= 1000, kid10, kid10 - 980)
     lengths = [63, 62] * 6 * args.sessions
     names = ["TIME", "ISOLD", "ISCORRECT", "RT", "CHANGEMIND", "MEMORYRECENT", "MEMORYFIRST"]
@@ -99,7 +99,7 @@ def make_source(root: Path, args: argparse.Namespace) -> None:
     (base / "behav").mkdir(parents=True)
     responses.to_csv(base / "behav/responses.tsv", sep="\t", index=False)
 
-    write_pictures(root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", kid73, rng)
+    write_images(root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", kid73, rng)
     folder = root / "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
     folder.mkdir(parents=True)
     signal = rng.standard_normal((1500, args.voxels), dtype=np.float32) * 100
@@ -109,7 +109,7 @@ def make_source(root: Path, args: argparse.Namespace) -> None:
         stored = np.ascontiguousarray((values + rng.normal(0, 50)).T.astype(np.int16))
         with h5py.File(folder / f"betas_session{session:02d}.hdf5", "w") as file:
             betas = file.create_dataset("betas", (750, *SHAPE[::-1]), "i2", chunks=(750, 1, 1, 1))
-            chunks = dict(zip(map(tuple, places.T.tolist()), stored, strict=True))
+            chunks = dict(zip(map(tuple, voxels.T.tolist()), stored, strict=True))
             if args.whole_volume:
                 chunks = dict.fromkeys(map(tuple, rows.T.tolist()), stored[0]) | chunks
             for (i, j, k), values_of_voxel in chunks.items():
@@ -118,7 +118,7 @@ def make_source(root: Path, args: argparse.Namespace) -> None:
 
 
 def run(source: Path, out: Path, *, stop_after: float | None = None) -> dict[str, float]:
-    """Prepare in a process of its own; kill it after some seconds where asked to."""
+    """Prepare in a new process; kill it after `stop_after` seconds."""
     command = [sys.executable, "-c", PREPARE, str(source), str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -134,7 +134,7 @@ def run(source: Path, out: Path, *, stop_after: float | None = None) -> dict[str
 
 
 def digest(folder: Path) -> str:
-    """Hash what a run of the stage is for."""
+    """Hash the betas and voxel tables of a prepared data set."""
     total = hashlib.sha256()
     for path in sorted((folder / "betas").iterdir()) + sorted((folder / "voxels").iterdir()):
         total.update(hashlib.sha256(path.read_bytes()).digest())

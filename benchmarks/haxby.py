@@ -1,11 +1,11 @@
-"""From volumes to categories: Haxby et al. 2001, one slice of one person, through `prepare bids`.
+"""Decode eight categories from volumes of Haxby et al. 2001, one slice, through `prepare bids`.
 
 Run: python benchmarks/haxby.py --source ../shared/data/haxby2001_slice
 The source holds ``bold.nii.gz`` and ``attributes_literal.txt``, as PyMVPA's ``mvpa2/data`` does
-(CC BY-SA 3.0). Its 12 runs are written as a BIDS folder, a block of 9 volumes is a trial.
-Responses are estimated by the adapter, z-scored within each run, and read out by a ridge to eight
-categories, one run held out at a time, the penalty chosen within the other runs. Chance is .125.
-The last line is one JSON object.
+(CC BY-SA 3.0). Its 12 runs are written as a BIDS folder; a block of 9 volumes is a trial. Betas
+are estimated by the adapter, z-scored within each run, and decoded by a ridge to eight categories,
+one run held out at a time, alpha chosen within the other runs. Chance is .125. The last line is
+one JSON object.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from mindeye2.data.bids.single_trial_glm import GlmSettings
 from mindeye2.models.closed_form import fit_ridge
 
 TR_SECONDS = 2.5
-PENALTIES = (1.0, 10.0, 100.0, 1000.0)
+ALPHAS = (1.0, 10.0, 100.0, 1000.0)
 
 
 def write_bids(source: Path, root: Path) -> Path:
@@ -84,20 +84,20 @@ def decode(
     category: Int[Tensor, " trials"],
     runs: Int[Tensor, " trials"],
 ) -> float:
-    """Return the share of trials whose category is read out of the other runs."""
+    """Return the fraction of trials whose category is decoded by a ridge fitted to other runs."""
     targets = F.one_hot(category).to(betas)
 
-    def right(fitted: Tensor, held: Tensor) -> Tensor:
+    def n_correct(fitted: Tensor, held_out: Tensor) -> Tensor:
         ridge = fit_ridge(betas[fitted], targets[fitted])
-        guesses = torch.stack([ridge.predict(betas[held], p).argmax(dim=1) for p in PENALTIES])
-        return (guesses == category[held]).double().sum(dim=1)
+        preds = torch.stack([ridge.predict(betas[held_out], a).argmax(dim=1) for a in ALPHAS])
+        return (preds == category[held_out]).double().sum(dim=1)
 
     total = 0.0
     for run in runs.unique():
         rest = runs != run
-        inner = [right(rest & (runs != other), runs == other) for other in runs[rest].unique()]
+        inner = [n_correct(rest & (runs != other), runs == other) for other in runs[rest].unique()]
         best = int(torch.stack(inner).sum(dim=0).argmax())
-        total += float(right(rest, ~rest)[best])
+        total += float(n_correct(rest, ~rest)[best])
     return total / len(category)
 
 
@@ -156,8 +156,8 @@ def _within(runs: Int[Tensor, " trials"], seed: int) -> Int[Tensor, " trials"]:
     order = torch.arange(len(runs))
     for run in runs.unique():
         own = order[runs == run]
-        mixed = torch.randperm(len(own), generator=generator(seed, "permuted", int(run)))
-        order[runs == run] = own[mixed]
+        shuffled = torch.randperm(len(own), generator=generator(seed, "permuted", int(run)))
+        order[runs == run] = own[shuffled]
     return order
 
 

@@ -1,9 +1,9 @@
-"""Shared-subject training on real brains: four people, two sessions each, 92 photographs.
+"""Measure shared-subject training on real responses: four subjects, two sessions each, 92 images.
 
 Run: python benchmarks/kriegeskorte92.py --source ../shared/data/kriegeskorte92.npz
-Every fold is prepared and trained by the commands' own functions; finished folds are not run
-again. A second part asks, in closed form, what other people give a new person with few pictures.
-The last line is one JSON object; ``summary.json`` in the folder holds the same.
+Each fold is prepared and trained by the functions of the commands; finished folds are not run
+again. A second part measures, in closed form, what other subjects add to a new subject with few
+images. The last line is one JSON object; ``summary.json`` in the folder holds the same.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from torch import Tensor
 from mindeye2 import recipes
 from mindeye2.core.runtime import available_cores, generator
 from mindeye2.core.settings import load_settings
-from mindeye2.data.prepared import Prepared, open_prepared
+from mindeye2.data.prepared import open_prepared
 from mindeye2.metrics import bootstrap_interval, paired_difference, two_way_identification
 from mindeye2.models.checkpoint import load_run
 from mindeye2.models.closed_form import choose_alpha, fit_ridge, image_folds, pca_components
@@ -37,19 +37,19 @@ ALPHAS = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 
 def two_way(
-    predicted: Float[Tensor, "images features"],
-    true: Float[Tensor, "images features"],
+    preds: Float[Tensor, "images features"],
+    targets: Float[Tensor, "images features"],
     *,
     means: tuple[Tensor, Tensor] | None = None,
 ) -> Float[Tensor, " images"]:
-    """Score each held-out image; the means removed are the held-out images' own by default."""
-    of_predicted, of_true = means or (predicted.mean(dim=0), true.mean(dim=0))
-    return two_way_identification(predicted - of_predicted, true - of_true)
+    """Score each held-out image after subtracting `means`, by default of the held-out images."""
+    preds_mean, targets_mean = means or (preds.mean(dim=0), targets.mean(dim=0))
+    return two_way_identification(preds - preds_mean, targets - targets_mean)
 
 
 @dataclass(frozen=True)
-class Person:
-    """One session of one person in one fold."""
+class SessionSplit:
+    """One session of one subject in one fold."""
 
     fitted: SubjectTrials
     test: SubjectTrials
@@ -57,22 +57,21 @@ class Person:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold in memory."""
+    """One fold, opened."""
 
-    data: Prepared
-    people: dict[str, Person]
+    sessions: dict[str, SessionSplit]
     tokens: Float[Tensor, "images features"]
 
 
 def open_fold(folder: Path, splits: tuple[str, ...]) -> Fold:
     """Open a prepared fold; `splits` are those that are fitted."""
     data = open_prepared(folder)
-    people = {
-        s: Person(fitted=load_trials(data, s, splits), test=load_trials(data, s, ["test"]))
+    sessions = {
+        s: SessionSplit(fitted=load_trials(data, s, splits), test=load_trials(data, s, ["test"]))
         for s in data.subjects
     }
     bank = load_targets(data, "lite0")
-    return Fold(data=data, people=people, tokens=bank[torch.arange(len(bank))].flatten(1))
+    return Fold(sessions=sessions, tokens=bank[torch.arange(len(bank))].flatten(1))
 
 
 def kernel_ridge(
@@ -96,8 +95,8 @@ def kernel_ridge(
 
 def run_fold(fold: int, args: argparse.Namespace) -> dict[str, dict[str, Tensor]]:
     """Return scores by method and subject, one per held-out image."""
-    place: Path = args.out / f"seed{args.seed}-fold{fold}"
-    data, run = place / "data", place / "run"
+    folder: Path = args.out / f"seed{args.seed}-fold{fold}"
+    data, run = folder / "data", folder / "run"
     chosen = load_settings(
         recipes.PREPARATION["kriegeskorte92"](),
         assignments=[f"kriegeskorte92.fold={fold}", f"kriegeskorte92.seed={args.seed}"],
@@ -112,20 +111,20 @@ def run_fold(fold: int, args: argparse.Namespace) -> dict[str, dict[str, Tensor]
     same, more = open_fold(data, ("train",)), open_fold(data, ("train", "validation"))
     scores: dict[str, dict[str, Tensor]] = defaultdict(dict)
     model = load_run(run).model.eval()
-    for subject, person in same.people.items():
-        true = same.tokens[person.test.images]
-        mean = same.tokens[person.fitted.images].mean(dim=0)
-        ridge = kernel_ridge(person.fitted, same.tokens, seed=args.seed, subject=subject)
-        predicted = ridge(person.test.betas)
-        scores["ridge"][subject] = two_way(predicted, true)
-        scores["ridge, training mean"][subject] = two_way(predicted, true, means=(mean, mean))
+    for subject, session in same.sessions.items():
+        true = same.tokens[session.test.images]
+        mean = same.tokens[session.fitted.images].mean(dim=0)
+        ridge = kernel_ridge(session.fitted, same.tokens, seed=args.seed, subject=subject)
+        preds = ridge(session.test.betas)
+        scores["ridge"][subject] = two_way(preds, true)
+        scores["ridge, training mean"][subject] = two_way(preds, true, means=(mean, mean))
         larger = kernel_ridge(
-            more.people[subject].fitted, same.tokens, seed=args.seed, subject=subject
+            more.sessions[subject].fitted, same.tokens, seed=args.seed, subject=subject
         )
-        scores["ridge, validation images too"][subject] = two_way(larger(person.test.betas), true)
+        scores["ridge, validation images too"][subject] = two_way(larger(session.test.betas), true)
         with torch.no_grad():
-            out = model(person.test.betas, subject=subject)
-            fitted = model(person.fitted.betas, subject=subject).backbone_tokens.flatten(1)
+            out = model(session.test.betas, subject=subject)
+            fitted = model(session.fitted.betas, subject=subject).backbone_tokens.flatten(1)
         backbone = out.backbone_tokens.flatten(1)
         scores["shared model"][subject] = two_way(backbone, true)
         scores["shared model, training mean"][subject] = two_way(
@@ -134,123 +133,125 @@ def run_fold(fold: int, args: argparse.Namespace) -> dict[str, dict[str, Tensor]
         scores["shared model, retrieval tokens"][subject] = two_way(
             out.retrieval_tokens.flatten(1), true
         )
-        scores["permuted images"][subject] = permuted(
-            person, same.tokens, seed=args.seed, subject=subject, n_draws=args.permutations
+        scores["permuted images"][subject] = permuted_scores(
+            session, same.tokens, seed=args.seed, subject=subject, n_permutations=args.permutations
         )
     return dict(scores)
 
 
-def permuted(
-    person: Person,
+def permuted_scores(
+    session: SessionSplit,
     tokens: Float[Tensor, "images features"],
     *,
     seed: int,
     subject: str,
-    n_draws: int,
+    n_permutations: int,
 ) -> Float[Tensor, " images"]:
-    """Score kernel ridge fitted to responses whose images were exchanged."""
-    own, draws = person.fitted, generator(seed, "permuted", subject)
-    total = torch.zeros(len(person.test))
-    for _ in range(n_draws):
-        shuffled = own.images[torch.randperm(len(own), generator=draws)]
-        wrong = SubjectTrials(betas=own.betas, images=shuffled, sessions=own.sessions)
-        predicted = kernel_ridge(wrong, tokens, seed=seed, subject=subject)(person.test.betas)
-        total += two_way(predicted, tokens[person.test.images]) / n_draws
+    """Score kernel ridge fitted to betas with permuted images."""
+    own, permutations = session.fitted, generator(seed, "permuted", subject)
+    total = torch.zeros(len(session.test))
+    for _ in range(n_permutations):
+        images = own.images[torch.randperm(len(own), generator=permutations)]
+        permuted = SubjectTrials(betas=own.betas, images=images, sessions=own.sessions)
+        preds = kernel_ridge(permuted, tokens, seed=seed, subject=subject)(session.test.betas)
+        total += two_way(preds, tokens[session.test.images]) / n_permutations
     return total
 
 
-# --- What other people give a new person -------------------------------------------------------
+# --- What other subjects add to a new subject --------------------------------------------------
 
 
 def held_out_predictions(
     own: SubjectTrials, tokens: Float[Tensor, "images features"], *, seed: int, subject: str
 ) -> Float[Tensor, "trials features"]:
-    """Predict each training image from a ridge that was not fitted to it."""
+    """Predict each training image by a ridge that was not fitted to it."""
     true = tokens[own.images]
-    draws = generator(seed, "held-out", subject)
-    alpha, _ = choose_alpha(own.betas, true, own.images, generator=draws, alphas=ALPHAS)
-    predicted = torch.empty_like(true)
-    for held in image_folds(own.images, n_folds=min(12, len(own)), generator=draws):
-        kept = torch.ones(len(own), dtype=torch.bool)
-        kept[held] = False
-        ridge = fit_ridge(own.betas[kept], true[kept])
-        predicted[held] = ridge.predict(own.betas[held], alpha)
-    return predicted
+    folds = generator(seed, "held-out", subject)
+    alpha, _ = choose_alpha(own.betas, true, own.images, generator=folds, alphas=ALPHAS)
+    preds = torch.empty_like(true)
+    for held_out in image_folds(own.images, n_folds=min(12, len(own)), generator=folds):
+        fitted = torch.ones(len(own), dtype=torch.bool)
+        fitted[held_out] = False
+        ridge = fit_ridge(own.betas[fitted], true[fitted])
+        preds[held_out] = ridge.predict(own.betas[held_out], alpha)
+    return preds
 
 
-def expected_tokens(
-    predicted: Float[Tensor, "subjects images features"],
+def decoded_tokens(
+    preds: Float[Tensor, "subjects images features"],
     shown: Int[Tensor, " images"],
     tokens: Float[Tensor, "images features"],
 ) -> Float[Tensor, "images features"]:
-    """Return what decoding is expected to give for every image, learned from some people."""
+    """Predict decoded tokens of every image by a forward model of some subjects."""
     components, mean = pca_components(tokens[shown], n_components=len(shown) - 1)
-    decoded = predicted.flatten(0, 1)
-    true = tokens[shown].repeat(len(predicted), 1)
+    true = tokens[shown].repeat(len(preds), 1)
     unit = float(((true - mean) @ components).square().sum() / components.shape[1])
     forward_model = fit_forward_model(
-        decoded, true, mean=mean, components=components, alpha=0.1 * unit
+        preds.flatten(0, 1), true, mean=mean, components=components, alpha=0.1 * unit
     )
     return forward_model(tokens[:, None])[:, 0]
 
 
-def newcomers(fold: int, args: argparse.Namespace) -> dict[str, dict[int, dict[str, Tensor]]]:
-    """Return scores by method, number of pictures and subject; none of it is trained by steps."""
-    place = args.out / f"seed{args.seed}-fold{fold}" / "data"
-    opened = open_fold(place, ("train", "validation"))
+def score_new_subjects(
+    fold: int, args: argparse.Namespace
+) -> dict[str, dict[int, dict[str, Tensor]]]:
+    """Return scores by method, number of images and subject; all fits are closed forms."""
+    folder = args.out / f"seed{args.seed}-fold{fold}" / "data"
+    opened = open_fold(folder, ("train", "validation"))
     # An exact rotation: 92 images span no more, and everything here is linear.
     centred = opened.tokens - opened.tokens.mean(dim=0)
     tokens = centred @ torch.linalg.svd(centred, full_matrices=False).Vh.T
-    people = opened.people
+    sessions = opened.sessions
     held_out = {
-        s: held_out_predictions(p.fitted, tokens, seed=args.seed, subject=s)
-        for s, p in people.items()
+        s: held_out_predictions(split.fitted, tokens, seed=args.seed, subject=s)
+        for s, split in sessions.items()
     }
     scores: dict[str, dict[int, dict[str, Tensor]]] = defaultdict(lambda: defaultdict(dict))
-    for subject, person in people.items():
-        others = [s for s in people if s[:6] != subject[:6]]
+    for subject, session in sessions.items():
+        others = [s for s in sessions if s[:6] != subject[:6]]
         for count in COUNTS:
-            for draw in range(args.draws):
-                found = newcomer(
-                    person,
+            for sample in range(args.samples):
+                found = score_new_subject(
+                    session,
                     tokens,
-                    others={s: (people[s].fitted.images, held_out[s]) for s in others},
+                    others={s: (sessions[s].fitted.images, held_out[s]) for s in others},
                     count=count,
-                    draws=generator(args.seed, "newcomer", fold, subject, count, draw),
+                    # The label "newcomer" is part of the seed of the recorded results.
+                    rng=generator(args.seed, "newcomer", fold, subject, count, sample),
                 )
                 for method, score in found.items():
                     before = scores[method][count].get(subject, torch.zeros(()))
-                    scores[method][count][subject] = before + score / args.draws
+                    scores[method][count][subject] = before + score / args.samples
     return {method: dict(by_count) for method, by_count in scores.items()}
 
 
-def newcomer(
-    person: Person,
+def score_new_subject(
+    session: SessionSplit,
     tokens: Float[Tensor, "images features"],
     *,
     others: Mapping[str, tuple[Tensor, Tensor]],
     count: int,
-    draws: torch.Generator,
+    rng: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Score every method for one person, `count` pictures, and one draw of them."""
-    rows = torch.randperm(len(person.fitted), generator=draws)[:count]
-    own, test = person.fitted.rows(rows), person.test
+    """Score every method for one new subject and one random sample of `count` images."""
+    rows = torch.randperm(len(session.fitted), generator=rng)[:count]
+    own, test = session.fitted.rows(rows), session.test
     mine, true = tokens[own.images], tokens[test.images]
-    shown, _ = next(iter(others.values()))  # in the same order for everybody
-    predictions = torch.stack([p for _, p in others.values()])
-    shuffled = torch.randperm(len(shown), generator=draws)
+    shown, _ = next(iter(others.values()))  # the same order for all subjects
+    preds = torch.stack([p for _, p in others.values()])
+    shuffled = torch.randperm(len(shown), generator=rng)
     new = ~torch.isin(shown, own.images)
-    pictures = {
-        "": (predictions, shown),
-        ", only of pictures that are new": (predictions[:, new], shown[new]),
-        ", shuffled": (predictions[:, shuffled], shown),
+    fitted = {
+        "": (preds, shown),
+        ", others were shown other images": (preds[:, new], shown[new]),
+        ", shuffled": (preds[:, shuffled], shown),
     }
     found: dict[str, Tensor] = {}
-    for name, (predicted, images) in pictures.items():
+    for name, (others_preds, images) in fitted.items():
         if len(images) < 12:
             continue
-        expected = expected_tokens(predicted, images, tokens)
-        arms = {f"anchors{name}": WEIGHTS, f"anchors{name}, half": (0.5,)}
+        decoded = decoded_tokens(others_preds, images, tokens)
+        arms = {f"shrinkage targets{name}": WEIGHTS, f"shrinkage targets{name}, half": (0.5,)}
         if not name:
             arms["own data"] = (0.0,)
         for arm, weights in arms.items():
@@ -258,15 +259,15 @@ def newcomer(
                 own.betas,
                 own.images,
                 true=mine,
-                decoded=expected[own.images],
-                generator=draws,
+                decoded=decoded[own.images],
+                generator=rng,
                 weights=weights,
                 alphas=ALPHAS,
             )
-            blend = fit_shrinkage_targets(mine, expected[own.images], weight=choice.weight)
-            ridge = fit_ridge(own.betas, blend(mine, expected[own.images]))
+            blend = fit_shrinkage_targets(mine, decoded[own.images], weight=choice.weight)
+            ridge = fit_ridge(own.betas, blend(mine, decoded[own.images]))
             found[arm] = two_way(
-                ridge.predict(test.betas, choice.alpha), blend(true, expected[test.images])
+                ridge.predict(test.betas, choice.alpha), blend(true, decoded[test.images])
             )
     return found
 
@@ -275,14 +276,14 @@ def newcomer(
 
 
 def stack(folds: list[dict[str, Tensor]]) -> Float[Tensor, "subjects images"]:
-    """Lay folds side by side: every image is held out once."""
+    """Concatenate folds along images: every image is held out once."""
     return torch.cat([torch.stack(list(f.values())) for f in folds], dim=1)
 
 
 def summarise(
     table: Float[Tensor, "subjects images"], reference: Float[Tensor, "subjects images"]
 ) -> dict[str, object]:
-    """Average over people and sessions first: the interval is about other images."""
+    """Average over subjects and sessions, then bootstrap over images."""
     mean = bootstrap_interval(table.mean(dim=0), generator=generator(0, "interval"))
     gap = paired_difference(
         table.mean(dim=0), reference.mean(dim=0), generator=generator(0, "gap")
@@ -301,10 +302,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/kriegeskorte92"))
-    parser.add_argument("--folds", type=int, default=4, help="the first so many of four folds")
-    parser.add_argument("--seed", type=int, default=0, help="of folds, draws and training")
+    parser.add_argument("--folds", type=int, default=4, help="number of folds, of four")
+    parser.add_argument("--seed", type=int, default=0, help="of folds, samples and training")
     parser.add_argument("--permutations", type=int, default=5)
-    parser.add_argument("--draws", type=int, default=4, help="draws of a new person's pictures")
+    parser.add_argument("--samples", type=int, default=4, help="samples of a new subject's images")
     parser.add_argument("--set", nargs="*", default=[], help="settings of the training")
     args = parser.parse_args()
     began = time.monotonic()
@@ -315,7 +316,7 @@ def main() -> None:
         shared[method] = summarise(
             stack([f[method] for f in folds]), stack([f[reference] for f in folds])
         )
-    new = [newcomers(f, args) for f in range(args.folds)]
+    new = [score_new_subjects(f, args) for f in range(args.folds)]
     few: dict[str, dict[int, object]] = defaultdict(dict)
     for method in new[0]:
         for count in new[0][method]:
@@ -328,7 +329,7 @@ def main() -> None:
         "settings": {k: str(v) for k, v in vars(args).items()},
         "subjects": list(folds[0]["ridge"]),
         "shared_training": shared,
-        "new_person": few,
+        "new_subject": few,
         "wall_s": round(time.monotonic() - began, 1),
         "machine": platform.machine(),
         "cores": available_cores(),

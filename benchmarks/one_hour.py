@@ -1,9 +1,9 @@
-"""Does pretraining on other people help a new person with one session? Three seeds, paired.
+"""Measure what pretraining on other subjects adds to one session of a new subject, paired.
 
 Run: python benchmarks/one_hour.py --out runs/one_hour
-Each seed is a new world: scenes, people, noise and initialisation. Arms see the same trials of the
-same new person and are tested on the same images. Finished parts are not run again. The last line
-is one JSON object; ``summary.json`` in the folder holds the same.
+Each seed simulates another data set: scenes, subjects, noise and initialisation. All arms get the
+same trials of the same new subject and are tested on the same images. Finished stages are not run
+again. The last line is one JSON object; ``summary.json`` in the folder holds the same.
 """
 
 import argparse
@@ -37,25 +37,25 @@ REFERENCE = "adapted"
 
 def arms(seed: int, n_trials: int | None) -> dict[str, tuple[TrainSettings, bool]]:
     """Return settings by arm, and whether the arm starts from the pretrained model."""
-    some = [f"seed={seed}", "sessions=[1]"] + ([f"n_trials={n_trials}"] if n_trials else [])
+    few = [f"seed={seed}", "sessions=[1]"] + ([f"n_trials={n_trials}"] if n_trials else [])
     every = [f"seed={seed}", "sessions=null"]
 
     def make(recipe: Callable[[], TrainSettings], assignments: list[str]) -> TrainSettings:
         return load_settings(recipe(), assignments=assignments)
 
     found: dict[str, tuple[TrainSettings, bool]] = {
-        "adapted": (make(recipes.adapt, some), True),
-        "adapted, closed form": (make(recipes.adapt, [*some, "rungs=[closed_form]"]), True),
+        "adapted": (make(recipes.adapt, few), True),
+        "adapted, closed form": (make(recipes.adapt, [*few, "rungs=[closed_form]"]), True),
         "adapted, ridge only": (
-            make(recipes.adapt, [*some, "rungs=[closed_form, ridge]", "margin=0"]),
+            make(recipes.adapt, [*few, "rungs=[closed_form, ridge]", "margin=0"]),
             True,
         ),
-        "scratch": (make(recipes.scratch, some), False),
+        "scratch": (make(recipes.scratch, few), False),
         "scratch, closed-form start": (
-            make(recipes.scratch, [*some, "closed_form_start=true"]),
+            make(recipes.scratch, [*few, "closed_form_start=true"]),
             False,
         ),
-        "ridge": (make(recipes.ridge, some), False),
+        "ridge": (make(recipes.ridge, few), False),
     }
     if n_trials is None:
         found["all sessions, scratch"] = (make(recipes.scratch, every), False)
@@ -66,15 +66,15 @@ def arms(seed: int, n_trials: int | None) -> dict[str, tuple[TrainSettings, bool
 def run_seed(out: Path, seed: int, args: argparse.Namespace) -> dict[str, pd.DataFrame]:
     """Return the scores of every arm of one seed."""
     data, pretrained = out / "data", out / "pretrained"
-    world = load_settings(
+    simulation = load_settings(
         recipes.demo_data(),
-        assignments=[f"seed={seed}", f"n_test={args.test_images}", *args.world],
+        assignments=[f"seed={seed}", f"n_test={args.test_images}", *args.simulation],
     )
     base = load_settings(
         recipes.demo(), assignments=[f"seed={seed}", "train_prior=false", *args.pretrain]
     )
     if not (data / "manifest.json").exists():
-        prepare(world, out=data, resume=True)
+        prepare(simulation, out=data, resume=True)
     if not (pretrained / "manifest.json").exists():
         train(base, source=data, out=pretrained, recipe="demo", resume=True)
     scores = {}
@@ -98,8 +98,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/one_hour"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test-images", type=int, default=300)
-    parser.add_argument("--trials", type=int, help="first so many trials instead of a session")
-    parser.add_argument("--world", nargs="*", default=[], help="settings of the simulated world")
+    parser.add_argument("--trials", type=int, help="only the first trials of the session")
+    parser.add_argument(
+        "--simulation", nargs="*", default=[], help="settings of the simulated data"
+    )
     parser.add_argument("--pretrain", nargs="*", default=[], help="settings of the pretraining")
     args = parser.parse_args()
     began = time.monotonic()
@@ -136,7 +138,7 @@ def main() -> None:
         "seeds": args.seeds,
         "test_images": args.test_images,
         "trials": args.trials or "one session",
-        "world": args.world,
+        "simulation": args.simulation,
         "seconds": round(time.monotonic() - began),
         "machine": f"{platform.machine()}, {available_cores()} cores",
         "torch": torch.__version__,
