@@ -105,21 +105,9 @@ class ConvNextTeacher(nn.Module):
 def build_convnext_teacher(
     *, depths: Sequence[int], widths: Sequence[int], projector: Sequence[int]
 ) -> ConvNextTeacher:
-    """Build a ConvNeXt teacher.
+    """Build a ConvNeXt teacher; as published depths 3, 3, 27, 3 and widths 256, 512, 1024, 2048.
 
-    Parameters
-    ----------
-    depths
-        Blocks of each of the four stages; 3, 3, 27, 3 as published.
-    widths
-        Channels of each stage; 256, 512, 1024, 2048 as published.
-    projector
-        Widths of the projector's layers; 512, 512, 512 as published.
-
-    Returns
-    -------
-    ConvNextTeacher
-        Freshly initialised.
+    `projector` holds the widths of the projector's layers, three times 512 as published.
     """
     layers: list[nn.Module] = []
     width = widths[-1]

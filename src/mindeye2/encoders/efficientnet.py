@@ -85,24 +85,9 @@ class LiteFeatures(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch rgb height width"], blocks: Sequence[int] = ()
     ) -> LiteOutput:
-        """Compute feature maps of some blocks and the pooled features, in one forward pass.
+        """Compute feature maps of some `LiteFeatures.blocks` and the pooled features in one pass.
 
-        Parameters
-        ----------
-        images
-            RGB in [0, 1], any size.
-        blocks
-            Some of `LiteFeatures.blocks`.
-
-        Returns
-        -------
-        LiteOutput
-            Maps of `blocks`, and pooled features.
-
-        Raises
-        ------
-        ValueError
-            If there is no such block or the images are not RGB in [0, 1].
+        Images are RGB in [0, 1] of any size.
         """
         *maps, pooled = self._run(images, blocks, pool=True)
         return LiteOutput(maps=dict(zip(blocks, maps, strict=True)), pooled=pooled)

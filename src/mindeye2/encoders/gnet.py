@@ -58,16 +58,9 @@ class _Stage(nn.Module):
 
 
 class GNetTrunk(nn.Module):
-    """Feature maps of images at two resolutions.
+    """Feature maps of images at two resolutions; widths 64 and 256, size 227 as published.
 
-    Parameters
-    ----------
-    trunk_width
-        Channels of each block that are read out; 64 as published.
-    block_width
-        Channels of each block; 256 as published.
-    size
-        Side of the images in pixels; 227 as published.
+    The first `trunk_width` channels of each block are read out.
     """
 
     def __init__(self, *, trunk_width: int, block_width: int, size: int) -> None:
@@ -94,16 +87,9 @@ class GNetTrunk(nn.Module):
 
 
 class GNetReadout(nn.Module):
-    """Linear readout from feature maps to the voxels of one subject.
+    """Linear readout from fine and coarse feature maps to the voxels of one subject.
 
-    Parameters
-    ----------
-    n_voxels
-        Voxels of the subject.
-    sizes
-        Sides of the fine and the coarse maps.
-    n_features
-        Channels of both together.
+    `sizes` are the sides of the maps, `n_features` the channels of both together.
     """
 
     def __init__(self, n_voxels: int, *, sizes: Sequence[int], n_features: int) -> None:
@@ -132,15 +118,7 @@ class GNetReadout(nn.Module):
 
 
 class GNet(nn.Module):
-    """Encoding model of one subject.
-
-    Parameters
-    ----------
-    trunk
-        Shared by subjects.
-    readout
-        Of the subject.
-    """
+    """Encoding model of one subject: a trunk shared by subjects, and the subject's readout."""
 
     def __init__(self, *, trunk: GNetTrunk, readout: GNetReadout) -> None:
         super().__init__()
@@ -180,26 +158,7 @@ class GNet(nn.Module):
 def build_gnet(
     *, trunk_width: int, block_width: int, n_voxels: int, size: int, sizes: Sequence[int]
 ) -> GNet:
-    """Build a GNet.
-
-    Parameters
-    ----------
-    trunk_width
-        Channels of each block that are read out.
-    block_width
-        Channels of each block.
-    n_voxels
-        Voxels of the subject.
-    size
-        Side of the images in pixels.
-    sizes
-        Sides of the fine and the coarse maps.
-
-    Returns
-    -------
-    GNet
-        Not initialised: fill it with published weights.
-    """
+    """Build a GNet without initialisation, to be filled with published weights."""
     return GNet(
         trunk=GNetTrunk(trunk_width=trunk_width, block_width=block_width, size=size),
         readout=GNetReadout(n_voxels, sizes=sizes, n_features=128 + 6 * trunk_width),

@@ -70,25 +70,9 @@ class TeacherMaps(nn.Module):
 
 
 def load_teacher_maps(weights: Path, *, seed: int | None = None) -> TeacherMaps:
-    """Load the published teacher.
+    """Load the frozen teacher that ``mindeye2 import`` wrote; `seed` as in `TeacherMaps`.
 
-    Parameters
-    ----------
-    weights
-        Folder or file that ``mindeye2 import`` wrote of
-        ``convnext_xlarge_alpha0.75_fullckpt.pth``.
-    seed
-        Augment each image first; None encodes clean images.
-
-    Returns
-    -------
-    TeacherMaps
-        In evaluation mode, frozen, on the CPU.
-
-    Raises
-    ------
-    ArtifactError
-        If the file cannot be read, or holds something else.
+    The published file is ``convnext_xlarge_alpha0.75_fullckpt.pth``.
     """
     file = WeightsFile(weights, kind="convnext_teacher")
     with torch.device("meta"):

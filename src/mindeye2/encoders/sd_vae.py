@@ -77,27 +77,7 @@ def build_vae(settings: VaeSettings) -> nn.Module:
 def infer_vae(
     state: Mapping[str, Tensor], *, groups: int = 32, scale: float = SDXL_SCALE
 ) -> VaeSettings:
-    """Infer the sizes of a VAE from the shapes of its weights.
-
-    Parameters
-    ----------
-    state
-        Weights under the names of Stable Diffusion or of diffusers, without a prefix.
-    groups
-        Groups of the normalisations.
-    scale
-        Factor of the latents.
-
-    Returns
-    -------
-    VaeSettings
-        The sizes.
-
-    Raises
-    ------
-    ValueError
-        If weights that give the sizes are missing.
-    """
+    """Infer the sizes of a VAE from its weights, named by Stable Diffusion or by diffusers."""
     found = {(int(m[1]), int(m[2])): n for n in state if (m := _RESNET.fullmatch(n))}
     missing = [n for n in ("post_quant_conv.weight",) if n not in state]
     missing += [] if found else ["encoder.down.0.block.0.conv1.weight"]
@@ -140,17 +120,9 @@ class SdLatents(nn.Module):
     def forward(
         self, images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch channels height8 width8"]:
-        """Encode images to the mode of their latents.
+        """Encode RGB images in [0, 1] to the mode of their latents, (4, 28, 28) as published.
 
-        Parameters
-        ----------
-        images
-            RGB in [0, 1]; other sizes than 224 x 224 are resized (bicubic, antialiased).
-
-        Returns
-        -------
-        Tensor
-            Latents of about unit variance; (4, 28, 28) per image as published.
+        Other sizes than 224 x 224 are resized (bicubic, antialiased).
         """
         if images.shape[-2:] != (_SIDE, _SIDE):
             images = F.interpolate(images, (_SIDE, _SIDE), mode="bicubic", antialias=True)
@@ -166,23 +138,7 @@ class SdLatents(nn.Module):
 
 
 def load_sd_latents(weights: Path) -> SdLatents:
-    """Load the published low-level VAE.
-
-    Parameters
-    ----------
-    weights
-        Folder or file that ``mindeye2 import`` wrote of ``sd_image_var_autoenc.pth``.
-
-    Returns
-    -------
-    SdLatents
-        In evaluation mode, frozen, on the CPU.
-
-    Raises
-    ------
-    ArtifactError
-        If the file cannot be read, or holds something else.
-    """
+    """Load the low-level VAE that ``mindeye2 import`` wrote of ``sd_image_var_autoenc.pth``."""
     file = WeightsFile(weights, kind="lowlevel_vae")
     with torch.device("meta"):
         vae = build_vae(infer_vae(file.read(), scale=SD_SCALE))

@@ -21,16 +21,9 @@ MAX_WORD_PIECES = 256
 
 
 class SentenceEncoder:
-    """Mean-pooled, normalised sentence embeddings of a transformer.
+    """Mean-pooled, normalised sentence embeddings (Reimers & Gurevych 2019, arXiv:1908.10084).
 
-    Reimers and Gurevych 2019, arXiv:1908.10084.
-
-    Parameters
-    ----------
-    model
-        A text encoder of transformers, in evaluation mode.
-    tokenizer
-        Its tokenizer.
+    Model and tokenizer are of transformers.
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:  # noqa: ANN401 - of transformers

@@ -34,17 +34,8 @@ def cells(
     """Pool feature maps to the token grid, one vector per cell, row by row.
 
     Maps finer than the grid are averaged down to at most 2 x 2 positions per cell, which are
-    concatenated, so that a token holds more than its cell's mean.
-
-    Parameters
-    ----------
-    maps
-        Feature maps; sides are multiples of the grid's.
-
-    Returns
-    -------
-    Tensor
-        Vectors of up to four times the maps' channels.
+    concatenated, so that a token holds more than its cell's mean. Sides of maps are multiples of
+    the grid's.
     """
     inner = min(2, maps.shape[-1] // GRID)
     pooled = F.adaptive_avg_pool2d(maps, GRID * inner)

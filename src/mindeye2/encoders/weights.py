@@ -82,18 +82,7 @@ class WeightsFile:
             return {name: stored.get_tensor(name) for name in self._names}
 
     def fill(self, network: nn.Module) -> None:
-        """Load the weights into a network that was built on the meta device.
-
-        Parameters
-        ----------
-        network
-            The network.
-
-        Raises
-        ------
-        ArtifactError
-            If names or shapes differ.
-        """
+        """Load the weights into a network that was built on the meta device."""
         values = self.read()
         wanted = network.state_dict()
         differ = sorted(set(wanted) ^ set(values)) + sorted(

@@ -30,23 +30,6 @@ def nearest_captions(
     """Return the caption of the training image that is most similar to each query.
 
     Only captions of the training set can result; `GitCaptioner` generates new ones.
-
-    Parameters
-    ----------
-    similarity
-        Similarity of each query to each training image.
-    captions
-        Captions of the training images.
-
-    Returns
-    -------
-    list of str
-        One caption per query.
-
-    Raises
-    ------
-    ValueError
-        If there is not one caption per training image.
     """
     if similarity.shape[1] != len(captions):
         raise ValueError(
@@ -124,12 +107,7 @@ def caption_ids(
 class ClipConverter(nn.Module):
     """Published linear maps from bigG tokens to the CLIP-L tokens of GIT.
 
-    Parameters
-    ----------
-    linear1
-        Over the number of tokens: 256 to 257 as published.
-    linear2
-        Over features: 1664 to 1024 as published.
+    `linear1` maps tokens (256 to 257 as published), `linear2` features (1664 to 1024).
     """
 
     def __init__(self, linear1: nn.Linear, linear2: nn.Linear) -> None:
@@ -189,25 +167,7 @@ class GitCaptioner:
 
 
 def load_captioner(converter: nn.Module, *, name: str = GIT) -> GitCaptioner:
-    """Load GIT from the hub's cache or a folder.
-
-    Parameters
-    ----------
-    converter
-        Maps image tokens to the tokens of GIT's own image encoder.
-    name
-        Name on the hub, or a folder that holds the model and its tokenizer.
-
-    Returns
-    -------
-    GitCaptioner
-        In evaluation mode, on the CPU.
-
-    Raises
-    ------
-    ArtifactError
-        If it is neither a folder nor available from the hub.
-    """
+    """Load GIT from a folder or the hub; `converter` maps image tokens to its image encoder's."""
     transformers = require("transformers", extra="sdxl", purpose="Captions by GIT")
     try:
         git = transformers.GitForCausalLM.from_pretrained(name)

@@ -22,23 +22,7 @@ def shipped_decoder() -> Path:
 
 
 def load_autoencoder(folder: Path) -> Autoencoder:
-    """Load an autoencoder.
-
-    Parameters
-    ----------
-    folder
-        Run folder of its training, or a decoder's folder.
-
-    Returns
-    -------
-    Autoencoder
-        In float32 and eval mode.
-
-    Raises
-    ------
-    ArtifactError
-        If weights or settings are missing.
-    """
+    """Load a frozen autoencoder in float32 from the run folder of its training or of a decoder."""
     settings = build_settings(AutoencoderSettings, _settings(folder, "autoencoder"))
     autoencoder = build_autoencoder(settings)
     autoencoder.load_state_dict(_weights(folder, "autoencoder"))

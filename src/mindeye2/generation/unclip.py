@@ -63,19 +63,7 @@ def image_noise(
 ) -> Float[Tensor, "batch ..."]:
     """Sample standard normal noise of each image from its own seed, on the CPU.
 
-    Parameters
-    ----------
-    seeds
-        One seed per image; an image's noise does not depend on the rest of the batch.
-    shape
-        Shape of one image's noise.
-    stream
-        Name of the random stream.
-
-    Returns
-    -------
-    Tensor
-        One array per seed.
+    An image's noise does not depend on the rest of the batch; `stream` names the random stream.
     """
     return torch.stack([torch.randn(shape, generator=generator(s, stream)) for s in seeds])
 

@@ -82,30 +82,11 @@ def _from_file(path: Path) -> tuple[nn.Module, nn.Module]:
 
 
 def attend_to(unet: nn.Module, *, n_features: int, vector_width: int) -> nn.Module:
-    """Make a base model's U-Net attend to image tokens instead of text, as the published config.
+    """Make the U-Net of `load_base` attend to image tokens instead of text, as published.
 
-    Keys and values of the cross-attention are initialised anew, because their input differs; the
-    layer of the size vector keeps its first `vector_width` columns.
-
-    Parameters
-    ----------
-    unet
-        U-Net of `load_base`; changed in place. New weights use PyTorch's process-wide
-        generator.
-    n_features
-        Width of an image token.
-    vector_width
-        Width of the size vector.
-
-    Returns
-    -------
-    Module
-        The same U-Net.
-
-    Raises
-    ------
-    ValueError
-        If the U-Net's vector is narrower than `vector_width`.
+    Keys and values of the cross-attention are initialised anew, by PyTorch's process-wide
+    generator, because their input differs; the layer of the size vector keeps its first
+    `vector_width` columns. The U-Net is changed in place.
     """
     changed: Any = unet
     first = changed.class_embedding.linear_1
@@ -135,17 +116,7 @@ def attend_to(unet: nn.Module, *, n_features: int, vector_width: int) -> nn.Modu
 
 
 def save_sdxl(folder: Path, sdxl: Sdxl, *, dtype: torch.dtype = torch.float16) -> None:
-    """Write U-Net and VAE in diffusers' layout, as safetensors.
-
-    Parameters
-    ----------
-    folder
-        Receives ``unet`` and ``vae``.
-    sdxl
-        The model; its U-Net is cast to `dtype` in place.
-    dtype
-        Precision of the U-Net's file.
-    """
+    """Write ``unet`` and ``vae`` in diffusers' layout; casts the U-Net to `dtype` in place."""
     unet: Any = sdxl.unet.to(dtype)
     vae: Any = sdxl.vae
     unet.save_pretrained(folder / "unet")
@@ -153,25 +124,7 @@ def save_sdxl(folder: Path, sdxl: Sdxl, *, dtype: torch.dtype = torch.float16) -
 
 
 def load_sdxl(folder: Path, *, sampling: SdxlSampling | None = None) -> Sdxl:
-    """Load an image decoder that `save_sdxl` wrote.
-
-    Parameters
-    ----------
-    folder
-        The folder.
-    sampling
-        How to sample; as released by default.
-
-    Returns
-    -------
-    Sdxl
-        In eval mode, float32.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder holds no SDXL networks.
-    """
+    """Load an image decoder that `save_sdxl` wrote, frozen, in float32."""
     unet, vae = load_base(str(folder))
     config: Any = unet.config
     width = config["projection_class_embeddings_input_dim"] // 4

@@ -130,24 +130,9 @@ def _recounted(name: str, *, last: int) -> str:
 
 
 def infer_unet(state: Mapping[str, Tensor], *, head_channels: int) -> UnetSettings:
-    """Infer a U-Net's sizes from the shapes of its parameters.
+    """Infer a U-Net's sizes from its weights, named without `UNET_PREFIX`.
 
-    Parameters
-    ----------
-    state
-        Parameters under the names of Stable Diffusion, without `UNET_PREFIX`.
-    head_channels
-        Channels of an attention head, which shapes do not give.
-
-    Returns
-    -------
-    UnetSettings
-        The sizes.
-
-    Raises
-    ------
-    ValueError
-        If parameters that give the sizes are missing.
+    Shapes do not give `head_channels`, the channels of an attention head.
     """
     _need(state, "input_blocks.0.0.weight", "label_emb.0.0.weight", what="an SDXL U-Net")
     halvings = sorted(

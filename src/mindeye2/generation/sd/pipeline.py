@@ -91,21 +91,9 @@ class Sdxl(nn.Module):
     def to_device(
         self, device: torch.device, *, dtype: torch.dtype = torch.float32, offload: bool = False
     ) -> "Sdxl":
-        """Set device and precision of the computation.
+        """Set the device of the computation and the precision of the U-Net.
 
-        Parameters
-        ----------
-        device
-            Device of the computation.
-        dtype
-            Precision of the U-Net: float32, bfloat16 or float16.
-        offload
-            Keep the weights in main memory, and move U-Net and VAE to the device in turn.
-
-        Returns
-        -------
-        Sdxl
-            This object.
+        With `offload` weights stay in main memory, and U-Net and VAE move to the device in turn.
         """
         for network, precision in ((self.unet, dtype), (self.vae, torch.float32)):
             if next(network.parameters()).dtype != precision:
@@ -293,20 +281,9 @@ class Sdxl(nn.Module):
         *,
         noise: Float[Tensor, "batch channels height width"] | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
-        """Encode images with the VAE.
+        """Encode RGB images in [0, 1], of sides that are multiples of 8, with the VAE.
 
-        Parameters
-        ----------
-        images
-            RGB in [0, 1]; sides are multiples of 8.
-        noise
-            Standard normal noise of the sampled latents, as released; by default the mode of the
-            latents.
-
-        Returns
-        -------
-        Tensor
-            Latents in the scale of the U-Net.
+        Standard normal `noise` samples latents, as released; by default their mode is returned.
         """
         vae: Any = self.vae
         with self._loaded(self.vae):

@@ -52,23 +52,7 @@ def training_levels() -> Float[Tensor, " steps"]:
 
 
 def noise_levels(steps: int) -> Float[Tensor, " steps"]:
-    """Select the noise levels of a sampler with a number of steps.
-
-    Parameters
-    ----------
-    steps
-        Evaluations of the denoiser, from 1 to `N_LEVELS`.
-
-    Returns
-    -------
-    Tensor
-        ``steps + 1`` standard deviations, falling to 0; float32, on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If `steps` is out of range.
-    """
+    """Select the noise levels of a sampler: ``steps + 1`` standard deviations, falling to 0."""
     if not 1 <= steps <= N_LEVELS:
         raise ValueError(f"steps must be from 1 to {N_LEVELS}, got {steps}.")
     # NumPy's own rounding decides some levels, as it did in the released code.
@@ -94,19 +78,7 @@ def guided(
 ) -> LatentDenoiser:
     """Apply classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
 
-    Parameters
-    ----------
-    conditional
-        Denoiser with the condition.
-    unconditional
-        Denoiser without it, or with a negative condition.
-    scale
-        1 gives the conditional prediction.
-
-    Returns
-    -------
-    LatentDenoiser
-        The guided denoiser.
+    A `scale` of 1 gives the conditional prediction.
     """
 
     def denoise(latents: Tensor, sigma: Tensor) -> Tensor:
@@ -123,23 +95,7 @@ def sample_euler(
 ) -> Float[Tensor, "batch channels height width"]:
     """Integrate the probability flow from noise to clean latents, one Euler step per level.
 
-    Parameters
-    ----------
-    denoise
-        Predicts clean latents.
-    latents
-        Noisy latents at the first level.
-    sigmas
-        Falling noise levels; the last is 0 for clean latents.
-
-    Returns
-    -------
-    Tensor
-        Latents at the last level.
-
-    References
-    ----------
-    Karras et al. 2022, arXiv:2206.00364, algorithm 2 without churn.
+    Karras et al. 2022, arXiv:2206.00364, algorithm 2 without churn; `sigmas` fall to 0.
     """
     for sigma, lower in itertools.pairwise(sigmas):
         level = sigma.to(latents).expand(len(latents))

@@ -62,23 +62,7 @@ def build_unet(settings: UnetSettings) -> nn.Module:
 
 
 def take_vector(unet: nn.Module) -> nn.Module:
-    """Change SDXL's U-Net to take the embedded vector, as those of `build_unet` do.
-
-    Parameters
-    ----------
-    unet
-        diffusers' ``UNet2DConditionModel`` of SDXL base; changed in place.
-
-    Returns
-    -------
-    Module
-        The same U-Net.
-
-    Raises
-    ------
-    ValueError
-        If it is not a U-Net of SDXL.
-    """
+    """Change SDXL's U-Net in place to take the embedded vector, as those of `build_unet` do."""
     changed: Any = unet
     if changed.config.class_embed_type == "projection":
         return unet
