@@ -89,19 +89,7 @@ def make_norm(n_features: int, *, fused_kernels: bool) -> nn.Module:
 
 
 class MultiQueryAttention(nn.Module):
-    """Cosine-similarity attention: many heads of queries, one shared head of keys and values.
-
-    Parameters
-    ----------
-    n_features
-        Width of a token.
-    n_heads
-        Query heads.
-    head_width
-        Width of a head.
-    fused_kernels
-        See `mindeye2.models.prior_network.PriorNetwork`.
-    """
+    """Cosine-similarity attention: many query heads, one shared head of keys and values."""
 
     def __init__(
         self, n_features: int, *, n_heads: int, head_width: int, fused_kernels: bool
@@ -125,21 +113,9 @@ class MultiQueryAttention(nn.Module):
         bias: Float[Tensor, "heads query keys"],
         angles: Float[Tensor, "tokens features2"],
     ) -> Float[Tensor, "batch query features"]:
-        """Attend from the last tokens of the sequence to all tokens and the null key.
+        """Attend from the last ``bias.shape[1]`` tokens to all tokens and the null key.
 
-        Parameters
-        ----------
-        x
-            The sequence.
-        bias
-            Added to the similarities; one row for each of the last tokens, which may be all.
-        angles
-            Rotary angles of each position.
-
-        Returns
-        -------
-        Tensor
-            Attention output of those tokens, before the skip connection.
+        `bias` is added to the similarities; the caller adds the skip connection.
         """
         x = self.norm(x)
         n_queries = bias.shape[1]

@@ -26,13 +26,7 @@ def mlp_block(width: int, *, dropout: float, zero_init: bool = False) -> nn.Sequ
 class ResidualTrunk(nn.Module):
     """A stack of residual blocks in the shared latent space; without blocks it is the identity.
 
-    With blocks whose last layer starts at zero it starts as the identity, which keeps a
-    closed-form start of the layers around it; training makes it non-linear.
-
-    Parameters
-    ----------
-    blocks
-        Modules that keep the width of their input; the output of each is added to it.
+    Blocks whose last layer starts at zero keep a closed-form start of the layers around the trunk.
     """
 
     def __init__(self, blocks: Sequence[nn.Module]) -> None:
@@ -54,13 +48,6 @@ class ReleasedMixer(nn.Module):
     bypasses the blocks over the latent axis, whose output is therefore lost. Kept for the
     published weights and for reproducing their training; `ResidualTrunk` is what the paper
     describes.
-
-    Parameters
-    ----------
-    latent_blocks
-        Blocks over the latent axis.
-    sequence_blocks
-        As many blocks over the sequence axis, of width 1.
     """
 
     def __init__(
@@ -84,17 +71,7 @@ class ReleasedMixer(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A trunk in the shared latent space and a linear layer to all image tokens.
-
-    Parameters
-    ----------
-    trunk
-        Maps latents to refined latents of the same width.
-    output
-        Linear map from the refined latents to all features of all tokens, token by token.
-    n_tokens
-        Number of tokens.
-    """
+    """A trunk on shared latents, then one linear layer to all features of all image tokens."""
 
     def __init__(self, *, trunk: nn.Module, output: nn.Linear, n_tokens: int) -> None:
         super().__init__()
@@ -105,9 +82,6 @@ class Backbone(nn.Module):
     def forward(
         self, latents: Float[Tensor, "batch latent"]
     ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch tokens features"]]:
-        """Predict refined latents, which the low-level head also uses, and backbone tokens.
-
-        Rows of the batch may come from several subjects.
-        """
+        """Predict refined latents, which the low-level head also uses, and backbone tokens."""
         refined = self.trunk(latents)
         return refined, self.output(refined).unflatten(1, (self.n_tokens, -1))

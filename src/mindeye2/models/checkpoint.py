@@ -49,23 +49,7 @@ def save_run(folder: Path, *, model: MindEye, settings: ModelSettings, encoder: 
 
 
 def load_run(folder: Path) -> LoadedRun:
-    """Load the model of a finished run.
-
-    Parameters
-    ----------
-    folder
-        Run folder.
-
-    Returns
-    -------
-    LoadedRun
-        The model and its settings.
-
-    Raises
-    ------
-    ArtifactError
-        If the run is unfinished, or trained no brain model.
-    """
+    """Load the model of a finished run, or raise ArtifactError if it trained no brain model."""
     manifest = read_manifest(folder, stage="train")
     path = folder / "model.yaml"
     if not path.exists():

@@ -77,24 +77,8 @@ def fit_ridge(
     """Decompose a ridge problem once for all alphas.
 
     Minimises ``|XW + b - Y|^2 + alpha |W|^2`` with an unpenalised bias b. Costs the third power of
-    the number of trials or of voxels, whichever is smaller.
-
-    Parameters
-    ----------
-    betas
-        Z-scored betas.
-    targets
-        What to predict, of the same trials.
-
-    Returns
-    -------
-    RidgeFit
-        Solutions for every alpha.
-
-    Raises
-    ------
-    ValueError
-        If both trials and voxels are more than `LARGEST_EIGH`.
+    the number of trials or of voxels, whichever is smaller; ValueError if both are above
+    `LARGEST_EIGH`.
     """
     x_mean, y_mean = betas.mean(dim=0), targets.mean(dim=0)
     X, Y = betas - x_mean, targets - y_mean
@@ -138,18 +122,6 @@ def mean_reciprocal_rank(
 
     Smoother than top-1 accuracy and less easily saturated than two-way identification, so it can
     choose settings on few images. Ties share the mean of their ranks.
-
-    Parameters
-    ----------
-    preds
-        Predicted features.
-    targets
-        True features, in the same order.
-
-    Returns
-    -------
-    float
-        In (0, 1].
     """
     preds = F.normalize(preds - preds.mean(dim=0), dim=1)
     similarity = preds @ F.normalize(targets - targets.mean(dim=0), dim=1).T
@@ -162,27 +134,7 @@ def mean_reciprocal_rank(
 def image_folds(
     images: Int[Tensor, " trials"], *, n_folds: int, generator: torch.Generator
 ) -> list[Int[Tensor, " batch"]]:
-    """Split trials into folds that share no image.
-
-    Parameters
-    ----------
-    images
-        Image of each trial.
-    n_folds
-        At least 2.
-    generator
-        Shuffles the images.
-
-    Returns
-    -------
-    list of Tensor
-        Trial indices of each fold.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer distinct images than folds.
-    """
+    """Split trials into folds that share no image; return the trial indices of each fold."""
     distinct, row = images.unique(return_inverse=True)
     if n_folds < 2 or len(distinct) < n_folds:
         raise ValueError(
@@ -248,25 +200,7 @@ def choose_alpha(
 def pca_components(
     values: Float[Tensor, "images features"], *, n_components: int
 ) -> tuple[Float[Tensor, "features components"], Float[Tensor, " features"]]:
-    """Return the leading PCA components of flattened tokens, as orthonormal columns, and the mean.
-
-    Parameters
-    ----------
-    values
-        Flattened tokens.
-    n_components
-        At most the number of images less one.
-
-    Returns
-    -------
-    tuple
-        Components and mean.
-
-    Raises
-    ------
-    ValueError
-        If there are too few images or features.
-    """
+    """Return the leading PCA components of flattened tokens, orthonormal columns, and the mean."""
     if n_components > min(len(values) - 1, values.shape[1]):
         raise ValueError(
             f"{n_components} PCA components need at least {n_components + 1} images, got "

@@ -36,34 +36,12 @@ NoiseSource = Callable[[], Float[Tensor, "batch ..."]]
 def cosine_alphas_cumprod(
     n_levels: int, *, offset: float = 0.008, largest_beta: float = 0.999
 ) -> Float[Tensor, " steps"]:
-    r"""Return the fraction of signal variance at each noise level of the cosine schedule.
+    r"""Return the fraction of signal variance at each noise level of the cosine schedule, float64.
 
-    :math:`\bar\alpha_t \propto \cos^2\left(\frac{t / T + s}{1 + s} \frac{\pi}{2}\right)`, with the
-    signal variance that one level removes limited to `largest_beta`.
-
-    Parameters
-    ----------
-    n_levels
-        Number of noise levels, at least 1.
-    offset
-        The small `s`, which keeps the first level from being almost free of noise.
-    largest_beta
-        Largest fraction of the signal variance that one level may remove, below 1.
-
-    Returns
-    -------
-    Tensor
-        From near 1 to near 0, float64, on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If there is no level.
-
-    References
-    ----------
-    Nichol and Dhariwal 2021, "Improved Denoising Diffusion Probabilistic Models",
-    arXiv:2102.09672, equation 17.
+    :math:`\bar\alpha_t \propto \cos^2\left(\frac{t / T + s}{1 + s} \frac{\pi}{2}\right)`, where
+    the `offset` s keeps the first level from being almost free of noise, and one level removes at
+    most `largest_beta` of the signal variance (Nichol and Dhariwal 2021, arXiv:2102.09672,
+    equation 17).
     """
     if n_levels < 1:
         raise ValueError(f"a diffusion needs at least 1 noise level, got {n_levels}.")
@@ -77,25 +55,11 @@ def noise_source(
     like: Float[Tensor, "batch ..."],
     generator: torch.Generator | Sequence[torch.Generator],
 ) -> NoiseSource:
-    """Make a source of standard normal noise for a batch.
+    """Make a source of standard normal noise of the shape, dtype and device of `like`.
 
-    Parameters
-    ----------
-    like
-        Gives shape, dtype and device of the noise.
-    generator
-        One for the batch, as released: the noise of a row then depends on its index and on the
-        batch size. Or one per row: the noise of a row is then the same in any batch.
-
-    Returns
-    -------
-    NoiseSource
-        Samples in float32 on the generator's device, then moves.
-
-    Raises
-    ------
-    ValueError
-        If there is not one generator per row.
+    With one generator for the batch, as released, the noise of a row depends on its index and on
+    the batch size. With one per row it is the same in any batch. Noise is sampled in float32 on
+    the generator's device.
     """
     if isinstance(generator, torch.Generator):
 
@@ -215,27 +179,10 @@ def sample_ddpm(
     alphas_cumprod: Float[Tensor, " steps"],
     noise: NoiseSource,
 ) -> Float[Tensor, "batch ..."]:
-    """Sample through all noise levels, each time from the posterior of the next cleaner one.
+    """Sample from standard normal `start` through all noise levels, noisiest first.
 
-    Parameters
-    ----------
-    denoise
-        The network, with its condition.
-    start
-        Standard normal noise.
-    alphas_cumprod
-        Fraction of signal variance at each noise level.
-    noise
-        Source of the noise of each step.
-
-    Returns
-    -------
-    Tensor
-        Samples, in the dtype of `start`.
-
-    References
-    ----------
-    Ho et al. 2020, "Denoising Diffusion Probabilistic Models", arXiv:2006.11239, equations 6, 7.
+    Each step samples the posterior of the next cleaner level (Ho et al. 2020, arXiv:2006.11239,
+    equations 6 and 7).
     """
     alpha = alphas_cumprod
     next_alpha = torch.cat([alpha.new_ones(1), alpha[:-1]])

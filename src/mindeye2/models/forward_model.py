@@ -74,23 +74,8 @@ def fit_forward_model(
 ) -> ForwardModel:
     """Fit a ridge from PCA scores of true tokens to PCA scores of decoded tokens.
 
-    Parameters
-    ----------
-    preds
-        Tokens decoded for held-out images.
-    targets
-        True tokens of the same trials.
-    mean
-        Mean of the true tokens.
-    components
-        Their PCA components, orthonormal.
-    alpha
-        L2 penalty of the ridge, greater than 0.
-
-    Returns
-    -------
-    ForwardModel
-        The fitted map.
+    `preds` are tokens decoded for held-out images, `targets` the true tokens of the same trials;
+    `mean` and `components` are a PCA of true tokens; `alpha` is above 0.
     """
     X, Y = (targets - mean) @ components, (preds - mean) @ components
     x_mean, y_mean = X.mean(dim=0), Y.mean(dim=0)
@@ -111,19 +96,8 @@ def choose_forward_model(
 ) -> tuple[ForwardModel | None, dict[str, float]]:
     """Choose alpha, or no forward model at all, by identification of validation images.
 
-    Parameters
-    ----------
-    fit
-        Fits the forward model for one alpha.
-    score
-        Scores a forward model, or None for the true tokens; higher is better.
-    alphas
-        Values to choose from; of equally good ones the first is taken.
-
-    Returns
-    -------
-    tuple
-        The best forward model or None, and all scores by alpha (``"none"`` for no model).
+    `score` is given a forward model, or None for the true tokens; higher is better, and of equal
+    ones the first is taken. All scores are returned by alpha, ``"none"`` for no model.
     """
     best, best_score = None, score(None)
     scores = {"none": best_score}

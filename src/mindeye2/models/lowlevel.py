@@ -59,18 +59,8 @@ class SpatialAttention(nn.Module):
 class Upsampler(nn.Module):
     """The decoder of a small autoencoder: attention at the coarsest level, then upsampled by twos.
 
-    Parameters
-    ----------
-    n_in
-        Channels of the input.
-    n_out
-        Channels of the output.
-    widths
-        Channels of the levels, finest first. Between two levels the size doubles.
-    layers
-        Residual blocks of each level.
-    groups
-        Groups of every group norm; must divide each of `widths`.
+    `widths` are the channels of the levels, finest first, each a multiple of `groups`; each level
+    has `layers` residual blocks.
     """
 
     def __init__(
@@ -133,21 +123,8 @@ class LowLevelHead(nn.Module):
     """Predict autoencoder latents of a blurry image.
 
     Without `upsampler` the linear layer predicts the latents themselves. With it the linear layer
-    predicts coarse feature maps, which are dropped out, normalised and upsampled, and which `maps`
-    projects to a teacher's features for a contrastive loss.
-
-    Parameters
-    ----------
-    linear
-        From the latent to all entries of the map, channels first.
-    shape
-        Channels, height and width of that map.
-    dropout
-        Drop probability of the coarse maps, in [0, 1). Without effect if there is no `upsampler`.
-    upsampler
-        From coarse maps to latents, or None.
-    maps
-        From coarse maps to features of a teacher, or None.
+    predicts coarse feature maps of size `shape`, channels first, which are dropped out, normalised
+    and upsampled, and which `maps` projects to a teacher's features for a contrastive loss.
     """
 
     def __init__(

@@ -54,26 +54,14 @@ class SwiGLU(nn.Module):
 class PriorNetwork(nn.Module):
     """Predict clean tokens from noised ones, a noise level and a condition.
 
-    Parameters
-    ----------
-    n_tokens
-        Tokens of the target, and of the condition.
-    n_features
-        Width of a token.
-    depth
-        Layers of attention and feed-forward.
-    n_heads
-        Query heads.
-    head_width
-        Width of a head.
-    feedforward_multiple
-        Hidden width of the feed-forward layers divided by the width of a token.
-    condition_in_sequence
-        Concatenate the condition's tokens with the noised ones, as released. Otherwise add them,
-        through a linear layer, to the noised tokens: half the sequence length, half the time.
-    fused_kernels
-        Use fused kernels, and skip unused outputs of the last layer: about twice as fast.
-        Otherwise every operation is that of the released code, to the last bit.
+    `feedforward_multiple` is the hidden width of the feed-forward layers in widths of a token.
+
+    With `condition_in_sequence` the condition's tokens are concatenated with the noised ones, as
+    released. Otherwise they are added, through a linear layer, to the noised tokens: half the
+    sequence length, half the time.
+
+    With `fused_kernels` unused outputs of the last layer are skipped too: about twice as fast.
+    Otherwise every operation is that of the released code, to the last bit.
     """
 
     def __init__(

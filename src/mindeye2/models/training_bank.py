@@ -53,25 +53,7 @@ def save_training_bank(folder: Path, subject: str, bank: TrainingBank) -> None:
 
 
 def load_training_bank(folder: Path, subject: str) -> TrainingBank:
-    """Read the training bank of one subject from a run folder.
-
-    Parameters
-    ----------
-    folder
-        Run folder.
-    subject
-        Subject name, e.g. ``"subj01"``.
-
-    Returns
-    -------
-    TrainingBank
-        Tokens in float32.
-
-    Raises
-    ------
-    ArtifactError
-        If the run was not trained on that subject.
-    """
+    """Read the training bank of one subject as float32; ArtifactError if the run has none."""
     path = folder / "memory" / f"{subject}.safetensors"
     if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.safetensors"))
