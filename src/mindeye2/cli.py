@@ -216,6 +216,7 @@ def evaluate(
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
+    device: Device = "auto",
     debug: Debug = False,  # noqa: ARG001 - read by `_stage`
 ) -> None:
     """Score reconstructions: one score per image, intervals, chance, floor and ceiling."""
@@ -224,7 +225,7 @@ def evaluate(
     from mindeye2.stages.evaluate import evaluate as run
 
     settings = load_settings(EvaluateSettings(), file=config, assignments=assign or [])
-    print(run(settings, source=source, out=out, data=data, resume=resume))
+    print(run(settings, source=source, out=out, data=data, resume=resume, device=device))
 
 
 @app.command()

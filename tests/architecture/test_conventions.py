@@ -10,6 +10,8 @@ WITHOUT_MIRROR: dict[str, str] = {
     "data/source_dataset.py": "fields only; the tests of each adapter fill them",
     "data/nsd/nsd_settings.py": "fields only; test_nsd_reader.py",
     "data/mindeye2_release/release_settings.py": "fields only; test_release_reader.py",
+    "stages/evaluate/decoded.py": "stages/evaluate/test_token_scores.py",
+    "stages/evaluate/settings.py": "fields only; stages/evaluate/test_run.py",
     "stages/prepare/preparation.py": "fields only; stages/prepare/test_adapters.py",
     "stages/reconstruct/partial.py": "stages/reconstruct/test_run.py",
     "stages/reconstruct/settings.py": "fields only; stages/reconstruct/test_run.py",

@@ -17,6 +17,15 @@ CALLERS = {
     "generation": None,
     # files of a source's own format, and responses from volumes
     "data": {"h5py", "nibabel", "nilearn", "nilearn.glm.first_level"},
+    # scores by their authors' or the field's own implementations
+    "metrics": {
+        "nltk.tokenize",
+        "nltk.translate.meteor_score",
+        "rouge_score.rouge_scorer",
+        "statsmodels.stats.multitest",
+        "statsmodels.stats.weightstats",
+        "umap",
+    },
     "released": {"huggingface_hub"},  # where the published files are
 }
 """Packages that may import optional libraries by name, which import-linter cannot see."""

@@ -15,7 +15,7 @@ OPTIONS = {
     "prepare": COMMON | {"kind", "--source", "--device"},
     "train": COMMON | {"--recipe", "--source", "--init", "--device"},
     "reconstruct": COMMON | {"--source", "--init", "--device"},
-    "evaluate": COMMON | {"--source", "--data"},
+    "evaluate": COMMON | {"--source", "--data", "--device"},
     "report": COMMON | {"--source", "--data"},
     "import": COMMON | {"file", "--data", "--released", "--yes"},
     "export": {"run", "--out", "--debug"},

@@ -1,10 +1,8 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
 
-from mindeye2.core.errors import require
+from mindeye2.core.errors import ArtifactError, require
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.encoders.feature_extractors import (
     FEATURE_EXTRACTORS,
@@ -29,7 +27,7 @@ def alexnet():
 def toy(monkeypatch):
     """Register a network that returns its input."""
     network = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True)).eval()
-    extractor = FeatureExtractor(lambda: network, "0", 16, "two_way_identification")
+    extractor = FeatureExtractor(lambda _: network, "0", 16, "two_way_identification")
     monkeypatch.setitem(FEATURE_EXTRACTORS, "toy", extractor)
     return network
 
@@ -114,19 +112,47 @@ def test_bad_names_images_and_modes_are_refused(alexnet, images):
         metric_features("swav", images, network=nn.Sequential())
 
 
-def test_a_download_is_announced(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setitem(
-        FEATURE_EXTRACTORS, "swav", replace(FEATURE_EXTRACTORS["swav"], build=nn.Identity)
-    )
-    load_feature_extractor("swav")
-    message = capsys.readouterr().err
-    assert "swav_800ep_pretrain.pth.tar: about 113 MB, SHA-256 not stated" in message
-    assert "licence CC BY-NC 4.0" in message
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "swav_800ep_pretrain.pth.tar").touch()
-    load_feature_extractor("swav")
-    assert capsys.readouterr().err == ""
+@pytest.fixture
+def clip():
+    """Return a CLIP of OpenAI's layout with two small towers, and its state dict."""
+    model = require("open_clip.model", extra="sdxl", purpose="A test")
+    network = model.CLIP(
+        16,
+        vision_cfg=model.CLIPVisionCfg(layers=1, width=64, patch_size=32, image_size=224),
+        text_cfg=model.CLIPTextCfg(context_length=5, vocab_size=9, width=64, heads=1, layers=1),
+        quick_gelu=True,
+    ).eval()
+    state = {k: v.half().float() for k, v in network.state_dict().items() if k != "attn_mask"}
+    network.load_state_dict(state)
+    return network, state
+
+
+def test_weights_are_read_from_a_folder(clip, images, tmp_path):
+    """OpenAI's file may be given as a state dict; its sizes are inferred."""
+    network, state = clip
+    torch.save(state, tmp_path / "ViT-L-14.pt")
+    loaded = load_feature_extractor("clip", folder=tmp_path)
+    mean, std = FEATURE_EXTRACTORS["clip"].normalisation
+    large = torch.nn.functional.interpolate(images, (224, 224), mode="bilinear")
+    inputs = (large - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    with torch.no_grad():
+        want = network.encode_image(inputs)
+    got = metric_features("clip", images, network=loaded)
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
+
+
+def test_a_file_of_another_network_is_refused(alexnet, tmp_path):
+    torch.save(alexnet.state_dict(), tmp_path / "efficientnet_b1-c27df63c.pth")
+    with pytest.raises(ArtifactError, match=r"c27df63c\.pth does not hold the weights.*'effnet'"):
+        load_feature_extractor("effnet", folder=tmp_path)
+
+
+def test_resizing_is_antialiased_where_asked(toy, images):
+    expected = torch.nn.functional.interpolate(images, (16, 16), mode="bilinear", antialias=True)
+    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+    got = metric_features("toy", images, network=toy, antialias=True)
+    torch.testing.assert_close(got, ((expected - mean) / std).flatten(1))
 
 
 def test_the_files_are_those_that_torchvision_downloads():

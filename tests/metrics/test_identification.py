@@ -40,3 +40,10 @@ def test_constant_predictions_score_chance_one_by_one(rng):
 def test_one_image_is_too_few():
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
         two_way_identification(torch.eye(1), torch.eye(1))
+
+
+def test_ties_may_count_as_losses():
+    """As in the released code; a constant prediction then scores 0 instead of chance."""
+    targets = torch.eye(4)
+    assert two_way_identification(torch.ones(4, 4), targets, tie=0).tolist() == [0] * 4
+    assert two_way_identification(torch.ones(4, 4), targets).tolist() == [0.5] * 4

@@ -84,6 +84,19 @@ def test_published_outputs_are_scored(data, evals, tmp_path):
     assert "image_top1" not in rows
 
 
+def test_published_captions_are_kept_beside_the_decoded_ones(data, evals, tmp_path):
+    """One string an image each, in the folder above those of models."""
+    torch.save(np.array([f" a mat {i}\n" for i in ROWS]), evals.parent / "all_captions.pt")
+    torch.save([f"cat {i}" for i in ROWS], evals.parent / "all_git_generated_captions.pt")
+    import_evals(evals, data=data, out=tmp_path / "out")
+    items = pd.read_parquet(tmp_path / "out" / "items.parquet")
+    assert items["reference"].tolist() == [f"a mat {i}" for i in ROWS]
+    assert items["git_caption"].tolist() == [f"cat {i}" for i in ROWS]
+    torch.save(["one"], evals.parent / "all_captions.pt")
+    with pytest.raises(ArtifactError, match=r"all_captions\.pt has 1 captions for 6 test images"):
+        import_evals(evals, data=data, out=tmp_path / "other")
+
+
 def test_images_are_resized_to_256_pixels_and_blended_3_to_1(data, evals, stimuli, tmp_path):
     import_evals(evals, data=data, out=tmp_path / "out")
     refined, blended = (np.load(tmp_path / "out" / f"{n}.npy") for n in ("refined", "blended"))

@@ -9,11 +9,12 @@ EfficientNet-Lite serves machines without the published weights. Choose a varian
 trained the image decoder nor simulated responses, or its scores are too high.
 """
 
-import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -21,9 +22,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mindeye2.core.errors import check_choice, require
+from mindeye2.core.errors import ArtifactError, check_choice, require
 from mindeye2.encoders.clip import CLIP_MEAN, CLIP_STD
 from mindeye2.encoders.efficientnet import LiteFeatures
+from mindeye2.encoders.evaluation_weights import Download
 
 __all__ = ["FEATURE_EXTRACTORS", "load_feature_extractor", "metric_features"]
 
@@ -39,31 +41,11 @@ _SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.
 
 
 @dataclass(frozen=True)
-class Download:
-    """Source of a feature extractor's weights, printed before they are fetched."""
-
-    url: str
-    """The publisher's file; open_clip may take the same weights from the hub."""
-    megabytes: int
-    """Its size, roughly."""
-    sha256: str
-    """As far as the publisher states it; the first digits are in torchvision's file names, and
-    are compared after the download."""
-    licence: str
-    """Of the weights."""
-
-    @property
-    def is_here(self) -> bool:
-        """Whether PyTorch's cache has the file; open_clip may have it elsewhere."""
-        return Path(torch.hub.get_dir(), "checkpoints", Path(self.url).name).exists()
-
-
-@dataclass(frozen=True)
 class FeatureExtractor:
     """One network, the layer that is compared, and the preprocessing of images."""
 
-    build: Callable[[], nn.Module]
-    """Builds the network with its trained weights; may download them."""
+    build: Callable[[Path], nn.Module]
+    """Builds the network from the file of its trained weights, if it has one."""
     layer: str
     """Name of the submodule whose output is compared; empty for the network's own output."""
     size: int | None
@@ -73,7 +55,7 @@ class FeatureExtractor:
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = _IMAGENET
     """Mean and standard deviation of RGB in [0, 1]; None if the network normalises by itself."""
     download: Download | None = None
-    """What `build` fetches once; None if the weights come with a package."""
+    """The file that `build` reads; None if the weights come with a package."""
 
 
 def metric_features(
@@ -82,6 +64,7 @@ def metric_features(
     *,
     network: nn.Module | None = None,
     batch: int = 32,
+    antialias: bool = False,
 ) -> Float[Tensor, "images features"]:
     """Extract the features by which one network compares images.
 
@@ -96,6 +79,9 @@ def metric_features(
         `load_feature_extractor` loads it; pass it to load once and call often.
     batch
         Images per forward pass.
+    antialias
+        Antialias where images are reduced to the input of the network. The published scores do
+        not.
 
     Returns
     -------
@@ -116,23 +102,28 @@ def metric_features(
         raise ValueError(f"{name!r} was given no images.")
     with torch.inference_mode():
         parts = [
-            _layer_output(network, extractor.layer, _preprocess(part, extractor))
+            _layer_output(
+                network, extractor.layer, _preprocess(part, extractor, antialias=antialias)
+            )
             for part in images.split(batch)
         ]
     # A copy outside inference mode is an ordinary tensor again.
     return torch.cat(parts).clone()
 
 
-def load_feature_extractor(name: str) -> nn.Module:
+def load_feature_extractor(name: str, *, folder: Path | None = None) -> nn.Module:
     """Load a feature extractor with its trained weights.
 
-    EfficientNet-Lite comes with its packages. The other networks are downloaded once by
-    torchvision or open_clip; address, size, SHA-256 and licence are written to stderr before.
+    EfficientNet-Lite comes with its packages. The weights of the other networks are read from a
+    folder or from PyTorch's cache; where neither has them they are downloaded once, after address,
+    size, SHA-256 and licence were written to stderr.
 
     Parameters
     ----------
     name
         A key of `FEATURE_EXTRACTORS`.
+    folder
+        Folder that may hold the file of weights under its published name.
 
     Returns
     -------
@@ -143,23 +134,29 @@ def load_feature_extractor(name: str) -> nn.Module:
     ------
     ValueError
         If the name is unknown.
+    ArtifactError
+        If the file is damaged, or of another network.
     """
     check_choice("the feature extractor", name, FEATURE_EXTRACTORS)
-    wanted = FEATURE_EXTRACTORS[name].download
-    if wanted is not None and not wanted.is_here:
-        sys.stderr.write(
-            f"The feature extractor {name!r} needs {wanted.url}: about {wanted.megabytes} MB, "
-            f"SHA-256 {wanted.sha256}, licence {wanted.licence}. It is downloaded once.\n"
-        )
-    return FEATURE_EXTRACTORS[name].build().eval().requires_grad_(requires_grad=False)
+    extractor = FEATURE_EXTRACTORS[name]
+    wanted = extractor.download
+    path = Path() if wanted is None else wanted.find(folder) or wanted.fetch()
+    try:
+        network = extractor.build(path)
+    except (RuntimeError, UnpicklingError, EOFError, KeyError) as error:
+        raise ArtifactError(
+            f"{path} does not hold the weights of the feature extractor {name!r} "
+            f"({str(error).splitlines()[0]}). Remove it, and get it again."
+        ) from error
+    return network.eval().requires_grad_(requires_grad=False)
 
 
-def _preprocess(images: Tensor, extractor: FeatureExtractor) -> Tensor:
+def _preprocess(images: Tensor, extractor: FeatureExtractor, *, antialias: bool) -> Tensor:
     rows, columns = images.shape[-2:]
     shorter = min(rows, columns)
     if extractor.size is not None and shorter != extractor.size:
         shape = [int(extractor.size * rows / shorter), int(extractor.size * columns / shorter)]
-        images = F.interpolate(images, shape, mode="bilinear", antialias=False)
+        images = F.interpolate(images, shape, mode="bilinear", antialias=antialias)
     if extractor.normalisation is None:
         return images
     mean, std = (images.new_tensor(x)[:, None, None] for x in extractor.normalisation)
@@ -184,34 +181,56 @@ def _layer_output(network: nn.Module, layer: str, x: Tensor) -> Tensor:
     return outputs[0].flatten(1)
 
 
-def _torchvision(model: str, *, weights: str | None = "DEFAULT") -> nn.Module:
+def _torchvision(model: str, path: Path) -> nn.Module:
     models: Any = require("torchvision.models", extra="demo", purpose=f"Features of {model}")
-    network: nn.Module = models.get_model(model, weights=weights)
+    # As torchvision builds the network for these weights.
+    options = {"transform_input": True, "init_weights": False} if "inception" in model else {}
+    network: nn.Module = models.get_model(model, weights=None, **options)
+    network.load_state_dict(_read_state(path))
     return network
 
 
-def _swav() -> nn.Module:
-    network = _torchvision("resnet50", weights=None)
-    state = torch.hub.load_state_dict_from_url(_SWAV_URL, map_location="cpu", weights_only=True)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+def _swav(path: Path) -> nn.Module:
+    models: Any = require("torchvision.models", extra="demo", purpose="Features of SwAV")
+    network: nn.Module = models.get_model("resnet50", weights=None)
+    state = {key.removeprefix("module."): value for key, value in _read_state(path).items()}
     # The checkpoint has a projection and prototypes instead of the classifier.
     missing, _ = network.load_state_dict(state, strict=False)
-    if set(missing) != {"fc.weight", "fc.bias"}:
+    if set(missing) - {"fc.weight", "fc.bias"}:
         raise RuntimeError(f"the SwAV checkpoint lacks {sorted(missing)}: it is another file.")
     return network
+
+
+def _lite(variant: int, _: Path) -> nn.Module:
+    return LiteFeatures(variant)
 
 
 class _ClipImages(nn.Module):
     """CLIP's image tower as a network from images to embeddings."""
 
-    def __init__(self, model: str, pretrained: str | None) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        open_clip: Any = require("open_clip", extra="sdxl", purpose="Features of CLIP")
-        self.clip = open_clip.create_model(model, pretrained=pretrained)
+        model: Any = require("open_clip.model", extra="evaluation", purpose="Features of CLIP")
+        # Sizes are inferred from the shapes; OpenAI's networks use the quick GELU.
+        clip = model.build_model_from_openai_state_dict(
+            _read_state(path), quick_gelu=True, cast_dtype=torch.float32
+        )
+        self.visual = clip.float().visual
 
     def forward(self, x: Tensor) -> Tensor:
-        embedding: Tensor = self.clip.encode_image(x)
+        embedding: Tensor = self.visual(x)
         return embedding
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, or the weights of OpenAI's TorchScript archive."""
+    if zipfile.is_zipfile(path) and any(
+        "constants.pkl" in n for n in zipfile.ZipFile(path).namelist()
+    ):
+        archive = torch.jit.load(path, map_location="cpu")
+        return {name: value.float() for name, value in archive.state_dict().items()}
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 _BSD = "BSD-3-Clause (torchvision); trained on ImageNet, whose terms allow research only"
@@ -233,22 +252,13 @@ FEATURE_EXTRACTORS: dict[str, FeatureExtractor] = {
     "inception": FeatureExtractor(
         partial(_torchvision, "inception_v3"), "avgpool", 342, _TWO_WAY, download=_INCEPTION
     ),
-    "clip": FeatureExtractor(
-        partial(_ClipImages, "ViT-L-14-quickgelu", "openai"),
-        "",
-        224,
-        _TWO_WAY,
-        (CLIP_MEAN, CLIP_STD),
-        _CLIP_FILE,
-    ),
+    "clip": FeatureExtractor(_ClipImages, "", 224, _TWO_WAY, (CLIP_MEAN, CLIP_STD), _CLIP_FILE),
     "effnet": FeatureExtractor(
         partial(_torchvision, "efficientnet_b1"), "avgpool", 255, _DISTANCE, download=_EFFNET
     ),
     "swav": FeatureExtractor(_swav, "avgpool", 224, _DISTANCE, download=_SWAV_FILE),
     **{
-        f"lite{variant}": FeatureExtractor(
-            partial(LiteFeatures, variant), "", None, _TWO_WAY, None
-        )
+        f"lite{variant}": FeatureExtractor(partial(_lite, variant), "", None, _TWO_WAY, None)
         for variant in (0, 1, 2)
     },
 }

@@ -5,14 +5,18 @@ features (St-Yves et al. 2023, Nature Communications 14:3329). Parameters are na
 published file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["GNet", "build_gnet"]
+from mindeye2.core.errors import ArtifactError
+from mindeye2.encoders.weights import WeightsFile
+
+__all__ = ["GNet", "build_gnet", "infer_gnet", "read_gnet"]
 
 _VOXELS_AT_ONCE = 2048
 """Voxels per block: the features of all voxels and images together would be gigabytes."""
@@ -163,6 +167,74 @@ def build_gnet(
         trunk=GNetTrunk(trunk_width=trunk_width, block_width=block_width, size=size),
         readout=GNetReadout(n_voxels, sizes=sizes, n_features=128 + 6 * trunk_width),
     )
+
+
+def infer_gnet(trunk: Mapping[str, Tensor], readout: Mapping[str, Tensor]) -> GNet:
+    """Build a GNet on the meta device, with sizes inferred from its state dicts.
+
+    Parameters
+    ----------
+    trunk
+        State dict of the trunk.
+    readout
+        State dict of one subject's readout.
+
+    Returns
+    -------
+    GNet
+        Without values.
+
+    Raises
+    ------
+    KeyError
+        If an entry that gives a size is missing.
+    """
+    with torch.device("meta"):
+        return build_gnet(
+            trunk_width=trunk["enc.conv6b.conv1.weight"].shape[0],
+            block_width=trunk["enc.conv4a.conv1.weight"].shape[0],
+            n_voxels=readout["b"].shape[0],
+            size=trunk["mu"].shape[1],
+            sizes=[readout[f"rf{i}"].shape[1] for i in range(2)],
+        )
+
+
+def read_gnet(folder: Path, *, subject: str) -> GNet:
+    """Read GNet of one subject from the folder that ``mindeye2 import`` wrote.
+
+    Parameters
+    ----------
+    folder
+        The folder, or its safetensors file.
+    subject
+        Subject whose voxels are predicted, e.g. ``"subj01"``.
+
+    Returns
+    -------
+    GNet
+        In evaluation mode, frozen, on the CPU.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder holds no GNet, or none of this subject.
+    """
+    file = WeightsFile(folder, kind="gnet")
+    state = file.read()
+    known = sorted({n.split(".")[1] for n in state if n.startswith("readout.")})
+    if subject not in known:
+        raise ArtifactError(f"GNet in {folder} was trained on {known}, not on {subject}.")
+    prefixes = ("encoder.", f"readout.{subject}.")
+    trunk, readout = (
+        {n.removeprefix(p): v for n, v in state.items() if n.startswith(p)} for p in prefixes
+    )
+    try:
+        net = infer_gnet(trunk, readout)
+        net.trunk.load_state_dict(trunk, assign=True)
+        net.readout.load_state_dict(readout, assign=True)
+    except (KeyError, RuntimeError) as error:
+        raise ArtifactError(f"{file.path} does not fit GNet: {error}. Import it again.") from error
+    return net.eval().requires_grad_(requires_grad=False)
 
 
 def _compress(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sentence embeddings, to compare captions by meaning instead of by words."""
+"""Embeddings of captions, to compare them by meaning instead of by words."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError, require
 
-__all__ = ["SentenceEncoder", "load_sentences"]
+__all__ = ["ClipTexts", "SentenceEncoder", "load_clip_texts", "load_sentences"]
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 """The model of the published caption scores, on the hub (Wang et al. 2020, arXiv:2002.10957;
@@ -47,6 +47,68 @@ class SentenceEncoder:
             mask = inputs["attention_mask"][:, :, None].to(states.dtype)
             parts.append((states * mask).sum(dim=1) / mask.sum(dim=1))
         return F.normalize(torch.cat(parts).float(), dim=1).clone()
+
+
+class ClipTexts:
+    """Projected text embeddings of CLIP.
+
+    Parameters
+    ----------
+    model
+        transformers' ``CLIPTextModelWithProjection``, in evaluation mode.
+    tokenizer
+        Its tokenizer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:  # noqa: ANN401 - of transformers
+        self._model = model
+        self._tokenizer = tokenizer
+
+    @torch.inference_mode()
+    def __call__(self, sentences: Sequence[str]) -> Float[Tensor, "images features"]:
+        """Embed at least one sentence, each to one row of unit length."""
+        parts = []
+        for start in range(0, len(sentences), 64):
+            inputs = self._tokenizer(
+                list(sentences[start : start + 64]),
+                padding=True,
+                truncation=True,
+                max_length=self._model.config.max_position_embeddings,
+                return_tensors="pt",
+            )
+            inputs = {k: inputs[k] for k in ("input_ids", "attention_mask")}
+            parts.append(self._model(**inputs).text_embeds)
+        return F.normalize(torch.cat(parts).float(), dim=1).clone()
+
+
+def load_clip_texts(name: str) -> ClipTexts:
+    """Load CLIP's text encoder from a folder or by its name on the hub.
+
+    Parameters
+    ----------
+    name
+        Folder, or name on the hub: then it is downloaded once, unless it was before.
+
+    Returns
+    -------
+    ClipTexts
+        Frozen, on the CPU.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no such folder, and no hub to get it from.
+    """
+    transformers = require("transformers", extra="evaluation", purpose="CLIP's text encoder")
+    try:
+        model = transformers.CLIPTextModelWithProjection.from_pretrained(name)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"the text encoder {name!r} cannot be loaded: it is no folder of transformers' files, "
+            "and the hub cannot be reached or has no such model."
+        ) from error
+    return ClipTexts(model.eval().requires_grad_(requires_grad=False), tokenizer)
 
 
 def load_sentences(name: str = MINILM) -> SentenceEncoder:

@@ -14,20 +14,26 @@ from mindeye2.metrics.stats import (
 )
 from mindeye2.metrics.text import (
     content_word_overlap,
+    meteor,
+    rouge,
     sentence_similarity,
 )
+from mindeye2.metrics.umap_distance import umap_distance
 
 __all__ = [
     "bootstrap_interval",
     "content_word_overlap",
     "correlation_distance",
     "match_ranks",
+    "meteor",
     "paired_difference",
     "pixcorr",
+    "rouge",
     "row_correlation",
     "sentence_similarity",
     "ssim",
     "top_k_accuracy",
     "top_k_hits",
     "two_way_identification",
+    "umap_distance",
 ]

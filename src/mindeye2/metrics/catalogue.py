@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["IMAGES", "METRICS", "Metric"]
+from mindeye2.metrics.protocols import REGIONS
+
+__all__ = ["CAPTION_SCORES", "IMAGES", "METRICS", "POOL", "Metric"]
+
+POOL = 300
+"""Images of the published retrieval's gallery."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,9 @@ class Metric:
     percent: bool = True
     """Written as a percentage."""
 
+    higher_is_better: bool = True
+    """False for distances."""
+
 
 def _two_way(_: int) -> float:
     return 0.5
@@ -43,6 +51,103 @@ IMAGES = {
     "floor": "mean training image",
 }
 """Files of reconstructions, and the floor that is computed here: label."""
+
+CAPTION_SCORES = {
+    "meteor": ("METEOR", "By nltk: words, stems and synonyms of WordNet."),
+    "rouge1": ("ROUGE-1", "F1 of shared words."),
+    "rougeL": ("ROUGE-L", "F1 of the longest common subsequence of words."),
+    "sentence": ("Sentence similarity", "Cosine of MiniLM's sentence embeddings."),
+    "clip_b": ("CLIP-B text similarity", "Cosine of the text embeddings of CLIP ViT-B/32."),
+    "clip_l": ("CLIP-L text similarity", "Cosine of the text embeddings of CLIP ViT-L/14."),
+}
+"""Published caption score: title and explanation."""
+
+_COMPARISONS = {
+    "coco": ("decoded against reference caption", "Captions against references"),
+    "git": ("decoded against GIT's caption of the seen image", "Captions against GIT"),
+    "git_coco": ("GIT's caption of the seen image against reference", "GIT against references"),
+}
+"""Captions that are compared: what, and heading."""
+
+_NETWORKS = {
+    "alexnet2": "AlexNet(2)",
+    "alexnet5": "AlexNet(5)",
+    "inception": "Inception",
+    "clip": "CLIP",
+    "effnet": "EffNet-B",
+    "swav": "SwAV",
+}
+"""Networks of the published image scores: name in the paper's tables."""
+
+
+def _pool(n: int) -> float:
+    return 1 / min(n, POOL)
+
+
+_PUBLISHED: dict[str, Metric] = {
+    "brain_given_image_300": Metric(
+        "Image retrieval (published name): brain given image, top-1 of 300",
+        "Retrieval, published",
+        _pool,
+        "Raw cosine of the retrieval head's tokens with true tokens; each image ranks the brain "
+        "samples. The exact expectation over galleries of 300 (of all, where there are fewer), "
+        "which the published mean over 30 samples estimates.",
+    ),
+    "image_given_brain_300": Metric(
+        "Brain retrieval (published name): image given brain, top-1 of 300",
+        "Retrieval, published",
+        _pool,
+        "The same in the direction of decoding: each brain sample ranks the images.",
+    ),
+    **{
+        f"umap_{name}": Metric(
+            f"UMAP distance, {label}",
+            "UMAP",
+            None,
+            "Mean distance of predicted and true tokens in a UMAP that was fitted on both.",
+            percent=False,
+            higher_is_better=False,
+        )
+        for name, label in (
+            ("retrieval", "retrieval head"),
+            ("backbone", "backbone"),
+            ("prior", "prior"),
+        )
+    },
+    **{
+        f"{name}_{which}": Metric(f"{title}, {label}", group, None, text, percent=False)
+        for which, (label, group) in _COMPARISONS.items()
+        for name, (title, text) in CAPTION_SCORES.items()
+    },
+    **{
+        f"{network}_{name}": Metric(
+            f"{title}, {label}",
+            "Images",
+            None if network in ("effnet", "swav") else _two_way,
+            "Correlation distance of its features from those of the seen image."
+            if network in ("effnet", "swav")
+            else "Two-way identification by its features.",
+            percent=network not in ("effnet", "swav"),
+            higher_is_better=network not in ("effnet", "swav"),
+        )
+        for name, label in IMAGES.items()
+        if name != "floor"
+        for network, title in _NETWORKS.items()
+    },
+    **{
+        f"brain_correlation_{region}_{name}": Metric(
+            f"Brain correlation, {place}, {label}",
+            "Brain correlation",
+            None,
+            "Correlation over voxels of the responses that GNet predicts for the reconstruction "
+            "with the measured ones.",
+            percent=False,
+        )
+        for name, label in IMAGES.items()
+        if name != "floor"
+        for region, place in REGIONS.items()
+    },
+}
 
 METRICS: dict[str, Metric] = {
     "image_top1": Metric(
@@ -147,5 +252,6 @@ METRICS: dict[str, Metric] = {
         )
         if not (name == "floor" and key == "two_way")
     },
+    **_PUBLISHED,
 }
 """Metric by its name in files."""

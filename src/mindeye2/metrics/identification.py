@@ -9,14 +9,15 @@ __all__ = ["two_way_identification"]
 
 
 def two_way_identification(
-    preds: Float[Tensor, "images features"], targets: Float[Tensor, "images features"]
+    preds: Float[Tensor, "images features"],
+    targets: Float[Tensor, "images features"],
+    *,
+    tie: float = 0.5,
 ) -> Float[Tensor, " images"]:
     """Compute the fraction of distractor images that each reconstruction rejects.
 
     Row ``i`` of `preds` is correlated with every row of `targets`; the score is the fraction of
-    ``j != i`` that correlate less than row ``i`` does. Ties count half, so that a constant
-    prediction scores exactly chance, 0.5. The released code counts ties as losses; nothing else
-    differs.
+    ``j != i`` that correlate less than row ``i`` does.
 
     Parameters
     ----------
@@ -24,6 +25,9 @@ def two_way_identification(
         Features of the reconstructions.
     targets
         Features of the true images, in the same order.
+    tie
+        Value of a tie: one half, so that a constant prediction scores exactly chance, 0.5. The
+        released code counts ties as losses, 0; nothing else differs.
 
     Returns
     -------
@@ -47,5 +51,5 @@ def two_way_identification(
     left, right = standardise_pair(preds, targets)
     similarity = left @ right.T
     true = similarity.diagonal()[:, None]
-    wins = (similarity < true).sum(dim=1) + 0.5 * ((similarity == true).sum(dim=1) - 1)
+    wins = (similarity < true).sum(dim=1) + tie * ((similarity == true).sum(dim=1) - 1)
     return wins.to(left.dtype) / (len(preds) - 1)

@@ -63,10 +63,11 @@ def pixcorr(
     """
     _check_rgb(preds, targets)
     scores = [
-        row_correlation(resize_shorter(p, size).flatten(1), resize_shorter(t, size).flatten(1))
-        for p, t in zip(*_check_and_split(preds, targets, size), strict=True)
+        row_correlation(*(resize_shorter(x.double(), size).flatten(1) for x in pair))
+        for pair in zip(*_check_and_split(preds, targets, size), strict=True)
     ]
-    return torch.cat(scores)
+    # Sums over half a million pixels lose four digits in single precision.
+    return torch.cat(scores).to(torch.promote_types(preds.dtype, torch.float32))
 
 
 def ssim(

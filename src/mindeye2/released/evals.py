@@ -35,6 +35,9 @@ _SIZE = 256
 _IMAGES = {"recons": "unclip", "enhancedrecons": "refined", "blurryrecons": "lowlevel"}
 """Released name of an output -> file of reconstructions."""
 
+_CAPTIONS = {"reference": "all_captions.pt", "git_caption": "all_git_generated_captions.pt"}
+"""Column of ``items.parquet``: file of captions beside the folders of models."""
+
 _SAME_IMAGE = 0.9
 """Pixel correlation above which two resized copies show one image."""
 
@@ -59,7 +62,9 @@ def import_evals(
     source
         Folder with ``*_all_recons.pt``, ``*_all_enhancedrecons.pt``, ``*_all_blurryrecons.pt``,
         ``*_all_predcaptions.pt`` and ``*_all_clipvoxels.pt``, any of which may be missing. Its
-        name, or those of its files, name the subject.
+        name, or those of its files, name the subject. Reference captions (``all_captions.pt``)
+        and GIT's of the seen images (``all_git_generated_captions.pt``) are taken from there or
+        from the folder above.
     data
         Prepared data set with the same test images. Retrieval is scored where it has targets of
         the encoder ``bigg``.
@@ -114,6 +119,8 @@ def import_evals(
     items = pd.DataFrame({"image": images, "n_repeats": tests["size"].to_numpy()})
     if "predcaptions" in values:
         items["caption"] = [str(caption) for caption in values["predcaptions"]]
+    for column, values_of in _captions_beside(source, n_images=len(tests)).items():
+        items[column] = values_of
     items.to_parquet(out / "items.parquet", index=False)
     if "clipvoxels" in values and not (prepared.folder / "targets" / "bigg").is_dir():
         echo(f"retrieval is not scored: {prepared.folder} has no targets of the encoder 'bigg'.")
@@ -132,6 +139,25 @@ def import_evals(
     )
 
 
+def _captions_beside(source: Path, *, n_images: int) -> dict[str, list[str]]:
+    """Read the published references and GIT's captions of the seen images, where they are."""
+    found = {}
+    for column, name in _CAPTIONS.items():
+        path = next((p / name for p in _parents(source) if (p / name).exists()), None)
+        if path is None:
+            continue
+        found[column] = [str(caption).strip() for caption in read_pickle(path)]
+        if len(found[column]) != n_images:
+            raise ArtifactError(
+                f"{path} has {len(found[column])} captions for {n_images} test images."
+            )
+    return found
+
+
+def _parents(source: Path) -> tuple[Path, Path]:
+    return source, source.resolve().parent
+
+
 def _resize(images: Any) -> Float[Tensor, "batch rgb height width"]:  # noqa: ANN401 - a pickle's
     """Resize as the released evaluation does: bilinear, without antialiasing."""
     resized = F.interpolate(images.float(), (_SIZE, _SIZE), mode="bilinear", antialias=False)
@@ -141,11 +167,7 @@ def _resize(images: Any) -> Float[Tensor, "batch rgb height width"]:  # noqa: AN
 def _check_stimuli(source: Path, prepared: Prepared, images: list[int]) -> None:
     """Compare the test images with those beside the outputs, where these are there."""
     path = next(
-        (
-            p / "all_images.pt"
-            for p in (source, source.resolve().parent)
-            if (p / "all_images.pt").exists()
-        ),
+        (p / "all_images.pt" for p in _parents(source) if (p / "all_images.pt").exists()),
         None,
     )
     if path is None:

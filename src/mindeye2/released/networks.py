@@ -13,7 +13,7 @@ from mindeye2.encoders.convnext import (
     build_convnext_teacher,
     infer_convnext_teacher,
 )
-from mindeye2.encoders.gnet import GNet, build_gnet
+from mindeye2.encoders.gnet import GNet, infer_gnet
 from mindeye2.encoders.sd_vae import SD_SCALE, build_vae, infer_vae
 from mindeye2.generation.captions import ClipConverter
 from mindeye2.released.kinds import published_state
@@ -156,14 +156,11 @@ def load_gnet(
         trunk_state = dict(encoder)
     else:
         raise ValueError("give a file alone with subject=..., or two state dicts.")
-    with torch.device("meta"):
-        net = build_gnet(
-            trunk_width=entry_shape(trunk_state, "enc.conv6b.conv1.weight")[0],
-            block_width=entry_shape(trunk_state, "enc.conv4a.conv1.weight")[0],
-            n_voxels=entry_shape(readout, "b")[0],
-            size=entry_shape(trunk_state, "mu")[1],
-            sizes=[entry_shape(readout, f"rf{i}")[1] for i in range(2)],
-        )
+    for name in ("enc.conv6b.conv1.weight", "enc.conv4a.conv1.weight", "mu"):
+        entry_shape(trunk_state, name)  # names the entry that is missing
+    for name in ("b", "rf0", "rf1"):
+        entry_shape(readout, name)
+    net = infer_gnet(trunk_state, readout)
     fill_network(net.trunk, trunk_state, what="GNet's trunk")
     fill_network(net.readout, readout, what="GNet's readout")
     return net

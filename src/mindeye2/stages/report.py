@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ from mindeye2.core.runtime import available_cores, generator
 from mindeye2.core.settings import Settings, plain
 from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.metrics import paired_difference
+from mindeye2.metrics.protocols import PROTOCOLS
 from mindeye2.reporting import (
     Arm,
     Comparison,
     Difference,
     GalleryItem,
     ImageScore,
+    Note,
     ReportContent,
     ResponseSource,
     RoiCeiling,
@@ -62,6 +64,15 @@ _COLUMNS = {
     ),
 }
 """File of images: label and explanation. The first that is there is the reconstruction."""
+_HEADLINE = (
+    ("image_top1", False),
+    ("image_given_brain_300", False),
+    ("two_way_tokens", False),
+    ("two_way", True),
+    ("clip", True),
+    ("pixcorr", True),
+)
+"""Scores shown large, where they are there; of the reconstruction where the second is true."""
 _COMPARED = ("image_top1", "brain_top1", "two_way_tokens")
 
 
@@ -132,11 +143,12 @@ def report(
     model = _model_manifests(resolve_path(reconstructed["config"]["init"], folder=decoded))
     out = claim_folder(out, resume=resume)
     rows, table = _rows(source), _table(source)
+    protocol = PROTOCOLS[scores["config"].get("protocol", "laptop")]
     label, _, explanation = str(scores.get("label") or "Brain responses").partition(":")
     simulated = bool(prepared.manifest.get("simulated", False))
     columns = {k: v for k, v in _COLUMNS.items() if k == "nearest" or _there(decoded, k)}
     best = next(iter(columns))
-    headline = ("image_top1", "two_way_tokens", f"two_way_{best}", f"pixcorr_{best}")
+    headline = [f"{name}_{best}" if joined else name for name, joined in _HEADLINE]
     content = ReportContent(
         title=settings.title,
         summary=(
@@ -153,11 +165,7 @@ def report(
         pool=[np.asarray(prepared.images[i]) for i in table["image"]],
         image_scores=[
             ImageScore(name="PixCorr", explanation="Pixel correlation with the seen image."),
-            ImageScore(
-                name="Two-way",
-                percent=True,
-                explanation="Two-way identification by EfficientNet-Lite1.",
-            ),
+            ImageScore(name="Two-way", percent=True, explanation=_two_way(rows, best)[1]),
             ImageScore(
                 name="Rank",
                 higher_is_better=False,
@@ -170,8 +178,11 @@ def report(
         comparisons=_comparisons(settings, source, own=_name(model[0])),
         learning=learning_panels(_logs(settings)),
         ceilings=_ceilings(prepared, scores["subject"]),
-        notes=default_notes(simulated=simulated),
-        provenance=_provenance(model, prepared),
+        notes=[*default_notes(simulated=simulated), *_missing(scores)],
+        provenance={
+            **_provenance(model, prepared),
+            "protocol": f"{protocol.name}: {protocol.summary}",
+        },
         stages=_costs(settings.costs),
         config=yaml.safe_dump(
             {_name(m): m["config"] for m in model} if len(model) > 1 else model[0]["config"],
@@ -226,11 +237,37 @@ def _rows(folder: Path) -> dict[str, ScoreRow]:
             ceiling=s["ceiling"],
             n=s["n"],
             percent=s["percent"],
+            higher_is_better=s.get("higher_is_better", True),
             group=s["group"],
             explanation=s["explanation"],
         )
         for s in summary
     }
+
+
+def _two_way(names: Container[str], best: str) -> tuple[str, str]:
+    """Return the score of two-way identification of single images, and its explanation."""
+    if f"clip_{best}" in names:
+        return f"clip_{best}", "Two-way identification by CLIP ViT-L/14."
+    return f"two_way_{best}", "Two-way identification by EfficientNet-Lite1."
+
+
+def _missing(scores: Mapping[str, Any]) -> list[Note]:
+    """Say which scores of the protocol were left out, and how to get them."""
+    missing = scores.get("missing", [])
+    return [Note(title="Scores that were left out", text=" ".join(missing))] if missing else []
+
+
+def _check_protocol(source: Path, folder: Path) -> None:
+    mine, theirs = (
+        read_manifest(f, stage="evaluate")["config"].get("protocol", "laptop")
+        for f in (source, folder)
+    )
+    if mine != theirs:
+        raise ArtifactError(
+            f"{source} was scored by the protocol {mine!r} and {folder} by {theirs!r}: their "
+            "scores do not compare. Evaluate both by one protocol."
+        )
 
 
 def _items(
@@ -247,7 +284,9 @@ def _items(
         values = {"Rank": float(scores["rank"])}
         if f"pixcorr_{best}" in table:
             values["PixCorr"] = float(scores[f"pixcorr_{best}"])
-            values["Two-way"] = float(scores[f"two_way_{best}"])
+        two_way = _two_way(table, best)[0]
+        if two_way in table:
+            values["Two-way"] = float(scores[two_way])
         nearest = np.asarray(prepared.images[item["nearest_training_image"]])
         captions = prepared.captions
         gallery.append(
@@ -279,6 +318,7 @@ def _comparisons(settings: ReportSettings, source: Path, *, own: str) -> list[Co
     for name, folder in folders.items():
         read_manifest(folder, stage="evaluate")
         rows = _rows(folder)
+        _check_protocol(source, folder)
         chosen = [rows[n] for n in _COMPARED if n in rows]
         arms.append(Arm(name=name, rows=chosen, emphasis=folder == source))
         if folder == source:
@@ -292,6 +332,8 @@ def _comparisons(settings: ReportSettings, source: Path, *, own: str) -> list[Co
             )
         theirs = theirs.loc[mine["image"]]
         for metric in _COMPARED:
+            if metric not in mine or metric not in theirs:
+                continue
             gap = paired_difference(
                 torch.tensor(mine[metric].to_numpy()),
                 torch.tensor(theirs[metric].to_numpy()),

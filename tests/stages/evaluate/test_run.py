@@ -10,17 +10,20 @@ import skimage.transform
 import sklearn.metrics
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from mindeye2.cli import app
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.metrics.catalogue import METRICS
+from mindeye2.metrics.catalogue import CAPTION_SCORES, METRICS
+from mindeye2.metrics.protocols import REGIONS
 from mindeye2.stages.evaluate import evaluate
 
 N = 60
 """Images of forged reconstructions; chance levels need more than the tiny world has."""
 
 
-def summary(folder):
+def read_summary(folder):
     return {row["name"]: row for row in json.loads((folder / "summary.json").read_text())}
 
 
@@ -50,7 +53,7 @@ def score(data, judging, tmp_path):
             training_images=list(training_images),
         )
         evaluate(judging, source=folder, out=tmp_path / "scores")
-        return summary(tmp_path / "scores")
+        return read_summary(tmp_path / "scores")
 
     return _score
 
@@ -90,11 +93,11 @@ def test_captions_are_compared_by_meaning_where_an_encoder_is_given(
         assert name == "some folder"
         return lambda texts: torch.eye(128)[[ord(t[0]) for t in texts]]
 
-    monkeypatch.setattr("mindeye2.stages.evaluate.load_sentences", load)
+    monkeypatch.setattr("mindeye2.stages.evaluate.caption_scores.load_sentences", load)
     settings = judging.model_copy(update={"sentence_encoder": "some folder"})
     evaluate(settings, source=decoded, out=tmp_path / "scores")
     items = pd.read_parquet(decoded / "items.parquet")
-    row = summary(tmp_path / "scores")["caption_meaning"]
+    row = read_summary(tmp_path / "scores")["caption_meaning"]
     table = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
     assert set(table["caption_meaning"]) <= {0.0, 1.0}
     assert row["value"] == pytest.approx(table["caption_meaning"].mean())
@@ -128,7 +131,7 @@ def test_a_gallery_with_training_images_is_refused(score, rng):
 
 
 def test_every_score_has_an_interval_around_it(scores):
-    rows = summary(scores)
+    rows = read_summary(scores)
     assert set(rows) <= set(METRICS)
     for name, row in rows.items():
         assert row["low"] <= row["value"] <= row["high"], name
@@ -139,7 +142,7 @@ def test_every_score_has_an_interval_around_it(scores):
 
 
 def test_there_is_one_number_per_image_whose_mean_is_the_score(scores):
-    table, rows = pd.read_parquet(scores / "scores.parquet"), summary(scores)
+    table, rows = pd.read_parquet(scores / "scores.parquet"), read_summary(scores)
     assert table["image"].tolist() == list(range(72, 82))
     for name, row in rows.items():
         assert table[name].mean() == pytest.approx(row["value"], rel=1e-5)
@@ -173,7 +176,7 @@ def refined(decoded, data, adapted, tmp_path):
 
 def test_refined_images_are_scored(refined, judging, tmp_path):
     evaluate(judging, source=refined, out=tmp_path / "scores")
-    rows = summary(tmp_path / "scores")
+    rows = read_summary(tmp_path / "scores")
     table = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
     np.testing.assert_allclose(table["pixcorr_refined"], -table["pixcorr_unclip"], atol=0.02)
     assert {"ssim_refined", "two_way_refined"} <= set(rows)
@@ -212,7 +215,7 @@ def test_tokens_alone_are_scored_without_images(decoded, data, judging, tmp_path
     facts = {k: manifest[k] for k in ("config", "subject", "label", "training_images")}
     write_manifest(tokens, stage="reconstruct", **facts)
     evaluate(judging, source=tokens, out=tmp_path / "scores", data=data)
-    assert {METRICS[n].group for n in summary(tmp_path / "scores")} == {
+    assert {METRICS[n].group for n in read_summary(tmp_path / "scores")} == {
         "Retrieval",
         "Identification",
         "Captions",
@@ -225,3 +228,37 @@ def test_unfinished_folders_are_not_scored(judging, data, tmp_path):
     (tmp_path / "cut").mkdir()
     with pytest.raises(ArtifactError, match=r"the stage 'reconstruct' did not finish there"):
         evaluate(judging, source=tmp_path / "cut", out=tmp_path / "out")
+
+
+@pytest.mark.usefixtures("pooling")
+def test_one_command_scores_every_column_of_the_papers_tables(six, files, tmp_path):
+    """With networks of the published classes, small and filled; UMAP is an extra of its own."""
+    items = pd.read_parquet(six / "items.parquet")
+    references = shutil.copytree(six, tmp_path / "references")
+    items.assign(reference=items["caption"]).to_parquet(references / "items.parquet")
+    write_manifest(references, stage="reconstruct", config={}, subject="", training_images=[])
+    done = CliRunner().invoke(
+        app,
+        [
+            *("evaluate", "--source", str(six), "--out", str(tmp_path / "scores")),
+            *("--set", "protocol=mindeye2-2024", "--set", f"networks={files}"),
+            *("--set", f"references={references}", "--set", "n_resamples=100"),
+            *("--device", "cpu"),
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    rows = read_summary(tmp_path / "scores")
+    kinds = ("unclip", "refined", "blended", "lowlevel")
+    images = ("pixcorr", "ssim", "alexnet2", "alexnet5", "inception", "clip", "effnet", "swav")
+    brain = [f"brain_correlation_{region}" for region in REGIONS]
+    captions = {f"{name}_{k}" for name in CAPTION_SCORES for k in ("coco", "git", "git_coco")}
+    assert set(rows) == {
+        *("image_given_brain_300", "brain_given_image_300", "pixcorr_floor", "ssim_floor"),
+        *(f"{column}_{kind}" for column in (*images, *brain) for kind in kinds),
+        *captions,
+    }
+    table = pd.read_parquet(tmp_path / "scores" / "scores.parquet")
+    assert len(table) == 6
+    assert all(r["low"] - 1e-6 <= r["value"] <= r["high"] + 1e-6 for r in rows.values())
+    missing = read_manifest(tmp_path / "scores", stage="evaluate")["missing"]
+    assert [m for m in missing if "umap" not in m] == []

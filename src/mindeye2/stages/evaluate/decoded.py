@@ -1,0 +1,118 @@
+"""One folder of reconstructions with the data set that it decodes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import safe_open
+from torch import Tensor
+
+from mindeye2.core.artifacts import read_manifest
+from mindeye2.data.prepared import Prepared
+from mindeye2.encoders.bank import to_float
+from mindeye2.metrics.catalogue import IMAGES
+from mindeye2.metrics.protocols import Protocol
+from mindeye2.stages.evaluate.settings import EvaluateSettings
+
+__all__ = ["Decoded", "Job", "Scores", "resize"]
+
+SIDE = 256
+"""Side of the images that the published evaluation compares."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Reconstructions and their data set; arrays stay on disk until they are used."""
+
+    folder: Path
+    """Folder that ``reconstruct`` or ``import`` finished."""
+
+    prepared: Prepared
+    """Data set."""
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """Manifest of the folder."""
+        return read_manifest(self.folder, stage="reconstruct")
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """One row per test image."""
+        return pd.read_parquet(self.folder / "items.parquet")
+
+    @property
+    def images(self) -> list[int]:
+        """Test images, as rows of the data set's."""
+        images: list[int] = self.items["image"].tolist()
+        return images
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files of images by kind."""
+        paths = {name: self.folder / f"{name}.npy" for name in IMAGES}
+        return {name: path for name, path in paths.items() if path.exists()}
+
+    @cached_property
+    def token_names(self) -> set[str]:
+        """Names of the tokens; outputs of the released notebooks may have none."""
+        path = self.folder / "tokens.safetensors"
+        if not path.exists():
+            return set()
+        with safe_open(path, framework="pt") as stored:
+            return set(stored.keys())
+
+    def tokens(self, name: str) -> Tensor:
+        """Read the tokens of one name as float32."""
+        with safe_open(self.folder / "tokens.safetensors", framework="pt") as stored:
+            values: Tensor = stored.get_tensor(name)
+        return values.float()
+
+    def batches(
+        self, name: str, *, size: int, antialias: bool = False
+    ) -> Iterator[Float[Tensor, "batch rgb height width"]]:
+        """Yield RGB images of one kind at 256 pixels, or the stimuli under ``"seen"``."""
+        stored = None if name == "seen" else np.load(self.files[name], mmap_mode="r")
+        for start in range(0, len(self.images), size):
+            rows = slice(start, start + size)
+            batch = self.prepared.images[self.images[rows]] if stored is None else stored[rows]
+            yield resize(to_float(batch), (SIDE, SIDE), antialias=antialias)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every group of scores needs."""
+
+    decoded: Decoded
+    """Reconstructions."""
+    protocol: Protocol
+    """Protocol."""
+    settings: EvaluateSettings
+    """Settings."""
+    device: torch.device
+    """Where networks compute."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one group, and what is missing for the others."""
+
+    values: dict[str, Float[Tensor, " images"]] = field(default_factory=dict)
+    """One score per image by the metric's name."""
+    missing: list[str] = field(default_factory=list)
+    """One sentence for each score that is left out: what it needs and how to get it."""
+
+
+def resize(
+    images: Float[Tensor, "batch rgb height width"], size: tuple[int, ...], *, antialias: bool
+) -> Float[Tensor, "batch rgb height2 width2"]:
+    """Resize bilinearly."""
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=antialias)

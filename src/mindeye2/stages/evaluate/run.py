@@ -1,0 +1,183 @@
+"""The evaluate stage: score one folder of reconstructions under one protocol."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mindeye2.core.artifacts import (
+    claim_folder,
+    read_manifest,
+    record_path,
+    resolve_path,
+    write_json,
+    write_manifest,
+)
+from mindeye2.core.runtime import choose_device, generator, peak_memory_gib
+from mindeye2.core.settings import plain
+from mindeye2.data.prepared import Prepared, open_prepared
+from mindeye2.metrics import bootstrap_interval, match_ranks
+from mindeye2.metrics.catalogue import METRICS
+from mindeye2.metrics.protocols import PROTOCOLS
+from mindeye2.metrics.retrieval import check_gallery
+from mindeye2.stages.evaluate.brain_scores import brain_scores
+from mindeye2.stages.evaluate.caption_scores import (
+    laptop_caption_scores,
+    published_caption_scores,
+)
+from mindeye2.stages.evaluate.decoded import Decoded, Job, Scores
+from mindeye2.stages.evaluate.image_scores import laptop_image_scores, published_image_scores
+from mindeye2.stages.evaluate.settings import EvaluateSettings
+from mindeye2.stages.evaluate.token_scores import (
+    calibrated_scores,
+    published_scores,
+    similarities,
+)
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    settings: EvaluateSettings,
+    *,
+    source: Path,
+    out: Path,
+    data: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+) -> Path:
+    """Score one folder of reconstructions.
+
+    Parameters
+    ----------
+    settings
+        Protocol, networks and resampling.
+    source
+        Folder that the stage ``reconstruct`` finished.
+    out
+        Folder to fill with ``scores.parquet`` (one row per image, one column per metric),
+        ``summary.json``, ``table.md`` and ``table.tex``.
+    data
+        Prepared data set; by default the one that the reconstructions were made from.
+    resume
+        Fill a folder that an interrupted run left behind.
+    device
+        Where the paper's networks compute.
+
+    Returns
+    -------
+    Path
+        The manifest of `out`.
+
+    Raises
+    ------
+    ArtifactError
+        If the source is unfinished, or its data set is gone.
+    """
+    manifest = read_manifest(source, stage="reconstruct")
+    prepared = open_prepared(data or resolve_path(manifest["config"]["source"], folder=source))
+    decoded = Decoded(Path(source), prepared)
+    check_gallery(decoded.images, manifest["training_images"])
+    out = claim_folder(out, resume=resume)
+    job = Job(decoded, PROTOCOLS[settings.protocol], settings, choose_device(device))
+    groups = _score(job)
+    scores = {name: x for group in groups for name, x in group.values.items()}
+    chances: dict[str, float] = {}
+    calibrated = job.protocol.retrieval == "calibrated"
+    if (
+        calibrated
+        and prepared.categories is not None
+        and "nearest_training_image" in decoded.items
+    ):
+        scores["category"], chances["category"] = _category_scores(decoded, prepared)
+    table = pd.DataFrame({"image": decoded.images, **{k: v.numpy() for k, v in scores.items()}})
+    near = similarities(decoded)
+    if near is not None:
+        best = near.topk(min(5, len(table)), dim=1)
+        np.save(out / "retrieved.npy", best.indices.numpy())
+        # The middle of tied ranks, rounded to the worse: a tie does not count as found.
+        table["rank"] = match_ranks(near).ceil().long().numpy()
+    table.to_parquet(out / "scores.parquet", index=False)
+    summary = _summary(scores, settings, chances=chances)
+    write_json(out / "summary.json", summary)
+    return write_manifest(
+        out,
+        stage="evaluate",
+        config={
+            **plain(settings),
+            "source": record_path(source, folder=out),
+            "data": record_path(prepared.folder, folder=out),
+        },
+        subject=manifest["subject"],
+        label=manifest.get("label", ""),
+        images_sha256=prepared.images_hash,
+        missing=[sentence for group in groups for sentence in group.missing],
+        peak_memory_gib=round(peak_memory_gib(), 2),
+    )
+
+
+def _score(job: Job) -> list[Scores]:
+    """Compute the groups of scores of the protocol."""
+    if not job.protocol.networks:
+        return [
+            calibrated_scores(job.decoded),
+            laptop_image_scores(job),
+            laptop_caption_scores(job),
+        ]
+    published = job.protocol.retrieval == "published"
+    return [
+        published_scores(job) if published else calibrated_scores(job.decoded),
+        published_image_scores(job),
+        brain_scores(job),
+        published_caption_scores(job),
+    ]
+
+
+def _category_scores(
+    decoded: Decoded, prepared: Prepared
+) -> tuple[Float[Tensor, " images"], float]:
+    """Score the category of the nearest training image; chance is that of a random one."""
+    categories = prepared.categories
+    assert categories is not None
+    targets = [categories[i] for i in decoded.images]
+    preds = [categories[i] for i in decoded.items["nearest_training_image"]]
+    training = [categories[i] for i in decoded.manifest["training_images"]]
+    chance = sum(training.count(c) / len(training) for c in targets) / len(targets)
+    return torch.tensor([float(p == t) for p, t in zip(preds, targets, strict=True)]), chance
+
+
+def _summary(
+    scores: Mapping[str, Float[Tensor, " images"]],
+    settings: EvaluateSettings,
+    *,
+    chances: Mapping[str, float],
+) -> list[dict[str, object]]:
+    rows = []
+    for name, values in scores.items():
+        metric = METRICS[name]
+        interval = bootstrap_interval(
+            values,
+            n_resamples=settings.n_resamples,
+            generator=generator(settings.seed, "bootstrap", name),
+        )
+        stem = name.rpartition("_")[0] if metric.group == "Images" else ""
+        floor, ceiling = (scores.get(f"{stem}_{end}") for end in ("floor", "ceiling"))
+        rows.append(
+            {
+                "name": name,
+                **{k: v for k, v in asdict(metric).items() if k != "chance"},
+                "value": float(values.mean()),
+                "low": interval.low,
+                "high": interval.high,
+                "chance": metric.chance(len(values)) if metric.chance else chances.get(name),
+                "floor": None if floor is None else float(floor.mean()),
+                "ceiling": None if ceiling is None else float(ceiling.mean()),
+                "n": len(values),
+            }
+        )
+    return rows

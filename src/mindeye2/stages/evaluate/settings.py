@@ -1,0 +1,50 @@
+"""Settings of the evaluate stage: protocol, networks, captions, resampling."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mindeye2.core.settings import Settings
+
+__all__ = ["EvaluateSettings"]
+
+
+class EvaluateSettings(Settings):
+    """Settings of the stage ``evaluate``."""
+
+    protocol: Literal[
+        "laptop", "v1", "mindeye2-2024", "mindeye2-2024-first-caption", "mindeye1-982"
+    ] = "laptop"
+    """What is scored, and how: see docs/evaluation.md. Scores of two protocols do not compare."""
+
+    seed: int = 0
+    """Seeds the bootstrap."""
+
+    n_resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Bootstrap resamples of the images for the 95 % intervals."""
+
+    extractor_size: Annotated[int, Field(ge=64)] = 240
+    """Side in pixels of the input of the laptop protocol's feature extractor, EfficientNet-Lite1.
+    It is used nowhere else: target tokens come from Lite0, simulated responses from Lite2."""
+
+    sentence_encoder: str | None = None
+    """Sentence encoder of the laptop protocol, which compares captions by meaning: a folder, or a
+    name on the hub such as sentence-transformers/all-MiniLM-L6-v2 (91 MB, Apache-2.0), which is
+    then downloaded. None scores shared words only."""
+
+    networks: Path | None = None
+    """Folder of the weights of the other protocols' networks, under their published names; caches
+    of PyTorch and of the hub are read too. What is nowhere is left out, and said."""
+
+    download: bool = False
+    """Download the networks that are missing; address, size and licence of each are printed
+    first."""
+
+    references: Path | None = None
+    """Reconstructions whose ``mindeye2 import`` found the published reference captions and GIT's
+    captions of the seen images (``all_captions.pt``, ``all_git_generated_captions.pt``); by
+    default the scored folder itself."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 50
+    """Images a batch of the networks; changes no result."""
