@@ -113,7 +113,8 @@ def test_nsd_declares_what_its_paper_does():
 @pytest.mark.parametrize(
     ("kind", "chosen", "expected"),
     [
-        ("nsd", {"sessions": [1, 2, 31]}, {"sessions": 2, "per_session": 750}),
+        ("nsd", {"train_sessions": [1, 2, 31]}, {"sessions": 30}),
+        ("nsd", {"train_sessions": [1, 31], "test_sessions": [1, 2]}, {"sessions": 2}),
         ("nsd", {"protocol": 982}, {"sessions": 30}),
         ("released", {"test_set": "new_test"}, {"sessions": 30}),
         ("released", {"test_set": "test"}, {"sessions": 27}),

@@ -7,7 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["Rows", "SourceDataset"]
+__all__ = ["SCALING", "Rows", "SourceDataset", "used_trials"]
+
+SCALING = "scaling"
+"""Split of trials that z-scoring of their session is fitted on, and that are not kept: training
+trials of sessions of which only test trials are used. Their ``image`` is -1."""
 
 
 @runtime_checkable
@@ -45,7 +49,8 @@ class SourceDataset:
     """Stimuli: (images, height, width, 3) uint8, RGB."""
 
     trials: pd.DataFrame
-    """Trial table: ``subject, session, run, trial, image, source_image, repeat, split``."""
+    """Trial table: ``subject, session, run, trial, image, source_image, repeat, split``; the split
+    may be `SCALING` too."""
 
     betas: Mapping[str, Rows]
     """Responses by subject: (trials, voxels), one row per trial of the subject in the order of the
@@ -74,3 +79,8 @@ class SourceDataset:
 
     facts: Mapping[str, object] = field(default_factory=dict)
     """Further plain values for the manifest."""
+
+
+def used_trials(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials that are kept: all but those of the split `SCALING`."""
+    return trials[trials["split"] != SCALING] if "split" in trials else trials

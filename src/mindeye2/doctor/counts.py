@@ -21,12 +21,14 @@ Counts = dict[str, dict[str, int]]
 
 def _nsd(config: Mapping[str, Any]) -> Counts:
     settings = config.get("nsd", {})
-    # The protocol 982 leaves out trials of shared images.
-    complete = {"per_session": TRIALS} if settings.get("protocol", 1000) == 1000 else {}
-    numbers = settings.get("sessions")
+    train, test = (settings.get(f"{name}_sessions") or () for name in ("train", "test"))
+    # The protocol 982 leaves out trials of shared images, chosen sessions trials of either kind.
+    whole = settings.get("protocol", 1000) == 1000 and sorted(train) == sorted(test)
+    complete = {"per_session": TRIALS} if whole else {}
+    chosen = {*train, *test} if train and test else set()
     return {
         s: {
-            "sessions": sum(n <= SESSIONS[s] for n in numbers) if numbers else SESSIONS[s],
+            "sessions": sum(n <= SESSIONS[s] for n in chosen) if chosen else SESSIONS[s],
             **complete,
         }
         for s in settings.get("subjects") or SESSIONS

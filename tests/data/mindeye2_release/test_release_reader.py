@@ -42,7 +42,7 @@ def test_the_old_test_set_has_fewer_trials_of_the_same_images(published):
 
 
 def test_few_sessions_are_trained_on_and_all_test_trials_stay(published):
-    dataset = read(published, subjects=("subj01",), sessions=(2,))
+    dataset = read(published, subjects=("subj01",), train_sessions=(2,))
     trials = dataset.trials
     assert set(trials.loc[trials["split"] != "test", "session"]) == {2}
     assert set(trials.loc[trials["split"] == "test", "session"]) == {1, 2, 3}

@@ -5,6 +5,7 @@ from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.nsd import NsdSettings, read_nsd
 from mindeye2.data.prepared import open_prepared
+from mindeye2.doctor import doctor
 from mindeye2.stages.prepare import NsdPreparation, prepare
 
 
@@ -47,8 +48,41 @@ def test_shared_images_are_the_test_and_no_other_is(original):
 def test_repeats_are_counted_among_the_sessions_that_are_there(original):
     trials = read(original, subjects=("subj01",)).trials
     assert (trials.groupby("image")["repeat"].max() + 1 == trials.groupby("image").size()).all()
-    late = read(original, subjects=("subj01",), sessions=(39,)).trials
+    late = read(original, subjects=("subj01",), train_sessions=(39,), test_sessions=(39,)).trials
+    assert set(late["session"]) == {39}
     assert late["repeat"].min() == 0
+
+
+def test_training_sessions_and_test_trials_are_chosen_apart(original, tmp_path):
+    """The paper's one hour: training trials of session 1, test trials of every session."""
+    whole = read(original, subjects=("subj01",)).trials.query("split == 'test'")
+    nsd = NsdSettings(image_size=32, subjects=("subj01",), train_sessions=(1,))
+    prepare(NsdPreparation(encoders=(), nsd=nsd), source=original.root, out=tmp_path)
+    prepared = open_prepared(tmp_path)
+    trials = prepared.trials_of("subj01")
+    test = (trials["split"] == "test").to_numpy()
+    assert trials.loc[test, "trial"].tolist() == whole["trial"].tolist()
+    assert set(trials.loc[test, "session"]) == {1, 2, 39}
+    assert set(trials.loc[~test, "session"]) == {1}
+    assert prepared.images_of("test").tolist() == sorted(set(trials.loc[test, "image"]))
+    assert len(prepared.images) == trials["image"].nunique()
+    # Sessions of which only test trials are kept are z-scored on their other trials.
+    everything = read(original, subjects=("subj01",)).trials
+    truth = expected(original, "subj01")
+    second = (everything["session"] == 2).to_numpy()
+    fitted = truth[second & (everything["split"] != "test").to_numpy()]
+    shown = truth[second & (everything["split"] == "test").to_numpy()]
+    scaled = (shown - fitted.mean(axis=0)) / fitted.std(axis=0)
+    rows = trials.index[trials["session"] == 2]
+    np.testing.assert_allclose(prepared.betas("subj01")[rows], scaled, atol=4e-3)
+    levels = {f.check: f.level for f in doctor(tmp_path).findings}
+    assert (levels["fitted on"], levels["counts"]) == ("ok", "note")  # 3 of 40 sessions
+
+
+def test_test_sessions_are_chosen_apart_from_training_sessions(original):
+    trials = read(original, subjects=("subj01",), test_sessions=(2,)).trials
+    assert set(trials.loc[trials["split"] == "test", "session"]) == {2}
+    assert set(trials.loc[trials["split"] == "train", "session"]) == {1, 2, 39}
 
 
 def test_validation_images_do_not_depend_on_who_else_is_prepared(original):

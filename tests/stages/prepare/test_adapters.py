@@ -38,7 +38,7 @@ def test_the_tag_chooses_the_class_of_recorded_settings(kind):
 
 def test_a_setting_of_another_kind_is_refused():
     with pytest.raises(ValueError, match=r"no setting 'nsd'; here are \[.*'table'"):
-        load_settings(TablePreparation(), assignments=["nsd.sessions=[1]"])
+        load_settings(TablePreparation(), assignments=["nsd.train_sessions=[1]"])
 
 
 def test_the_recorded_settings_are_those_of_the_kind(tmp_path, monkeypatch):

@@ -110,7 +110,7 @@ def _find(source: Path, settings: ReleasedSettings) -> dict[str, list[Path]]:
     for subject in chosen or ("subj01",):
         folder = source / "wds" / subject
         present = sorted((int(p.stem), p) for p in folder.glob("train/*.tar") if p.stem.isdigit())
-        released = [s for s in settings.sessions if s <= SESSIONS[subject]]
+        released = [s for s in settings.train_sessions if s <= SESSIONS[subject]]
         train = [folder / "train" / f"{s - 1}.tar" for s in released] or [p for _, p in present]
         found[subject] = [
             *(train or [folder / "train/0.tar"]),

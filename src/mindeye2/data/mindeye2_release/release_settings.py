@@ -15,9 +15,9 @@ class ReleasedSettings(Settings):
     subjects: tuple[str, ...] = ()
     """E.g. ``[subj01]``; all subjects with betas by default."""
 
-    sessions: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Sessions of the training trials; all existing ones by default. As published, test trials are
-    those of all sessions."""
+    train_sessions: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Sessions of the training and validation trials; all existing ones by default. As published,
+    test trials are those of `test_set`, whatever this is. The paper's "one hour" is ``[1]``."""
 
     test_set: Literal["new_test", "test"] = "new_test"
     """``new_test``: shared images in all sessions, of subj01 3,000 trials of 1,000 images.

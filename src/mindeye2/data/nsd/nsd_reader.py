@@ -14,7 +14,7 @@ from mindeye2.data.nsd.nsd_settings import NsdSettings
 from mindeye2.data.nsd.nsd_trials import read_stim_info, read_trials
 from mindeye2.data.nsd.sessions import SessionBetas, check_session
 from mindeye2.data.nsd.tree import Tree, find_subjects
-from mindeye2.data.source_dataset import Rows, SourceDataset
+from mindeye2.data.source_dataset import SCALING, Rows, SourceDataset
 from mindeye2.data.splits import split_shared1000
 
 __all__ = ["read_nsd"]
@@ -49,22 +49,23 @@ def read_nsd(source: Path, *, settings: NsdSettings) -> SourceDataset:
     found = find_subjects(tree)
     tables, betas, voxels = [], {}, {}
     for subject, files in found.items():
-        trials = read_trials(tree, subject, sessions=list(files))
-        if settings.protocol == 982:
-            trials = trials[~trials["shared1000"] | trials["protocol_982"]]
+        trials = _choose_trials(read_trials(tree, subject, sessions=list(files)), settings)
         ijk, shape = read_mask(tree, subject)
         betas[subject] = _betas(files, trials, ijk, shape=shape)
         voxels[subject] = read_voxels(tree, subject, ijk, shape=shape)
         tables.append(trials)
-    trials = split_shared1000(
-        pd.concat(tables, ignore_index=True),
+    trials = pd.concat(tables, ignore_index=True)
+    used = split_shared1000(
+        trials[~trials["scaling"]],
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )
-    ids = np.unique(trials["source_image"].to_numpy())
+    others = trials[trials["scaling"]].assign(image=-1, repeat=-1, split=SCALING)
+    trials = pd.concat([used, others]).sort_index().drop(columns="scaling")
+    ids = np.unique(used["source_image"].to_numpy())
     check_stimuli(tree.stimuli, ids)
     captions, caption_notes = _captions(tree, ids)
-    counts = {subject: _counts(trials, subject, voxels[subject]) for subject in found}
+    counts = {subject: _counts(used, subject, voxels[subject]) for subject in found}
     return SourceDataset(
         images=NsdImages(path=tree.stimuli, ids=ids, size=settings.image_size),
         trials=trials,
@@ -78,6 +79,16 @@ def read_nsd(source: Path, *, settings: NsdSettings) -> SourceDataset:
         notes=[TERMS, *_notes(counts, settings, tree), *caption_notes],
         facts={"terms": TERMS, "protocol": settings.protocol, "counts": counts},
     )
+
+
+def _choose_trials(trials: pd.DataFrame, settings: NsdSettings) -> pd.DataFrame:
+    """Choose training and test trials; other trials of a session serve z-scoring (``scaling``)."""
+    shared, session = trials["shared1000"], trials["session"]
+    train = session.isin(settings.train_sessions) | (not settings.train_sessions)
+    test = session.isin(settings.test_sessions) | (not settings.test_sessions)
+    if settings.protocol == 982:
+        test &= trials["protocol_982"]
+    return trials.assign(scaling=~shared & ~train)[~shared | test]
 
 
 def _betas(
@@ -116,6 +127,7 @@ def _counts(trials: pd.DataFrame, subject: str, voxels: pd.DataFrame) -> dict[st
     times = test["source_image"].value_counts()
     return {
         "sessions": sorted(own["session"].unique().tolist()),
+        "train_sessions": sorted(own.loc[~own["shared1000"], "session"].unique().tolist()),
         "trials": len(own),
         "voxels": len(voxels),
         "images": int(own["source_image"].nunique()),
@@ -136,8 +148,10 @@ def _notes(counts: dict[str, dict[str, object]], settings: NsdSettings, tree: Tr
         assert isinstance(present, list)
         lacking = sorted(set(range(1, SESSIONS[subject] + 1)) - set(present))
         part = f"{len(present)} of {SESSIONS[subject]} sessions" if lacking else "all sessions"
+        fewer = count["train_sessions"] != present
+        trained = f" ({count['train_sessions']} to train on)" if fewer else ""
         notes.append(
-            f"{subject}: {part}, {count['trials']} trials, {count['voxels']} voxels, "
+            f"{subject}: {part}{trained}, {count['trials']} trials, {count['voxels']} voxels, "
             f"{count['images']} images; test: {count['test_images']} of the shared images in "
             f"{count['test_trials']} trials, {count['test_images_shown_three_times']} of them "
             "three times."

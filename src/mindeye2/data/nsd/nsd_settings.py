@@ -16,8 +16,13 @@ class NsdSettings(Settings):
     subjects: tuple[str, ...] = ()
     """E.g. ``[subj01, subj05]``; all subjects with betas by default."""
 
-    sessions: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Sessions of each subject; all existing ones by default."""
+    train_sessions: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Sessions of the training and validation trials; all existing ones by default. The paper's
+    "one hour" is ``[1]``."""
+
+    test_sessions: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Sessions of the test trials; all existing ones by default, whatever `train_sessions` is, as
+    in the paper."""
 
     betas: Literal["betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR"] = (
         "betas_fithrf_GLMdenoise_RR"

@@ -100,9 +100,10 @@ def find_subjects(tree: Tree) -> dict[str, dict[int, Path]]:
     found = {}
     for subject in chosen or ("subj01",):
         present = tree.sessions(subject)
-        released = tuple(s for s in settings.sessions if s <= SESSIONS[subject])
-        wanted = released or tuple(present) or (1,)
-        names = {s: tree.betas(subject) / f"betas_session{s:02d}.{ending}" for s in wanted}
+        wanted: set[int] = set()
+        for asked in (settings.train_sessions, settings.test_sessions):
+            wanted |= {s for s in asked if s <= SESSIONS[subject]} or set(present) or {1}
+        names = {s: tree.betas(subject) / f"betas_session{s:02d}.{ending}" for s in sorted(wanted)}
         lacking += [path for s, path in names.items() if s not in present]
         roi = tree.roi(subject, settings.roi)
         lacking += [] if roi.exists() else [roi]

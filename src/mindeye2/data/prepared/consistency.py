@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mindeye2.core.errors import ArtifactError, check_choice
+from mindeye2.data.source_dataset import used_trials
 
 __all__ = ["COLUMNS", "SPLITS", "check_parts", "check_trials"]
 
@@ -78,7 +79,7 @@ def check_parts(
     Raises ``ArtifactError`` where their numbers of trials, voxels or images differ.
     """
     if len(trials):
-        check_trials(trials, n_images=n_images)
+        check_trials(used_trials(trials), n_images=n_images)
     for subject, shape in shapes.items():
         rows = int((trials["subject"] == subject).sum())
         if rows != shape[0]:

@@ -20,7 +20,7 @@ from mindeye2.core.runtime import progress
 from mindeye2.data.prepared.writer import digest_table, write_rows, write_subject_tables
 from mindeye2.data.prepared.zscore import Scaler, refuse_nonfinite, zscore_session
 from mindeye2.data.reliability import ncsnr_by_columns, noise_ceiling
-from mindeye2.data.source_dataset import Rows
+from mindeye2.data.source_dataset import SCALING, Rows
 
 __all__ = ["Scaling", "SubjectSource", "write_subject"]
 
@@ -40,7 +40,7 @@ class SubjectSource:
     """One row per trial."""
 
     trials: pd.DataFrame
-    """The subject's rows of the trial table."""
+    """The subject's rows of the trial table, those of the split `SCALING` included."""
 
     voxels: pd.DataFrame
     """One row per voxel."""
@@ -108,6 +108,10 @@ def _fitted_on(subject: SubjectSource) -> Bool[np.ndarray, " trials"]:
     return np.asarray(subject.trials["split"] != "test")
 
 
+def _kept(subject: SubjectSource) -> Bool[np.ndarray, " trials"]:
+    return np.asarray(subject.trials["split"] != SCALING)
+
+
 def _write_session(
     state: Path, subject: SubjectSource, *, session: int, rows: Int64[np.ndarray, " trials"]
 ) -> None:
@@ -162,10 +166,12 @@ def _assemble(
         ceilings = {f"noise_ceiling_{n}": noise_ceiling(ratio, n) for n in (1, 3)}
         voxels = voxels.assign(ncsnr_train=ratio, **ceilings)
     (folder / "betas").mkdir(exist_ok=True)
+    kept = _kept(subject)
+    row_of = np.cumsum(kept) - 1
     write_rows(
         folder / "betas" / f"{subject.name}.npy",
-        ((rows, stored(session)) for session, rows in rows_of.items()),
-        shape=(len(subject.trials), n_voxels),
+        ((row_of[rows[kept[rows]]], stored(s)[kept[rows]]) for s, rows in rows_of.items()),
+        shape=(int(kept.sum()), n_voxels),
         dtype=np.float16,
     )
     write_subject_tables(folder, subject.name, voxels=voxels, scaler=scaler)
@@ -184,6 +190,6 @@ def _read_scaler(
         mean, std = (np.stack([f[name] for f in found]) for name in ("mean", "std"))
         for file in found:
             file.close()
-    fitted = _fitted_on(subject)
+    fitted = _fitted_on(subject)[_kept(subject)]
     scaler = Scaler(sessions=np.array(sessions, np.int64), mean=mean, std=std, fitted_on=fitted)
     return scaler, (std == 0).sum(axis=0)

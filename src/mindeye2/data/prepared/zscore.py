@@ -26,7 +26,8 @@ class Scaler:
     """Standard deviation (ddof 0) of each voxel in each session."""
 
     fitted_on: Bool[np.ndarray, " trials"]
-    """Mask of the trials that mean and standard deviation were computed from."""
+    """Mask of the trials that mean and standard deviation were computed from, of those that the
+    data set keeps."""
 
 
 def refuse_nonfinite(

@@ -13,7 +13,7 @@ from mindeye2.core.settings import plain
 from mindeye2.data.prepared.consistency import check_parts
 from mindeye2.data.prepared.subject_writer import SubjectSource, write_subject
 from mindeye2.data.prepared.writer import seal_prepared, write_images
-from mindeye2.data.source_dataset import SourceDataset
+from mindeye2.data.source_dataset import SourceDataset, used_trials
 from mindeye2.stages.prepare.adapters import KINDS
 from mindeye2.stages.prepare.preparation import PrepareSettings
 from mindeye2.stages.prepare.targets import ENCODERS, fill_targets
@@ -76,7 +76,8 @@ def prepare(
         voxels=dataset.voxels,
         captions=dataset.captions,
     )
-    images = write_images(out / "images.npy", dataset.images, trials=dataset.trials)
+    trials = used_trials(dataset.trials)
+    images = write_images(out / "images.npy", dataset.images, trials=trials)
     _write_subjects(out, _subjects(dataset, settings), processes=settings.processes)
     fill_targets(
         out / "targets",
@@ -88,7 +89,7 @@ def prepare(
     notes = {"notes": list(dataset.notes)} if dataset.notes else {}
     return seal_prepared(
         out,
-        trials=dataset.trials,
+        trials=trials,
         captions=dataset.captions,
         categories=dataset.categories,
         subjects={name: int(shape[1]) for name, shape in shapes.items()},
