@@ -29,7 +29,9 @@ def test_hdf5_is_read_where_both_formats_are_there_unless_asked_otherwise(tree):
 def test_sessions_beyond_what_a_subject_has_in_the_release_are_not_missed(original):
     found = find(original, train_sessions=(1, 39), test_sessions=(1,), subjects=("subj01",))
     assert list(found["subj01"]) == [1, 39]
-    assert list(find(original, train_sessions=(1, 39), test_sessions=(1,), subjects=("subj04",))["subj04"]) == [1]
+    assert list(
+        find(original, train_sessions=(1, 39), test_sessions=(1,), subjects=("subj04",))["subj04"]
+    ) == [1]
 
 
 def test_every_missing_file_is_named_with_where_to_get_it(tree):
