@@ -14,6 +14,7 @@ from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.released.evals import import_evals, is_evals
 from mindeye2.stages.evaluate import EvaluateSettings, evaluate
+from mindeye2.stages.report import ReportSettings, report
 
 MODEL = "final_subj01_pretrained_40sess_24bs"
 ROWS = [5, 2, 7, 3, 6, 4]
@@ -25,6 +26,8 @@ def data(tmp_path):
     """Return a prepared data set whose test images are stored in another order than NSD's."""
     folder, rng = tmp_path / "data", np.random.default_rng(0)
     (folder / "targets" / "bigg").mkdir(parents=True)
+    (folder / "voxels").mkdir()
+    pd.DataFrame({"i": range(5)}).to_parquet(folder / "voxels" / "subj01.parquet")
     coarse = torch.from_numpy(rng.random((8, 3, 6, 6), np.float32))
     images = (F.interpolate(coarse, (48, 48), mode="bilinear") * 255).byte()
     np.save(folder / "images.npy", images.permute(0, 2, 3, 1).numpy())
@@ -95,6 +98,17 @@ def test_published_captions_are_kept_beside_the_decoded_ones(data, evals, tmp_pa
     torch.save(["one"], evals.parent / "all_captions.pt")
     with pytest.raises(ArtifactError, match=r"all_captions\.pt has 1 captions for 6 test images"):
         import_evals(evals, data=data, out=tmp_path / "other")
+
+
+def test_published_outputs_are_reported(data, evals, tmp_path):
+    """They name no seed, no nearest training image and no training."""
+    import_evals(evals, data=data, out=tmp_path / "out")
+    settings = EvaluateSettings(extractor_size=64, n_resamples=200)
+    evaluate(settings, source=tmp_path / "out", out=tmp_path / "scores")
+    report(ReportSettings(), source=tmp_path / "scores", out=tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert MODEL in page
+    assert "Nearest training image" not in page
 
 
 def test_images_are_resized_to_256_pixels_and_blended_3_to_1(data, evals, stimuli, tmp_path):

@@ -6,8 +6,11 @@ import re
 import pytest
 
 from mindeye2.reporting import (
+    Column,
     Difference,
     ScoreRow,
+    Table,
+    TableRow,
     render_page,
 )
 from mindeye2.reporting.page import IMAGE_BUDGET, _clock
@@ -152,3 +155,22 @@ def test_durations_are_written_in_two_units():
     assert [_clock(s) for s in (3.42, 59.97, 61.2, 3725)] == [
         "3.4 s", "1 min 00 s", "1 min 01 s", "1 h 02 min",
     ]  # fmt: skip
+
+
+def test_published_rows_stand_on_the_page_beside_the_run(content, page):
+    table = Table(
+        caption="Images: mindeye2-2024",
+        columns=[
+            Column(key="clip", title="CLIP", percent=True),
+            Column(key="effnet", title="Eff", higher_is_better=False),
+        ],
+        rows=[
+            TableRow(label="This <run>", values={"clip": 0.8, "effnet": 0.7}, own=True),
+            TableRow(label="MindEye2", values={"clip": 0.93}, note="Table 1"),
+        ],
+        notes=["A note."],
+    )
+    seen = render_page(dataclasses.replace(content, tables=[table]))
+    assert "CLIP Eff lower is better This <run> 80.0 % 0.700 MindEye2 93.0 % A note." in text(seen)
+    assert 'href="#published"' in seen
+    assert 'href="#published"' not in page

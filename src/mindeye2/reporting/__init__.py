@@ -2,6 +2,7 @@
 
 from mindeye2.reporting.content import (
     Arm,
+    Column,
     Comparison,
     Curve,
     CurvePanel,
@@ -14,13 +15,22 @@ from mindeye2.reporting.content import (
     RoiCeiling,
     ScoreRow,
     StageCost,
+    Table,
+    TableRow,
 )
 from mindeye2.reporting.learning import learning_panels
 from mindeye2.reporting.notes import default_notes
 from mindeye2.reporting.page import render_page
+from mindeye2.reporting.published import result_tables
+from mindeye2.reporting.tables import (
+    as_csv,
+    as_latex,
+    as_markdown,
+)
 
 __all__ = [
     "Arm",
+    "Column",
     "Comparison",
     "Curve",
     "CurvePanel",
@@ -33,7 +43,13 @@ __all__ = [
     "RoiCeiling",
     "ScoreRow",
     "StageCost",
+    "Table",
+    "TableRow",
+    "as_csv",
+    "as_latex",
+    "as_markdown",
     "default_notes",
     "learning_panels",
     "render_page",
+    "result_tables",
 ]

@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 
 __all__ = [
     "Arm",
+    "Column",
     "Comparison",
     "Curve",
     "CurvePanel",
@@ -27,6 +28,8 @@ __all__ = [
     "RoiCeiling",
     "ScoreRow",
     "StageCost",
+    "Table",
+    "TableRow",
 ]
 
 # Images of one item differ in size, so that only the colour axis has a name here.
@@ -247,6 +250,50 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column of numbers."""
+
+    key: str
+    """Key of `TableRow.values`."""
+    title: str
+    """Heading."""
+    percent: bool = False
+    """Write .41 as 41.0 %."""
+    higher_is_better: bool = True
+    """Direction of the arrow beside the heading."""
+    arrow: bool = True
+    """Whether there is an arrow."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableRow:
+    """One row."""
+
+    label: str
+    """First cell."""
+    values: Mapping[str, float | str | None]
+    """Numbers, or text as it is, by `Column.key`; None and NaN leave a cell empty."""
+    note: str = ""
+    """Last cell, e.g. the source."""
+    own: bool = False
+    """Written in bold: the row of this run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Rows of numbers under a caption."""
+
+    caption: str
+    """One sentence."""
+    columns: Sequence[Column]
+    """Columns, in their order."""
+    rows: Sequence[TableRow]
+    """Rows, in their order."""
+    notes: Sequence[str] = field(default_factory=tuple)
+    """Sentences below the table."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReportContent:
     """Everything that one report page shows."""
 
@@ -272,6 +319,8 @@ class ReportContent:
     """Seed of the random order in which the gallery opens."""
     scores: Sequence[ScoreRow] = ()
     """The table of scores."""
+    tables: Sequence[Table] = ()
+    """The run beside published results."""
     comparisons: Sequence[Comparison] = ()
     """Arms or subjects side by side."""
     learning: Sequence[CurvePanel] = ()

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from mindeye2.reporting.content import Comparison, ReportContent, ScoreRow
 from mindeye2.reporting.figures import Axis, curve_svg, format_interval, format_number, nice_axis
 from mindeye2.reporting.gallery import gallery_values
+from mindeye2.reporting.tables import table_cells
 
 __all__ = ["render_page"]
 
@@ -55,6 +56,7 @@ def render_page(content: ReportContent, *, image_budget: int = IMAGE_BUDGET) -> 
             [0.0, *(v for c in content.ceilings for v in (c.median, c.high, c.averaged))]
         ),
         clock=_clock,
+        table_cells=table_cells,
     )
 
 

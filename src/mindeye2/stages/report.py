@@ -42,6 +42,7 @@ from mindeye2.reporting import (
     default_notes,
     learning_panels,
     render_page,
+    result_tables,
 )
 
 __all__ = ["ReportSettings", "report"]
@@ -140,14 +141,17 @@ def report(
     prepared = open_prepared(
         data or resolve_path(reconstructed["config"]["source"], folder=decoded)
     )
-    model = _model_manifests(resolve_path(reconstructed["config"]["init"], folder=decoded))
+    model = _model_manifests(reconstructed, decoded)
     out = claim_folder(out, resume=resume)
     rows, table = _rows(source), _table(source)
     protocol = PROTOCOLS[scores["config"].get("protocol", "laptop")]
     label, _, explanation = str(scores.get("label") or "Brain responses").partition(":")
     simulated = bool(prepared.manifest.get("simulated", False))
-    columns = {k: v for k, v in _COLUMNS.items() if k == "nearest" or _there(decoded, k)}
-    best = next(iter(columns))
+    items = pd.read_parquet(decoded / "items.parquet")
+    columns = {k: v for k, v in _COLUMNS.items() if _there(decoded, k)}
+    if "nearest_training_image" in items:
+        columns["nearest"] = _COLUMNS["nearest"]
+    best = next(iter(columns), "")
     headline = [f"{name}_{best}" if joined else name for name, joined in _HEADLINE]
     content = ReportContent(
         title=settings.title,
@@ -175,6 +179,13 @@ def report(
         ],
         sample_seed=settings.seed,
         scores=list(rows.values()),
+        # The page has the last table, all scores, already.
+        tables=result_tables(
+            _summary(source),
+            protocol=protocol.name,
+            subject=str(scores["subject"]),
+            n_images=len(table),
+        )[:-1],
         comparisons=_comparisons(settings, source, own=_name(model[0])),
         learning=learning_panels(_logs(settings)),
         ceilings=_ceilings(prepared, scores["subject"]),
@@ -197,8 +208,15 @@ def report(
     )
 
 
-def _model_manifests(init: Path) -> list[dict[str, Any]]:
-    """Read the manifest of a training, or those of imported published weights."""
+def _model_manifests(reconstructed: dict[str, Any], decoded: Path) -> list[dict[str, Any]]:
+    """Read the manifest of a training, or those of imported weights; or describe outputs."""
+    recorded = str(reconstructed["config"]["init"])
+    if "source_files" in reconstructed:
+        hashes = sorted(str(h) for h in reconstructed["source_files"].values())
+        outputs = {"stage": "import", "kind": "outputs of others", "source": Path(recorded).name}
+        terms = {"sha256": hashes[0], "licence": "that of their publisher", "config": {}}
+        return [{**outputs, **terms, "mindeye2": reconstructed["mindeye2"]}]
+    init = resolve_path(recorded, folder=decoded)
     inner = sorted(p for p in init.iterdir() if p.is_dir()) if init.is_dir() else []
     imported = [p for p in (init, *inner) if _is_import(p)]
     return [read_manifest(p, stage="import") for p in imported] or [
@@ -224,8 +242,12 @@ def _table(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "scores.parquet")
 
 
+def _summary(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / "summary.json").read_text())
+    return rows
+
+
 def _rows(folder: Path) -> dict[str, ScoreRow]:
-    summary = json.loads((folder / "summary.json").read_text())
     return {
         s["name"]: ScoreRow(
             metric=s["title"],
@@ -241,7 +263,7 @@ def _rows(folder: Path) -> dict[str, ScoreRow]:
             group=s["group"],
             explanation=s["explanation"],
         )
-        for s in summary
+        for s in _summary(folder)
     }
 
 
@@ -274,36 +296,37 @@ def _items(
     settings: ReportSettings, source: Path, *, decoded: Path, prepared: Prepared, best: str
 ) -> list[GalleryItem]:
     table, items = _table(source), pd.read_parquet(decoded / "items.parquet")
-    retrieved = np.load(source / "retrieved.npy")
+    found = source / "retrieved.npy"
+    retrieved = np.load(found).tolist() if found.exists() else [[]] * len(items)
     images = {n: np.load(decoded / f"{n}.npy") for n in _COLUMNS if _there(decoded, n)}
     # The sample depends on the seed alone, not on any score.
     order = torch.randperm(len(items), generator=generator(settings.seed, "gallery")).tolist()
     gallery = []
     for row in sorted(order[: settings.max_images]):
         item, scores = items.iloc[row].to_dict(), table.iloc[row]
-        values = {"Rank": float(scores["rank"])}
+        values = {"Rank": float(scores["rank"])} if "rank" in table else {}
         if f"pixcorr_{best}" in table:
             values["PixCorr"] = float(scores[f"pixcorr_{best}"])
         two_way = _two_way(table, best)[0]
         if two_way in table:
             values["Two-way"] = float(scores[two_way])
-        nearest = np.asarray(prepared.images[item["nearest_training_image"]])
+        shown = {_COLUMNS[n][0]: x[row] for n, x in images.items()}
+        if "nearest_training_image" in item:
+            nearest = np.asarray(prepared.images[item["nearest_training_image"]])
+            shown[_COLUMNS["nearest"][0]] = nearest
         captions = prepared.captions
         gallery.append(
             GalleryItem(
                 name=f"image {item['image']}",
                 seen=np.asarray(prepared.images[item["image"]]),
-                images={
-                    **{_COLUMNS[n][0]: x[row] for n, x in images.items()},
-                    _COLUMNS["nearest"][0]: nearest,
-                },
+                images=shown,
                 caption=str(item.get("caption", "")),
                 true_caption="" if captions is None else captions[item["image"]],
                 scores=values,
-                retrieved=retrieved[row].tolist(),
+                retrieved=retrieved[row],
                 target=row,
-                rank=int(scores["rank"]),
-                seed=int(item["seed"]),
+                rank=int(scores["rank"]) if "rank" in table else None,
+                seed=int(item["seed"]) if "seed" in item else None,
             )
         )
     return gallery

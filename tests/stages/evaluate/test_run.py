@@ -262,3 +262,7 @@ def test_one_command_scores_every_column_of_the_papers_tables(six, files, tmp_pa
     assert all(r["low"] - 1e-6 <= r["value"] <= r["high"] + 1e-6 for r in rows.values())
     missing = read_manifest(tmp_path / "scores", stage="evaluate")["missing"]
     assert [m for m in missing if "umap" not in m] == []
+    text = (tmp_path / "scores" / "table.md").read_text()
+    assert "## Captions: mindeye2-2024, subj01, 6 images" in text
+    assert "Scotti" not in text  # the protocol has 1,000 images
+    assert r"\toprule" in (tmp_path / "scores" / "table.tex").read_text()

@@ -17,6 +17,7 @@ from mindeye2.core.artifacts import (
     resolve_path,
     write_json,
     write_manifest,
+    write_text,
 )
 from mindeye2.core.runtime import choose_device, generator, peak_memory_gib
 from mindeye2.core.settings import plain
@@ -25,6 +26,7 @@ from mindeye2.metrics import bootstrap_interval, match_ranks
 from mindeye2.metrics.catalogue import METRICS
 from mindeye2.metrics.protocols import PROTOCOLS
 from mindeye2.metrics.retrieval import check_gallery
+from mindeye2.reporting import as_latex, as_markdown, result_tables
 from mindeye2.stages.evaluate.brain_scores import brain_scores
 from mindeye2.stages.evaluate.caption_scores import (
     laptop_caption_scores,
@@ -105,6 +107,14 @@ def evaluate(
     table.to_parquet(out / "scores.parquet", index=False)
     summary = _summary(scores, settings, chances=chances)
     write_json(out / "summary.json", summary)
+    tables = result_tables(
+        summary,
+        protocol=settings.protocol,
+        subject=str(manifest["subject"]),
+        n_images=len(table),
+    )
+    write_text(out / "table.md", as_markdown(tables))
+    write_text(out / "table.tex", as_latex(tables))
     return write_manifest(
         out,
         stage="evaluate",
