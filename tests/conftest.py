@@ -82,3 +82,28 @@ def tiny_base(tmp_path_factory):
         )
     pipe.save_pretrained(folder / "sdxl")
     return folder / "sdxl"
+
+
+@pytest.fixture(scope="session")
+def fill():
+    """Return the function that gives each released name and shape its weights."""
+    import zlib
+
+    import numpy as np
+    import torch
+
+    def fill(shapes, keep=()):
+        state = {}
+        for key, shape in shapes.items():
+            if key in keep:
+                continue
+            seeded = np.random.RandomState(zlib.crc32(key.encode()))
+            w = seeded.standard_normal(tuple(shape)).astype(np.float32)
+            if len(shape) >= 2:
+                w *= 1 / np.sqrt(np.prod(shape[1:]))
+            else:
+                w = 0.1 * w + (1.0 if key.endswith((".weight", ".g", ".gamma")) else 0.0)
+            state[key] = torch.from_numpy(np.asarray(w, dtype=np.float32))
+        return state
+
+    return fill

@@ -23,8 +23,8 @@ app = typer.Typer(
 # Written out, because importing the recipes imports PyTorch; a test compares them.
 KINDS = "simulated, scenes, table, glmsingle, bids, nsd, released, kriegeskorte92"
 RECIPES = (
-    "standard, demo, adapt, scratch, ridge, kriegeskorte92 (brain decoders); autoencoder, unclip, "
-    "picture_tuning, unclip_sdxl (image decoders)"
+    "released, standard, demo, adapt, scratch, ridge, kriegeskorte92 (brain decoders); "
+    "autoencoder, unclip, decoder_tuning, unclip_sdxl (image decoders)"
 )
 
 Source = Annotated[Path | None, typer.Option("--source", help="Folder or file to read.")]

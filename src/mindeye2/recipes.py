@@ -7,6 +7,7 @@ A variant calls another recipe and changes what differs. Every setting can be ov
 from collections.abc import Callable
 
 from mindeye2.generation.sd.refine import RefineSettings
+from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.stages.prepare import (
     SETTINGS,
     PrepareSettings,
@@ -17,12 +18,15 @@ from mindeye2.stages.reconstruct import ReconstructSettings
 from mindeye2.stages.train import (
     AdaptTraining,
     AutoencoderTraining,
-    PictureTuning,
+    DecoderTuning,
     SdxlUnclipTraining,
     SharedTraining,
+    TargetSettings,
     TrainSettings,
     UnclipTraining,
 )
+from mindeye2.training.brain_step import LossSettings
+from mindeye2.training.optimizer import OptimizerSettings
 
 __all__ = [
     "PREPARATION",
@@ -30,11 +34,12 @@ __all__ = [
     "adapt",
     "autoencoder",
     "decoder_scenes",
+    "decoder_tuning",
     "demo",
     "demo_data",
     "kriegeskorte92",
-    "picture_tuning",
     "released",
+    "released_training",
     "ridge",
     "scratch",
     "standard",
@@ -54,6 +59,55 @@ def demo_data() -> SimulatedPreparation:
 def decoder_scenes() -> ScenePreparation:
     """Return the scenes that trained the shipped image decoder, from training photographs only."""
     return ScenePreparation(seed=1, n_train=8000, n_validation=0, n_test=0, encoders=("lite0",))
+
+
+def released_training() -> SharedTraining:
+    """Return the published pretraining, quirk by quirk: everything at once, prior end to end.
+
+    Seven subjects, 150 epochs of 714 steps of 6 trials each. BiMixCo for the first third, then
+    SoftCLIP with a temperature per epoch; one cycle with cycled momentum; no gradient clipping.
+    `model.n_latent=1024` is the published small model. For one subject set `per_subject=24`.
+    """
+    return SharedTraining(
+        model=ModelSettings(
+            n_tokens=256,
+            n_features=1664,
+            n_latent=4096,
+            trunk="released",
+            residual_projector=False,
+            lowlevel=LowLevelSettings(channels=4, coarse_channels=64, n_maps=512),
+            prior=PriorSettings(
+                depth=6,
+                n_heads=32,
+                head_width=52,
+                feedforward_multiple=4,
+                predict_residual=False,
+                condition_in_sequence=True,
+                fused_kernels=False,
+                released_ddim=True,
+            ),
+        ),
+        targets=TargetSettings(tokens="bigg", latents="sd-latents"),
+        losses=LossSettings(
+            tokens=0.0,
+            prior=30.0,
+            contrastive=1.0,
+            lowlevel=0.5,
+            maps=0.05,
+            temperature=0.006,
+            soft_temperatures=(0.004, 0.0075),
+            mixed_targets=False,
+            released_labels=True,
+        ),
+        closed_form_start=False,
+        per_subject=6,
+        epochs=150,
+        warmup_epochs=2,
+        optimizer=OptimizerSettings(
+            max_lr=3e-4, cycle_momentum=True, decayed="released", max_norm=None
+        ),
+        validate_every=0,
+    )
 
 
 def standard() -> SharedTraining:
@@ -136,9 +190,9 @@ def unclip_sdxl() -> SdxlUnclipTraining:
     return SdxlUnclipTraining()
 
 
-def picture_tuning() -> PictureTuning:
+def decoder_tuning() -> DecoderTuning:
     """Return fine-tuning of the small unCLIP on features of the images that it generates."""
-    return PictureTuning()
+    return DecoderTuning()
 
 
 def released() -> ReconstructSettings:
@@ -168,6 +222,7 @@ PREPARATION: dict[str, Callable[[], PrepareSettings]] = {
 """Recipes of the prepare stage by KIND, the name of the adapter."""
 
 TRAINING: dict[str, Callable[[], TrainSettings]] = {
+    "released": released_training,
     "standard": standard,
     "demo": demo,
     "adapt": adapt,
@@ -177,6 +232,6 @@ TRAINING: dict[str, Callable[[], TrainSettings]] = {
     "autoencoder": autoencoder,
     "unclip": unclip,
     "unclip_sdxl": unclip_sdxl,
-    "picture_tuning": picture_tuning,
+    "decoder_tuning": decoder_tuning,
 }
 """Recipes of the train stage by the name for ``--recipe``."""

@@ -13,6 +13,7 @@ WITHOUT_MIRROR: dict[str, str] = {
     "stages/evaluate/decoded.py": "stages/evaluate/test_token_scores.py",
     "stages/evaluate/settings.py": "fields only; stages/evaluate/test_run.py",
     "stages/prepare/preparation.py": "fields only; stages/prepare/test_adapters.py",
+    "stages/train/brain.py": "stages/train/test_run.py",
     "stages/reconstruct/partial.py": "stages/reconstruct/test_run.py",
     "stages/reconstruct/settings.py": "fields only; stages/reconstruct/test_run.py",
 }

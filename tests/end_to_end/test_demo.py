@@ -22,7 +22,7 @@ TINY = {
     "pretrain.prior.optimizer.steps": 3,
     "adapt.subject": "subj03",
     "adapt.ridge.steps": 3,
-    "adapt.body.steps": 3,
+    "adapt.full.steps": 3,
     "scratch.subjects": "[subj03]",
     "scratch.optimizer.steps": 5,
     "ridge.subjects": "[subj03]",

@@ -27,7 +27,7 @@ TINY = {
     "pretrain.prior.optimizer.steps": 3,
     "adapt.subject": "subj03",
     "adapt.ridge.steps": 3,
-    "adapt.body.steps": 3,
+    "adapt.full.steps": 3,
     "scratch.subjects": "[subj03]",
     "scratch.optimizer.steps": 5,
     "ridge.subjects": "[subj03]",
@@ -105,5 +105,5 @@ def test_image_decoders_are_trained_on_another_device(demos, tiny_base, tmp_path
     small = {"model.widths": "[32]", "model.sampling_steps": 2}
     autoencoder = train("autoencoder", **few)
     unclip = train("unclip", "--init", autoencoder, **few, **small)
-    train("picture_tuning", "--init", unclip, **few)
+    train("decoder_tuning", "--init", unclip, **few)
     train("unclip_sdxl", base=tiny_base, encoder="lite0", size=64, **few)

@@ -52,7 +52,11 @@ def test_start_noise_is_standard_normal_and_belongs_to_its_seed():
 
 def test_the_loss_repeats_with_its_generator_and_reaches_the_network(unclip, tokens, rng):
     latents = torch.randn(3, 4, 4, 4, generator=rng)
-    first, again, other = (unclip(latents, tokens, generator=seeded(s))["loss"] for s in (0, 0, 1))
+    shapes = (latents.shape, tokens.shape)
+    first, again, other = (
+        unclip(latents, tokens, **unclip.sample_noise(*shapes, generator=seeded(s)))["loss"]
+        for s in (0, 0, 1)
+    )
     assert first == again
     assert first != other
     first.backward()

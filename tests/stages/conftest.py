@@ -85,7 +85,7 @@ def to_subj03():
     from mindeye2.training.loop import OptimizerSettings
 
     few = OptimizerSettings(steps=3)
-    return AdaptTraining(subject="subj03", batch_size=8, ridge=few, body=few)
+    return AdaptTraining(subject="subj03", batch_size=8, ridge=few, full=few)
 
 
 @pytest.fixture(scope="session")

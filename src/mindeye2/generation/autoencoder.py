@@ -13,7 +13,6 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from mindeye2.core.processes import WHOLE, Share
 from mindeye2.core.settings import Settings
 
 __all__ = ["Autoencoder", "AutoencoderSettings", "build_autoencoder"]
@@ -127,8 +126,7 @@ class Autoencoder(nn.Module):
         self,
         images: Float[Tensor, "batch rgb height width"],
         *,
-        generator: torch.Generator,
-        share: Share = WHOLE,
+        noise: Float[Tensor, "batch channels height16 width16"],
     ) -> Float[Tensor, "batch rgb height width"]:
         """Reconstruct images through noisy latents, as in training, without clamping.
 
@@ -136,10 +134,8 @@ class Autoencoder(nn.Module):
         ----------
         images
             RGB in [0, 1].
-        generator
-            Source of the noise.
-        share
-            Which rows of the batch these are; what is drawn is drawn for the whole.
+        noise
+            Standard normal, of the latents' shape.
 
         Returns
         -------
@@ -147,8 +143,6 @@ class Autoencoder(nn.Module):
             RGB, nominally in [0, 1].
         """
         latents = self._bounded(images)
-        shape = (share.count * len(latents), *latents.shape[1:])
-        noise = share.of(torch.randn(shape, generator=generator, device=generator.device))
         out: Tensor = self.decoder(latents + self.noise * noise.to(latents)) / 2 + 0.5
         return out
 

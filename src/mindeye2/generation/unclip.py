@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mindeye2.core.errors import require
-from mindeye2.core.processes import WHOLE, Share
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.generation.autoencoder import Autoencoder
@@ -150,41 +149,50 @@ class Unclip(nn.Module):
         out: Tensor = self.unet(latents, times, encoder_hidden_states=tokens, return_dict=False)[0]
         return out
 
-    def noisy(
+    def sample_noise(
         self,
-        tokens: Float[Tensor, "batch tokens features"],
-        generator: torch.Generator,
+        latents: tuple[int, ...],
+        tokens: tuple[int, ...],
         *,
-        share: Share = WHOLE,
-    ) -> Float[Tensor, "batch tokens features"]:
-        """Add noise to tokens as in training, of random strength per image.
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Sample everything random of one training batch.
 
         Parameters
         ----------
-        tokens
-            Image tokens.
+        latents, tokens
+            Shapes of the whole batch.
         generator
-            Source of strengths and noise.
-        share
-            Which rows of the batch these are; what is drawn is drawn for the whole.
+            On the CPU.
 
         Returns
         -------
-        Tensor
-            Noisy tokens.
+        dict
+            Keyword arguments of `forward`, one row per image: ``times``, ``noise`` and
+            ``token_noise``.
         """
-        n = share.count * len(tokens)
-        strength = self.settings.token_noise * torch.rand(n, 1, 1, generator=generator)
-        noise = torch.randn((n, *tokens.shape[1:]), generator=generator)
-        return tokens + share.of(strength * noise).to(tokens)
+        n = latents[0]
+        # Stratified levels: every batch covers the schedule, which calms the loss.
+        spread = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
+        return {
+            "times": (spread * self.n_levels).long(),
+            "noise": torch.randn(latents, generator=generator),
+            "token_noise": self.sample_token_noise(tokens, generator=generator),
+        }
+
+    def sample_token_noise(self, tokens: tuple[int, ...], *, generator: torch.Generator) -> Tensor:
+        """Sample the noise that training adds to tokens, of another strength for each image."""
+        strength = self.settings.token_noise * torch.rand(tokens[0], 1, 1, generator=generator)
+        return strength * torch.randn(tokens, generator=generator)
 
     def forward(
         self,
         latents: Float[Tensor, "batch channels height width"],
         tokens: Float[Tensor, "batch tokens features"],
         *,
-        generator: torch.Generator,
-        share: Share = WHOLE,
+        times: Int[Tensor, " batch"],
+        noise: Float[Tensor, "batch channels height width"],
+        token_noise: Float[Tensor, "batch tokens features"],
     ) -> dict[str, Tensor]:
         """Compute the training loss of a batch.
 
@@ -193,27 +201,20 @@ class Unclip(nn.Module):
         latents
             Clean latents of the images.
         tokens
-            Tokens of the images.
-        generator
-            Source of noise and noise levels.
-        share
-            Which rows of the batch these are; what is drawn is drawn for the whole.
+            Image tokens of the images.
+        times, noise, token_noise
+            As `sample_noise` gives them.
 
         Returns
         -------
         dict
             ``loss``: mean squared error of the prediction.
         """
-        n = share.count * len(latents)
-        # Stratified levels: every batch covers the schedule, which calms the loss.
-        spread = (torch.randperm(n, generator=generator) + torch.rand(n, generator=generator)) / n
-        times = share.of((spread * self.n_levels).long()).to(latents.device)
-        noise = torch.randn((n, *latents.shape[1:]), generator=generator)
-        noise = share.of(noise).to(latents)
-        tokens = self.noisy(tokens, generator, share=share)
+        noise, times = noise.to(latents), times.to(latents.device)
         noisy = self.scheduler.add_noise(latents, noise, times)
         target = noise if self.settings.prediction == "epsilon" else latents
-        return {"loss": F.mse_loss(self.predict(noisy, times, tokens), target)}
+        prediction = self.predict(noisy, times, tokens + token_noise.to(tokens))
+        return {"loss": F.mse_loss(prediction, target)}
 
     @torch.no_grad()
     def sample_latents(

@@ -7,7 +7,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mindeye2.core.processes import WHOLE, Share
 from mindeye2.models.diffusion import (
     cosine_alphas_cumprod,
     even_levels,
@@ -127,45 +126,61 @@ class DiffusionPrior(nn.Module):
         )
         return unconditional + guidance_scale * (conditional - unconditional)
 
+    def sample_noise(self, n: int, *, generator: torch.Generator) -> dict[str, Tensor]:
+        """Sample everything random of one training batch of `n` items, on the CPU.
+
+        Returns
+        -------
+        dict
+            Keyword arguments of `loss`: ``times`` (noise levels), ``noise`` (standard normal),
+            ``keep_condition`` and ``keep_target`` (False where an item is dropped).
+        """
+        times = torch.randint(self.n_levels, (n,), generator=generator)
+        noise = torch.randn((n, *self.null_target.shape), generator=generator)
+        kept = [torch.rand(n, generator=generator) for _ in range(2)]
+        return {
+            "times": times,
+            "noise": noise,
+            "keep_condition": kept[0] >= self.condition_dropout,
+            "keep_target": kept[1] >= self.target_dropout,
+        }
+
     def loss(
         self,
         x0: Float[Tensor, "batch tokens features"],
         condition: Float[Tensor, "batch tokens features"],
         *,
-        generator: torch.Generator,
-        share: Share = WHOLE,
+        times: Int[Tensor, " batch"],
+        noise: Float[Tensor, "batch tokens features"],
+        keep_condition: Bool[Tensor, " batch"] | None = None,
+        keep_target: Bool[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Return the mean squared error of the clean tokens predicted at random noise levels.
+        """Return the mean squared error of the clean tokens predicted from noised ones.
 
         Parameters
         ----------
         x0
             Clean tokens.
         condition
-            Brain tokens of the same images.
-        generator
-            Source of noise levels, noise and dropouts.
-        share
-            Which rows of the batch these are; what is drawn is drawn for the whole.
+            Backbone tokens of the same images.
+        times, noise
+            Noise level and standard normal noise of each item.
+        keep_condition, keep_target
+            Items that keep their condition and their noised tokens; all by default. The others
+            get learned embeddings instead.
 
         Returns
         -------
         Tensor
             Mean over all entries, in squared units of the tokens.
         """
-        n, place = share.count * len(x0), generator.device
-        times = share.of(torch.randint(self.n_levels, (n,), generator=generator, device=place))
-        noise = share.of(noise_source(x0[:1].expand(n, -1, -1), generator)())
-        kept = [torch.rand(n, generator=generator, device=place) for _ in range(2)]
-        keep_condition = share.of(kept[0]) >= self.condition_dropout
-        keep_target = share.of(kept[1]) >= self.target_dropout
         times = times.to(x0.device)
-        predicted = self._predict(
-            _keep(self.add_noise(x0, times, noise), keep_target, self.null_target),
-            times,
-            _keep(condition, keep_condition, self.null_condition),
-        )
-        return F.mse_loss(predicted.float(), x0.float())
+        noised = self.add_noise(x0, times, noise.to(x0))
+        if keep_target is not None:
+            noised = _keep(noised, keep_target, self.null_target)
+        if keep_condition is not None:
+            condition = _keep(condition, keep_condition, self.null_condition)
+        return F.mse_loss(self._predict(noised, times, condition).float(), x0.float())
 
     @torch.no_grad()
     def sample(

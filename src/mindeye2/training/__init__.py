@@ -1,1 +1,5 @@
-"""Losses, mixing, batches and the loop that trains and resumes."""
+"""Losses, batches and the training loop."""
+
+from mindeye2.training.brain_training import replay
+
+__all__ = ["replay"]

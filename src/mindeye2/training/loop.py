@@ -1,11 +1,10 @@
 """The training loop: one optimiser step a batch, resumable to the bit, for every model here.
 
-What makes a killed run resume exactly is that a step is a pure function of the weights, the
-optimiser's state and the step's number: batches, noise and dropout are all drawn from streams that
-are named by ``(seed, step)``, so no sampler or generator has a position to restore.
-
-Several processes take their shares of each batch and average their gradients; the first one alone
-writes, all stop after the same step.
+A killed run resumes exactly because a step is a pure function of the weights, the optimiser's
+state and the step's number: batches and noise are sampled from streams named by seed and step,
+dropout from one named by seed, step and rank, so no sampler or generator has a position to
+restore. With several processes each rank computes its rows and gradients are averaged; rank 0
+alone writes, and all stop after the same step.
 """
 
 import functools
@@ -19,109 +18,108 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Literal, TextIO
+from typing import Any, TextIO
 
 import torch
 from accelerate import Accelerator, DistributedType
-from pydantic import Field
 from torch import Tensor, nn
 
 from mindeye2.core.errors import InterruptedRun
-from mindeye2.core.processes import exchange, on_main, own_share
 from mindeye2.core.runtime import process_rng
-from mindeye2.core.settings import Settings
+from mindeye2.training.distributed import current_shard, mean_over_ranks, run_on_rank0
+from mindeye2.training.optimizer import OptimizerSettings, build_optimizer, set_schedule
 from mindeye2.training.state import TrainingState
 
-__all__ = ["OptimizerSettings", "fit", "learning_rate", "one_cycle"]
-
-
-class OptimizerSettings(Settings):
-    """AdamW and its learning rate."""
-
-    steps: Annotated[int, Field(ge=1)] = 1000
-    """Optimiser steps in all."""
-
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    """One cycle: a cosine up and a cosine down. Constant: a straight line up, then the peak."""
-
-    max_lr: Annotated[float, Field(gt=0)] = 3e-4
-    """Peak learning rate."""
-
-    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the steps that the learning rate rises."""
-
-    start_factor: Annotated[float, Field(ge=1)] = 25.0
-    """The first learning rate is `max_lr` divided by this."""
-
-    end_factor: Annotated[float, Field(ge=1)] = 1000.0
-    """The last learning rate of one cycle is the first divided by this."""
-
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    """Decoupled decay of matrices and kernels; biases, norms and embeddings have none."""
-
-    max_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradients are clipped to this L2 norm."""
-
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the running average of the weights that is kept as the result; 0 keeps the last
-    weights."""
-
-    save_minutes: Annotated[float, Field(gt=0)] = 5.0
-    """Minutes between two saved states."""
-
-
-def one_cycle(step: int, settings: OptimizerSettings) -> float:
-    """Return the learning rate of one step: a cosine up to the peak, a cosine down.
-
-    The schedule of PyTorch's ``OneCycleLR`` (Smith & Topin 2017, arXiv:1708.07120), as a function
-    of the step alone.
-
-    Parameters
-    ----------
-    step
-        From 0.
-    settings
-        The schedule.
-
-    Returns
-    -------
-    float
-        The learning rate.
-    """
-    start = settings.max_lr / settings.start_factor
-    end = start / settings.end_factor
-    peak = settings.warmup * settings.steps - 1
-    if step <= peak:
-        low, high, share = start, settings.max_lr, step / peak if peak > 0 else 1.0
-    else:
-        low, high = settings.max_lr, end
-        share = (step - peak) / max(1e-9, settings.steps - 1 - peak)
-    return high + (low - high) * (1 + math.cos(math.pi * min(1.0, share))) / 2
-
-
-def learning_rate(step: int, settings: OptimizerSettings) -> float:
-    """Return the learning rate of one step under the chosen schedule.
-
-    Parameters
-    ----------
-    step
-        From 0.
-    settings
-        The schedule.
-
-    Returns
-    -------
-    float
-        The learning rate.
-    """
-    if settings.schedule == "one_cycle":
-        return one_cycle(step, settings)
-    start = settings.max_lr / settings.start_factor
-    share = min(1.0, step / max(1.0, settings.warmup * settings.steps))
-    return start + share * (settings.max_lr - start)
-
+__all__ = ["OptimizerSettings", "Trainer", "fit"]
 
 Batch = dict[str, Any]
+
+
+class Trainer:
+    """A module and its optimiser: one call is one step.
+
+    Parameters
+    ----------
+    module
+        Called with a batch's entries as keyword arguments; returns a dict of scalars, of which
+        ``"loss"`` is minimised. Parameters that need no gradient stay as they are. With several
+        processes the loss is the mean over ranks.
+    settings
+        Optimiser and schedule.
+    device
+        Device of this rank.
+    seed
+        Seeds dropout.
+    label
+        Names the training in messages and streams.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        settings: OptimizerSettings,
+        *,
+        device: torch.device,
+        seed: int,
+        label: str,
+    ) -> None:
+        module.to(device)
+        self.settings, self.seed, self.label = settings, seed, label
+        self.accelerator = _accelerator(device)
+        self.trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self.optimizer = build_optimizer(self.trainable, settings)
+        # The module is on its device already; accelerate would choose one by itself.
+        self.module, self._prepared = self.accelerator.prepare(
+            module, self.optimizer, device_placement=[False, False]
+        )
+
+    def __call__(self, batch: Batch, step: int) -> dict[str, float]:
+        """Take one step.
+
+        Parameters
+        ----------
+        batch
+            Keyword arguments of the module.
+        step
+            Number of the step, from 0.
+
+        Returns
+        -------
+        dict
+            The module's scalars, learning rate and gradient norm before clipping.
+
+        Raises
+        ------
+        FloatingPointError
+            If a loss is not finite; nothing is updated by that step.
+        """
+        rate = set_schedule(self.optimizer, step, self.settings)
+        rank = current_shard().rank
+        with process_rng(self.seed, self.label, step, *([rank] if rank else [])):
+            scalars = self.module(**batch)
+        entry = _means(scalars)
+        self._check_finite(entry, step)
+        self._prepared.zero_grad(set_to_none=True)
+        self.accelerator.backward(scalars["loss"])
+        norm = self._clip()
+        self._prepared.step()
+        return entry | {"lr": rate, "grad_norm": norm}
+
+    def _clip(self) -> float:
+        if self.settings.max_norm is not None:
+            parameters = self.trainable.values()
+            return float(self.accelerator.clip_grad_norm_(parameters, self.settings.max_norm))
+        gradients = [p.grad for p in self.trainable.values() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
+
+    def _check_finite(self, entry: dict[str, float], step: int) -> None:
+        wrong = [name for name, value in entry.items() if not math.isfinite(value)]
+        if wrong:
+            raise FloatingPointError(
+                f"the loss is {entry['loss']} at step {step} of {self.label} (not finite: "
+                f"{', '.join(wrong)}); nothing was updated. Look for extreme values in the betas "
+                "with 'mindeye2 doctor', or lower max_lr."
+            )
 
 
 def fit(
@@ -136,29 +134,26 @@ def fit(
     validate: Callable[[], dict[str, float]] | None = None,
     validate_every: int = 0,
 ) -> None:
-    """Train `module` in place, going on from `folder`'s saved state where there is one.
+    """Train `module` in place, resuming from the state saved in `folder` if there is one.
 
     Parameters
     ----------
     module
-        Called with a batch's entries as keyword arguments; returns a dict of scalars, of which
-        ``"loss"`` is minimised. Parameters that need no gradient stay as they are. With several
-        processes the loss is the mean of theirs.
+        See `Trainer`.
     batch_of
-        The batch of one step, a pure function of the step's number; with several processes the
-        share of this one (see `mindeye2.core.processes.Share`).
+        The batch of one step, a pure function of the step's number; this rank's rows of it.
     settings
         Optimiser and schedule.
     seed
-        Seeds what a module draws from the process's generator, i.e. dropout.
+        Seeds dropout.
     folder
         Run folder: ``steps.jsonl`` gets a line a step, ``state/`` what a resumed run needs.
     device
-        Where to train; with several processes from `mindeye2.core.processes.join_processes`.
+        Device of this rank, from `mindeye2.training.distributed.init_processes`.
     label
-        What the progress bar says.
+        Text of the progress bar.
     validate
-        Scores of the module as it is; called in eval mode.
+        Returns scores of the module as it is; called in eval mode.
     validate_every
         Steps between two validations; 0 validates at the end only.
 
@@ -169,49 +164,36 @@ def fit(
     InterruptedRun
         On Ctrl-C or SIGTERM in any process, after the state was saved.
     ArtifactError
-        If the state cannot be written, does not belong to this module, or is not seen by all
-        processes.
+        If the state cannot be written, does not belong to this module, or is not on a file system
+        that all processes read.
     ValueError
-        If FSDP or DeepSpeed were asked for.
+        If accelerate is configured for FSDP or DeepSpeed.
     """
-    accelerator = _engine(device)
-    module.to(device)
-    trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(_groups(trainable, settings), lr=settings.max_lr, fused=True)
-    state = TrainingState(folder, trainable, optimizer, ema=settings.ema_decay > 0)
+    train_step = Trainer(module, settings, device=device, seed=seed, label=label)
+    state = TrainingState(
+        folder, train_step.trainable, train_step.optimizer, ema=settings.ema_decay > 0
+    )
     first = state.load()
-    # On its device already, which accelerate would choose by itself.
-    wrapped, optimizer = accelerator.prepare(module, optimizer, device_placement=[False, False])
     module.train()
     saved = time.monotonic()
     with _stop_signals() as stop, _log(folder, first) as lines:
         for step in _bar(range(first, settings.steps), label, settings.steps):
             began = time.monotonic()
-            rate = learning_rate(step, settings)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with process_rng(seed, label, step):
-                scalars = wrapped(**batch_of(step))
-            entry = _means(scalars)
-            _check_finite(entry["loss"], label, step)
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(scalars["loss"])
-            norm = accelerator.clip_grad_norm_(trainable.values(), settings.max_norm)
-            optimizer.step()
+            entry = train_step(batch_of(step), step)
             state.average(settings.ema_decay, step)
-            entry |= {"step": step, "lr": rate, "grad_norm": float(norm)}
-            entry["seconds"] = round(time.monotonic() - began, 4)
+            entry |= {"step": step, "seconds": round(time.monotonic() - began, 4)}
             last = step + 1 == settings.steps
             if validate and (last or (validate_every and (step + 1) % validate_every == 0)):
                 entry |= _validation(module, state, validate)
             lines.write(json.dumps(entry) + "\n")
             overdue = time.monotonic() - saved > 60 * settings.save_minutes
-            stopping, due = _anywhere(bool(stop), last or overdue)
+            stopping, due = _on_any_rank(bool(stop), last or overdue, device=device)
             if stopping or due:
                 lines.flush()
-                on_main(functools.partial(state.save, step + 1))
+                run_on_rank0(functools.partial(state.save, step + 1))
                 saved = time.monotonic()
-            if stopping or (last and _anywhere(bool(stop))[0]):
+            # A signal during the last save stops too, or the stage would go on after it.
+            if stopping or (last and _on_any_rank(bool(stop), device=device)[0]):
                 raise InterruptedRun(
                     f"{label} stopped after step {step + 1} of {settings.steps}; the state is "
                     f"saved. Go on with the same command and --resume."
@@ -220,7 +202,7 @@ def fit(
     module.eval()
 
 
-def _engine(device: torch.device) -> Accelerator:
+def _accelerator(device: torch.device) -> Accelerator:
     accelerator = Accelerator(cpu=device.type == "cpu")
     kind = accelerator.distributed_type
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
@@ -232,21 +214,16 @@ def _engine(device: torch.device) -> Accelerator:
 
 
 def _means(scalars: dict[str, Tensor]) -> dict[str, float]:
-    everywhere = exchange(*(v.detach().item() for v in scalars.values()))
-    means = [sum(values) / len(values) for values in zip(*everywhere, strict=True)]
-    return dict(zip(scalars, means, strict=True))
+    """Average scalars over ranks, in one transfer."""
+    values = torch.stack([v.detach().double() for v in scalars.values()])
+    return dict(zip(scalars, mean_over_ranks(values).tolist(), strict=True))
 
 
-def _anywhere(*flags: bool) -> list[bool]:
-    return [any(values) for values in zip(*exchange(*flags), strict=True)]
-
-
-def _check_finite(loss: float, label: str, step: int) -> None:
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss is {loss} at step {step} of {label}; nothing was updated. "
-            "Look at the batch with --debug, or lower max_lr."
-        )
+def _on_any_rank(*flags: bool, device: torch.device) -> list[bool]:
+    if current_shard().world_size == 1:
+        return list(flags)
+    means = mean_over_ranks(torch.tensor(flags, dtype=torch.float32, device=device))
+    return [value > 0 for value in means.tolist()]
 
 
 def _validation(
@@ -259,19 +236,10 @@ def _validation(
     return scores
 
 
-def _groups(
-    trainable: dict[str, nn.Parameter], settings: OptimizerSettings
-) -> list[dict[str, Any]]:
-    decayed = [p for p in trainable.values() if p.ndim >= 2]
-    plain = [p for p in trainable.values() if p.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}]
-    return [*groups, {"params": plain, "weight_decay": 0.0}]
-
-
 @contextmanager
 def _log(folder: Path, step: int) -> Iterator[TextIO]:
     """Open the log of steps, without the lines of steps that will be taken again."""
-    if own_share().index:
+    if current_shard().rank:
         with Path(os.devnull).open("w") as nowhere:
             yield nowhere
         return
@@ -285,7 +253,7 @@ def _log(folder: Path, step: int) -> Iterator[TextIO]:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them, where signals can be caught."""
+    """Collect SIGINT and SIGTERM instead of ending the process, where signals can be caught."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -310,7 +278,7 @@ def _bar(steps: range, label: str, total: int) -> Iterator[int]:
 
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("left"))
-    shown = console.is_terminal and own_share().index == 0
+    shown = console.is_terminal and current_shard().rank == 0
     with Progress(*columns, console=console, disable=not shown) as bar:
         task = bar.add_task(label, total=total, completed=steps.start)
         for step in steps:

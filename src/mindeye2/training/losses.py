@@ -1,9 +1,8 @@
 """Contrastive and regression losses, as functions; always computed in float32.
 
 Rows are flattened and normalised here, so that tokens can be given as they are. Negatives are the
-other rows of the batch: with several processes, gather the predictions of all
-(`mindeye2.core.processes.gather_rows`) and give every process the targets and the mix of the whole
-batch.
+other rows of the batch: with several processes, gather predictions and targets of all ranks first
+(`mindeye2.training.distributed.gather_rows`) and give every rank the mix of the whole batch.
 """
 
 import math
@@ -18,11 +17,9 @@ from mindeye2.training.mixing import Mix
 __all__ = [
     "bimixco_loss",
     "info_nce_loss",
-    "latent_l1",
     "soft_clip_loss",
     "soft_clip_temperatures",
     "soft_contrastive_loss",
-    "token_mse",
 ]
 
 
@@ -89,7 +86,7 @@ def bimixco_loss(
     temperature: float,
     released: bool = False,
 ) -> Float[Tensor, ""]:
-    """Contrastive loss for mixed betas: both images of a mix are right, in their shares.
+    """Contrastive loss for mixed betas: both images of a mix are right, by their weights.
 
     Parameters
     ----------
@@ -103,8 +100,8 @@ def bimixco_loss(
     temperature
         Divides every cosine, greater than 0.
     released
-        Label a row that is its own partner as the released code does: the partner's share replaces
-        the row's own instead of being added to it, so that the row's labels do not sum to one.
+        Label a row that is its own partner as the released code does: the partner's weight
+        replaces the row's own instead of being added to it, so that its labels do not sum to one.
 
     Returns
     -------
@@ -175,10 +172,10 @@ def soft_contrastive_loss(
     *,
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """Contrastive loss between feature maps: each place of each image is a row of its own.
+    """Contrastive loss between feature maps: each position of each image is a row of its own.
 
-    The student is compared with the teacher's view of an augmented image; the labels are how the
-    teacher's own view of the clean image compares with it.
+    The student is compared with the teacher's maps of an augmented image; the labels are the
+    similarities of the teacher's maps of the clean image with them.
 
     Parameters
     ----------
@@ -224,7 +221,7 @@ def soft_clip_temperatures(
     epochs
         Length of the whole training.
     mixup_fraction
-        Share of the epochs, rounded down, that use BiMixCo instead; in [0, 1].
+        Fraction of the epochs, rounded down, that use BiMixCo instead; in [0, 1].
     start
         Temperature of the first epoch without mixing.
     end
@@ -246,55 +243,3 @@ def soft_clip_temperatures(
     return [
         end + (start - end) / 2 * (1 + math.cos(math.pi * i / max(n - 1, 1))) for i in range(n)
     ]
-
-
-def token_mse(
-    preds: Float[Tensor, "batch ..."], targets: Float[Tensor, "batch ..."]
-) -> Float[Tensor, ""]:
-    """Return the mean squared error of predicted tokens.
-
-    Parameters
-    ----------
-    preds
-        Predicted tokens.
-    targets
-        True tokens of the same images, in the same order.
-
-    Returns
-    -------
-    Tensor
-        Mean over all entries, in squared units of the tokens.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-    """
-    _check(preds, targets, temperature=1.0)
-    return F.mse_loss(preds.float(), targets.float())
-
-
-def latent_l1(
-    preds: Float[Tensor, "batch ..."], targets: Float[Tensor, "batch ..."]
-) -> Float[Tensor, ""]:
-    """Return the mean absolute error of predicted autoencoder latents.
-
-    Parameters
-    ----------
-    preds
-        Predicted latents.
-    targets
-        True latents of the same images, in the same order.
-
-    Returns
-    -------
-    Tensor
-        Mean over all entries, in units of the latents.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-    """
-    _check(preds, targets, temperature=1.0)
-    return F.l1_loss(preds.float(), targets.float())

@@ -1,7 +1,7 @@
-"""MixCo: convex combinations of the trials of one subject, and who was mixed with whom.
+"""MixCo: convex combinations of the trials of one subject, with partners and weights.
 
-A mix is drawn once a step and subject. It is applied to the betas, to every regression target of
-the same trials, and it gives the labels of `mindeye2.training.losses.bimixco_loss`.
+A mix is sampled once a step and subject. It is applied to the betas and to the regression targets
+of the same trials, and gives the labels of `mindeye2.training.losses.bimixco_loss`.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Mix", "concatenate_mixes", "draw_mix"]
+__all__ = ["Mix", "concatenate_mixes", "sample_mix"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """Who is mixed with whom, and how much of each trial remains.
+    """Partner and weight of each mixed trial.
 
     Where row ``i`` is selected, it becomes ``weights[i] * x[i] + (1 - weights[i]) *
     x[permutation[i]]``; the other rows stay as they are.
@@ -27,7 +27,7 @@ class Mix:
     """Row of each trial's partner."""
 
     weights: Float[Tensor, " batch"]
-    """Share of the trial itself in [0, 1], for the selected rows."""
+    """Weight of the trial itself in [0, 1], for the selected rows."""
 
     selected: Bool[Tensor, " batch"]
     """Rows that are mixed at all."""
@@ -38,7 +38,7 @@ class Mix:
 
     @property
     def kept(self) -> Float[Tensor, " batch"]:
-        """Share of each trial that remains: its weight where selected, else 1."""
+        """Weight of each trial in its own mix: 1 where it is not selected."""
         return torch.where(self.selected, self.weights, torch.ones_like(self.weights))
 
     def apply(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
@@ -65,10 +65,10 @@ class Mix:
         return kept * x + (1 - kept) * x[self.permutation.to(x.device)]
 
 
-def draw_mix(
-    n_trials: int, *, beta: float = 0.15, share: float = 0.5, generator: torch.Generator
+def sample_mix(
+    n_trials: int, *, beta: float = 0.15, probability: float = 0.5, generator: torch.Generator
 ) -> Mix:
-    """Draw partners and weights for the trials of one subject.
+    """Sample partners and weights for the trials of one subject.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def draw_mix(
     beta
         Both parameters of the Beta distribution of the weights, greater than 0. At 0.15 most
         weights are close to 0 or 1.
-    share
-        Expected share of the trials that are mixed, in [0, 1].
+    probability
+        Probability with which a trial is mixed, in [0, 1].
     generator
         Source of the randomness, on the CPU.
 
@@ -90,7 +90,7 @@ def draw_mix(
     Raises
     ------
     ValueError
-        If `beta` or `share` is out of range.
+        If `beta` or `probability` is out of range.
 
     References
     ----------
@@ -99,10 +99,10 @@ def draw_mix(
     """
     if beta <= 0:
         raise ValueError(f"beta must be greater than 0, got {beta}.")
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must be in [0, 1], got {share}.")
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability must be in [0, 1], got {probability}.")
     permutation = torch.randperm(n_trials, generator=generator)
-    selected = torch.rand(n_trials, generator=generator) < share
+    selected = torch.rand(n_trials, generator=generator) < probability
     # torch's Beta distribution takes no generator, NumPy's does.
     seed = int(torch.randint(2**62, (), generator=generator))
     weights = np.random.default_rng(seed).beta(beta, beta, n_trials)

@@ -1,4 +1,4 @@
-"""The saved state of a training: weights, optimiser's moments and averages, without pickle."""
+"""Saved state of a training as safetensors: weights, optimiser moments and running averages."""
 
 import json
 import shutil
@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mindeye2.core.artifacts import write_json
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.processes import exchange, on_main
+from mindeye2.training.distributed import run_on_rank0
 
 __all__ = ["TrainingState"]
 
@@ -20,7 +21,7 @@ __all__ = ["TrainingState"]
 class TrainingState:
     """Weights, optimiser's moments and running averages of one training.
 
-    With several processes the first one saves, and all load.
+    With several processes rank 0 saves and all load.
 
     Parameters
     ----------
@@ -58,18 +59,19 @@ class TrainingState:
         Raises
         ------
         ArtifactError
-            If the state is of another model, or not all processes see it.
+            If the state is of another model, or not all processes read it.
         """
-        on_main(self._mend)
-        starts = [int(start) for (start,) in exchange(self._load())]
+        run_on_rank0(self._recover)
+        starts: list[int] = gather_object([self._load()])
         if len(set(starts)) > 1:
             raise ArtifactError(
-                f"the processes would start at the steps {starts}, because not all of them see "
-                f"the state in {self.folder}. Give an --out that all machines share."
+                f"the processes would start at the steps {starts}, because not all of them read "
+                f"the state in {self.folder}. Give an --out on a file system that all machines "
+                "read."
             )
         return starts[0]
 
-    def _mend(self) -> None:
+    def _recover(self) -> None:
         spare = self.folder.with_name("state.old")
         if spare.exists() and not self.folder.exists():  # killed between the two renames
             spare.rename(self.folder)
@@ -145,7 +147,7 @@ class TrainingState:
         Parameters
         ----------
         decay
-            Share of the average that stays.
+            Weight of the old average.
         step
             The step that was taken.
         """

@@ -7,7 +7,7 @@ from mindeye2.core.runtime import process_rng
 from mindeye2.models.decoder import build_mindeye
 from mindeye2.models.settings import ModelSettings, PriorSettings
 from mindeye2.stages.train.scores import identification
-from mindeye2.training.trials import SubjectTrials
+from mindeye2.training.trials import SubjectTrials, TargetBank
 
 SIZES = ModelSettings(
     n_tokens=4, n_features=6, n_latent=10, lowlevel=None, prior=PriorSettings(head_width=4)
@@ -21,15 +21,22 @@ def model():
         return build_mindeye(SIZES, {"subj01": 7, "subj02": 5}).eval()
 
 
-def person(n_voxels, images, rng):
+def bank(tokens):
+    return TargetBank(tokens.numpy())
+
+
+def subject_trials(n_voxels, images, rng):
     shown = torch.tensor(images)
     betas = torch.randn(len(shown), n_voxels, generator=rng)
     return SubjectTrials(betas=betas, images=shown, sessions=shown * 0)
 
 
-def test_scores_are_those_of_ranks_averaged_over_people(model, rng):
-    tokens = torch.randn(30, 4, 6, generator=rng)
-    held = {"subj01": person(7, range(12), rng), "subj02": person(5, range(5, 25), rng)}
+def test_scores_are_those_of_ranks_averaged_over_subjects(model, rng):
+    tokens = bank(torch.randn(30, 4, 6, generator=rng))
+    held = {
+        "subj01": subject_trials(7, range(12), rng),
+        "subj02": subject_trials(5, range(5, 25), rng),
+    }
     scores = identification(model, held, tokens=tokens, device=CPU)
     expected = []
     for subject, own in held.items():
@@ -46,15 +53,15 @@ def test_scores_are_those_of_ranks_averaged_over_people(model, rng):
 
 
 def test_true_predictions_score_best(model, rng):
-    held = {"subj01": person(7, range(12), rng)}
+    held = {"subj01": subject_trials(7, range(12), rng)}
     with torch.no_grad():
-        tokens = model(held["subj01"].betas, subject="subj01").backbone_tokens
+        tokens = bank(model(held["subj01"].betas, subject="subj01").backbone_tokens)
     scores = identification(model, held, tokens=tokens, device=CPU)
     assert scores["mse"] < 1e-10
     assert {scores[n] for n in ("top1", "reciprocal_rank", "two_way")} == {1.0}
 
 
-def test_a_model_that_is_judged_is_not_trained(model, rng):
-    held = {"subj02": person(5, range(8), rng)}
-    identification(model, held, tokens=torch.randn(8, 4, 6, generator=rng), device=CPU)
+def test_scoring_a_model_trains_nothing(model, rng):
+    held = {"subj02": subject_trials(5, range(8), rng)}
+    identification(model, held, tokens=bank(torch.randn(8, 4, 6, generator=rng)), device=CPU)
     assert all(p.grad is None for p in model.parameters())

@@ -11,9 +11,9 @@ from mindeye2.generation.sd.files import attend_to, load_base, load_sdxl
 from mindeye2.generation.sd.pipeline import Sdxl
 from mindeye2.recipes import unclip_sdxl
 from mindeye2.stages.train import train
-from mindeye2.stages.train.unclip_sdxl import TokenCache, UnclipLoss
+from mindeye2.stages.train.unclip_sdxl import TokenCache, UnclipLoss, sample_noise
 from mindeye2.training import loop
-from mindeye2.training.loop import learning_rate
+from mindeye2.training.optimizer import learning_rate
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +54,22 @@ def test_a_stopped_training_goes_on_to_the_same_weights(pictures, settings, tmp_
         return load_sdxl(tmp_path / name).unet.state_dict()
 
     whole = run("whole")
-    real, calls = loop._check_finite, []
+    real, calls = loop.Trainer.__call__, []
 
-    def stop_after_two(*args):
+    def stop_after_two(self, *args):
         calls.append(args)
-        real(*args)
+        entry = real(self, *args)
         if len(calls) == 2:
             import os
             import signal
 
             os.kill(os.getpid(), signal.SIGINT)
+        return entry
 
-    monkeypatch.setattr(loop, "_check_finite", stop_after_two)
+    monkeypatch.setattr(loop.Trainer, "__call__", stop_after_two)
     with pytest.raises(InterruptedRun, match=r"--resume"):
         run("stopped")
-    monkeypatch.setattr(loop, "_check_finite", real)
+    monkeypatch.setattr(loop.Trainer, "__call__", real)
     again = run("stopped", resume=True)
     assert all(torch.equal(value, whole[name]) for name, value in again.items())
 
@@ -82,22 +83,24 @@ def test_only_attention_to_tokens_can_be_trained(pictures, settings, tmp_path):
     assert all(torch.equal(learned[k], before[k]) for k in kept)
 
 
-def test_the_loss_is_the_error_of_the_noise_with_its_offset(tiny_base, rng):
-    """Against the definition, with a U-Net that answers nothing but zeros."""
+def test_the_loss_is_the_error_of_the_noise(tiny_base, rng):
+    """Against the definition, with a U-Net whose output is zero."""
     unet, vae = load_base(str(tiny_base))
     sdxl = Sdxl(unet=attend_to(unet, n_features=6, vector_width=32), vae=vae, size_width=8)
     for part in unet.conv_out.parameters():
         part.data.zero_()
     latents, tokens = torch.randn(2, 4, 8, 8, generator=rng), torch.randn(2, 3, 6, generator=rng)
     given = {"latents": latents, "tokens": tokens, "vectors": torch.zeros(2, 32)}
-    for offset in (0.0, 3.0):
-        loss = UnclipLoss(sdxl, offset_noise=offset)
-        got = loss(**given, generator=torch.Generator().manual_seed(0))["loss"]
-        draws = torch.Generator().manual_seed(0)
-        torch.randint(1000, (2,), generator=draws)
-        flat = torch.randn(2, 1, 1, 1, generator=draws)
-        noise = torch.randn(latents.shape, generator=draws) + offset * flat
-        torch.testing.assert_close(got, noise.square().mean())
+    noise = torch.randn(latents.shape, generator=rng)
+    got = UnclipLoss(sdxl)(**given, noise=noise, level=torch.tensor([3, 700]))["loss"]
+    torch.testing.assert_close(got, noise.square().mean())
+
+
+def test_offset_noise_is_equal_over_all_latents_of_an_image(rng):
+    """Its variance adds to the mean of each image, not to the spread within it."""
+    noise = sample_noise((4000, 1, 4, 4), offset=3.0, generator=rng).flatten(1)
+    assert noise.mean(dim=1).std().item() == pytest.approx((9 + 1 / 16) ** 0.5, rel=0.05)
+    assert noise.std(dim=1).square().mean().item() == pytest.approx(1, rel=0.05)
 
 
 def test_tokens_are_encoded_once_and_kept(tmp_path, rng):

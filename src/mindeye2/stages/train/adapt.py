@@ -1,61 +1,71 @@
-"""Adaptation of a pretrained model to a new person with little data.
+"""Adaptation of a pretrained brain decoder to a new subject with little data.
 
-A ladder of three rungs, each starting where the one below ended: the closed-form ridge into the
-shared space, that ridge trained through the frozen body, and the body trained with it. The rung is
-chosen on images of the new person that were held back, and then fitted again on all of them.
+Three nested adaptation levels, each initialised from the previous one: the closed-form ridge into
+the shared latent space, that ridge trained through the frozen body, and everything but the prior
+trained with it. The level is chosen on held-out images of the new subject, then fitted again on
+all of them.
 """
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
+from accelerate.utils import broadcast_object_list
 from pydantic import Field
 from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.processes import exchange, own_share
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
 from mindeye2.models.closed_form import choose_alpha, image_folds
 from mindeye2.models.decoder import MindEye
+from mindeye2.stages.train.closed_form_start import latent_targets, set_ridge
 from mindeye2.stages.train.scores import identification
-from mindeye2.stages.train.shared import set_ridge
+from mindeye2.stages.train.targets import TargetSettings
+from mindeye2.training.brain_step import (
+    BatchSampler,
+    BrainStep,
+    LossSettings,
+    TrainingTargets,
+    contrastive_phase,
+)
+from mindeye2.training.distributed import current_shard
 from mindeye2.training.loop import OptimizerSettings, fit
-from mindeye2.training.shared import BrainStep, LossSettings, draw_batch
-from mindeye2.training.trials import SubjectTrials, TargetBank, load_trials
+from mindeye2.training.trials import SubjectTrials, load_trials
 
-__all__ = ["RUNGS", "AdaptTraining", "train_adapt"]
+__all__ = ["LEVELS", "AdaptTraining", "train_adapt"]
 
-Rung = Literal["closed_form", "ridge", "body"]
+Level = Literal["closed_form", "ridge", "full"]
 
-RUNGS: tuple[Rung, ...] = ("closed_form", "ridge", "body")
-"""What is fitted to the new person, from least to most."""
+LEVELS: tuple[Level, ...] = ("closed_form", "ridge", "full")
+"""What is fitted to the new subject, from least to most."""
 
 
 class AdaptTraining(Settings):
-    """Adaptation to one new person."""
+    """Adaptation to one new subject."""
 
     seed: int = 0
     """Seeds folds, batches, mixing and dropout."""
 
     subject: str = "subj08"
-    """The new person."""
+    """The new subject."""
 
-    sessions: tuple[int, ...] | None = (1,)
-    """Sessions to adapt with; None for all."""
+    sessions: tuple[int, ...] | None = None
+    """Sessions to adapt with; all by default."""
 
     n_trials: Annotated[int, Field(ge=20)] | None = None
-    """Only the first so many trials of them; None for all."""
+    """Only the first so many trials of them; all by default."""
 
     train_on: tuple[Literal["train", "validation"], ...] = ("train", "validation")
-    """Splits to adapt with. The validation images of pretraining are ordinary images for a person
-    that it never saw."""
+    """Splits to adapt with. The validation images of pretraining are ordinary images for a subject
+    that is new to the model."""
 
-    encoder: str = "lite0"
-    """Whose tokens to predict; the pretrained model's."""
+    targets: TargetSettings = TargetSettings()
+    """Encoders of the targets; the pretrained model's."""
 
     losses: LossSettings = LossSettings()
     """Weights of the losses."""
@@ -63,20 +73,20 @@ class AdaptTraining(Settings):
     batch_size: Annotated[int, Field(ge=2)] = 48
     """Trials a step, of all processes together."""
 
-    held_back: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the person's images that chooses the rung."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Fraction of the subject's images that chooses the level."""
 
-    rungs: tuple[Rung, ...] = RUNGS
-    """Rungs to choose from, in this order; a single one is taken without choosing."""
+    levels: tuple[Level, ...] = LEVELS
+    """Levels to choose from, in this order; a single one is taken without choosing."""
 
     margin: Annotated[float, Field(ge=0)] = 0.0
-    """How much better (reciprocal rank) a higher rung must be on the held-back images."""
+    """How much better (reciprocal rank) a higher level must be on the held-out images."""
 
     ridge: OptimizerSettings = OptimizerSettings(steps=200, max_lr=5e-4)
     """Training of the new ridge through the frozen body."""
 
-    body: OptimizerSettings = OptimizerSettings(steps=120, max_lr=1e-4)
-    """Training of everything after that."""
+    full: OptimizerSettings = OptimizerSettings(steps=120, max_lr=1e-4)
+    """Training of everything but the prior after that."""
 
 
 def train_adapt(
@@ -84,176 +94,143 @@ def train_adapt(
     *,
     model: MindEye,
     prepared: Prepared,
-    tokens: TargetBank,
-    latents: TargetBank | None,
+    targets: TrainingTargets,
     out: Path,
     device: torch.device,
 ) -> tuple[MindEye, dict[str, object]]:
-    """Adapt a pretrained model to a new person.
-
-    Parameters
-    ----------
-    settings
-        Whom to adapt to, and how.
-    model
-        The pretrained model; its prior is kept as it is.
-    prepared
-        Data set with the new person.
-    tokens
-        Target tokens of every image.
-    latents
-        Low-level latents of every image; None where the model has no low-level head.
-    out
-        Run folder.
-    device
-        Where to train.
-
-    Returns
-    -------
-    tuple
-        The model with the new person's ridge, and facts for the manifest.
+    """Adapt a pretrained model on `device`; return it and facts for the manifest.
 
     Raises
     ------
     ArtifactError
-        If the pretrained model knows the person by another number of voxels.
+        If the model has a ridge for the subject with another number of voxels.
     """
     subject = settings.subject
-    own = load_trials(
+    trials = load_trials(
         prepared,
         subject,
         settings.train_on,
         sessions=settings.sessions,
         n_trials=settings.n_trials,
     )
-    n_voxels = own.betas.shape[1]
-    known = model.ridge.n_voxels.get(subject, n_voxels)
-    if known != n_voxels:
-        raise ArtifactError(
-            f"the pretrained run knows {subject} by {known} voxels, the data set "
-            f"{prepared.folder} has {n_voxels}. It is a run of another data set."
-        )
-    if subject not in model.ridge.maps:
+    _add_subject(model, subject, n_voxels=trials.betas.shape[1], prepared=prepared)
+    n_folds = max(2, round(1 / settings.held_out))
+    folds = image_folds(trials.images, n_folds=n_folds, generator=generator(settings.seed, "held"))
+    kept = torch.ones(len(trials), dtype=torch.bool)
+    kept[folds[0]] = False
+    fitted = trials.rows(kept)
+    for part in (trials, fitted):
+        size = min(settings.batch_size, len(part))
+        current_shard().check(size, rows=f"trials of {subject}")
+    adapter = _Adapter(settings, targets, device)
+    scores: dict[Level, dict[str, float]] = {}
+    level = settings.levels[-1]
+    if len(settings.levels) > 1:
+        candidate, held_out = copy.deepcopy(model), {subject: trials.rows(folds[0]).averaged()}
+        for name in settings.levels:
+            adapter.fit(name, candidate, fitted, folder=out / "choice" / name)
+            scores[name] = identification(
+                candidate, held_out, tokens=targets.tokens, device=device
+            )
+        level = _choose(scores, margin=settings.margin)
+    for name in LEVELS[: LEVELS.index(level) + 1]:
+        if name in settings.levels or name == "closed_form":
+            adapter.fit(name, model, trials, folder=out if name == level else out / name)
+    model.eval()
+    return model, {
+        "level": level,
+        "held_out": scores,
+        "trials": len(trials),
+        "alpha": adapter.alpha,
+    }
+
+
+def _add_subject(model: MindEye, subject: str, *, n_voxels: int, prepared: Prepared) -> None:
+    known = model.ridge.n_voxels.get(subject)
+    if known is None:
         with torch.no_grad():
             model.ridge.add_subject(subject, n_voxels=n_voxels)
-    n_folds = max(2, round(1 / settings.held_back))
-    held = image_folds(own.images, n_folds=n_folds, generator=generator(settings.seed, "held"))[0]
-    kept = torch.ones(len(own), dtype=torch.bool)
-    kept[held] = False
-    for trials in (own, own.rows(kept)):
-        size = min(settings.batch_size, len(trials))
-        own_share().check(size, rows=f"trials of {subject}")
-    fitted, judged = own.rows(kept), {subject: own.rows(held).averaged()}
-
-    climb = _Climb(settings, prepared=prepared, latents=latents, tokens=tokens, device=device)
-    scores: dict[Rung, dict[str, float]] = {}
-    rung = settings.rungs[-1]
-    if len(settings.rungs) > 1:
-        trial_model = copy.deepcopy(model)
-        for name in settings.rungs:
-            climb.to(name, trial_model, fitted, folder=out / "choice" / name)
-            scores[name] = identification(trial_model, judged, tokens=tokens, device=device)
-        # Machines may differ in the last digits, and all must climb as high.
-        chosen = RUNGS.index(_choose(scores, margin=settings.margin))
-        rung = RUNGS[int(exchange(chosen)[0][0])]
-    for name in RUNGS[: RUNGS.index(rung) + 1]:
-        if name in settings.rungs or name == "closed_form":
-            climb.to(name, model, own, folder=out if name == rung else out / name)
-    model.eval()
-    facts: dict[str, object] = {
-        "rung": rung,
-        "held_back": scores,
-        "trials": len(own),
-        "penalty": climb.penalty,
-    }
-    return model, facts
+    elif known != n_voxels:
+        raise ArtifactError(
+            f"the pretrained run has a ridge of {known} voxels for {subject}, the data set "
+            f"{prepared.folder} has {n_voxels}. It is a run of another data set."
+        )
 
 
-def _choose(scores: Mapping[Rung, Mapping[str, float]], *, margin: float) -> Rung:
+def _choose(scores: Mapping[Level, Mapping[str, float]], *, margin: float) -> Level:
+    """Return the highest level that beats those below it by the margin."""
     best, *higher = scores
     for name in higher:
         if scores[name]["reciprocal_rank"] > scores[best]["reciprocal_rank"] + margin:
             best = name
-    return best
+    # Results may differ in the last digits between ranks; all follow rank 0.
+    chosen: list[Level] = broadcast_object_list([best])
+    return chosen[0]
 
 
-class _Climb:
-    """Takes a model one rung up."""
+@dataclass
+class _Adapter:
+    """Fits one adaptation level."""
 
-    def __init__(
-        self,
-        settings: AdaptTraining,
-        *,
-        prepared: Prepared,
-        latents: TargetBank | None,
-        tokens: TargetBank,
-        device: torch.device,
-    ) -> None:
-        self.settings = settings
-        self.prepared = prepared
-        self.latents = latents
-        self.tokens = tokens
-        self.device = device
-        self.penalty = 0.0
+    settings: AdaptTraining
+    targets: TrainingTargets
+    device: torch.device
+    alpha: float = 0.0
 
-    def to(self, rung: Rung, model: MindEye, own: SubjectTrials, *, folder: Path) -> None:
-        """Fit one rung to `own` trials, starting from the model as it is."""
-        if rung == "closed_form":
-            self._closed_form(model, own)
+    def fit(self, level: Level, model: MindEye, trials: SubjectTrials, *, folder: Path) -> None:
+        """Fit one level to trials, starting from the model as it is."""
+        if level == "closed_form":
+            self._closed_form(model, trials)
             return
         settings = self.settings
-        chosen = settings.ridge if rung == "ridge" else settings.body
-        model.requires_grad_(requires_grad=rung == "body")
+        optimizer = settings.ridge if level == "ridge" else settings.full
+        model.requires_grad_(requires_grad=level == "full")
         model.prior.requires_grad_(requires_grad=False)
         model.ridge.requires_grad_(requires_grad=False)
         model.ridge.maps[settings.subject].requires_grad_(requires_grad=True)
         folder.mkdir(parents=True, exist_ok=True)
+        sample = BatchSampler(
+            trials={settings.subject: trials},
+            targets=self.targets,
+            losses=settings.losses,
+            prior=model.prior,
+            per_subject=settings.batch_size,
+            seed=settings.seed,
+            device=self.device,
+            shard=current_shard(),
+        )
 
         def batch_of(step: int) -> dict[str, object]:
-            return draw_batch(
-                {settings.subject: own},
-                tokens=self.tokens,
-                latents=self.latents,
-                per_subject=settings.batch_size,
-                step=step,
-                mixing=step < settings.losses.mixing_share * chosen.steps,
-                seed=settings.seed,
-                device=self.device,
-                share=own_share(),
-            )
+            mixing, temperature = contrastive_phase(settings.losses, step, n_steps=optimizer.steps)
+            return sample(step, mixing=mixing, temperature=temperature)
 
         fit(
             BrainStep(model, settings.losses),
             batch_of,
-            settings=chosen,
+            settings=optimizer,
             seed=settings.seed,
             folder=folder,
             device=self.device,
-            label=f"adaptation: {rung}",
+            label="adaptation: body" if level == "full" else f"adaptation: {level}",
         )
 
     @torch.no_grad()
-    def _closed_form(self, model: MindEye, own: SubjectTrials) -> None:
-        """Regress betas onto latents whose tokens, through the body, come nearest the truth."""
-        output = model.backbone.output
-        flat = self.tokens[own.images].flatten(1)
-        # The trunk starts as the identity and stays near it, so the output layer's inverse is
-        # where the search for the best latents would end, but for a small correction.
-        targets = (flat - output.bias.cpu()) @ torch.linalg.pinv(output.weight.cpu()).T
+    def _closed_form(self, model: MindEye, trials: SubjectTrials) -> None:
+        """Fit the ridge whose latents the body maps closest to the true tokens."""
+        targets = latent_targets(model, trials.images, tokens=self.targets.tokens)
 
         def read_out(latents: Tensor) -> Tensor:
             tokens: Tensor = model.heads(latents.to(self.device)).backbone_tokens
             return tokens.flatten(1).cpu()
 
         model.eval()
-        self.penalty, _ = choose_alpha(
-            own.betas,
+        subject = self.settings.subject
+        self.alpha, _ = choose_alpha(
+            trials.betas,
             targets,
-            own.images,
-            generator=generator(self.settings.seed, "folds", self.settings.subject),
+            trials.images,
+            generator=generator(self.settings.seed, "folds", subject),
             read_out=read_out,
-            read_out_targets=flat,
+            read_out_targets=self.targets.tokens[trials.images].flatten(1),
         )
-        set_ridge(
-            model, self.settings.subject, betas=own.betas, targets=targets, penalty=self.penalty
-        )
+        set_ridge(model, subject, betas=trials.betas, targets=targets, alpha=self.alpha)

@@ -1,10 +1,9 @@
-"""Validation scores that training looks at."""
+"""Validation scores during training."""
 
 from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from mindeye2.metrics import two_way_identification
@@ -14,57 +13,58 @@ from mindeye2.training.trials import SubjectTrials, TargetBank
 
 __all__ = ["identification"]
 
+_BATCH = 256
+"""Trials of one forward pass."""
+
 
 @torch.no_grad()
 def identification(
     model: MindEye,
-    held: Mapping[str, SubjectTrials],
+    held_out: Mapping[str, SubjectTrials],
     *,
     tokens: TargetBank,
     device: torch.device,
 ) -> dict[str, float]:
-    """Identify held-back images from predicted tokens, averaged over subjects.
+    """Identify held-out images from predicted tokens, averaged over subjects.
 
     Parameters
     ----------
     model
-        In eval mode.
-    held
-        Averaged held-back trials by subject; a subject's own images are its gallery.
+        In eval mode, on `device`.
+    held_out
+        Averaged held-out trials by subject; a subject's own images are its gallery.
     tokens
         True tokens of every image.
     device
-        Where the model is.
+        Device of the model.
 
     Returns
     -------
     dict
         ``top1`` and ``reciprocal_rank`` (image given brain, centred cosine, backbone tokens),
-        ``top1_projected`` (retrieval tokens), ``two_way``, ``mse``.
+        ``top1_retrieval_head`` (retrieval tokens), ``two_way``, ``mse``.
     """
     rows = []
-    for subject, own in held.items():
-        out = model.heads(model.ridge(own.betas.to(device), subject=subject))
-        true = tokens[own.images].flatten(1)
-        backbone, projected = (
-            t.flatten(1).cpu() for t in (out.backbone_tokens, out.retrieval_tokens)
-        )
+    for subject, own in held_out.items():
+        targets = tokens[own.images].flatten(1)
+        outputs = [model(betas.to(device), subject=subject) for betas in own.betas.split(_BATCH)]
+        backbone = torch.cat([out.backbone_tokens.flatten(1).cpu() for out in outputs])
+        retrieval = torch.cat([out.retrieval_tokens.flatten(1).cpu() for out in outputs])
         rows.append(
             {
-                "top1": _top1(backbone, true),
-                "top1_projected": _top1(projected, true),
-                "reciprocal_rank": mean_reciprocal_rank(backbone, true),
-                "two_way": float(two_way_identification(backbone, true).mean()),
-                "mse": float(F.mse_loss(backbone, true)),
+                "top1": _top1(backbone, targets),
+                "top1_retrieval_head": _top1(retrieval, targets),
+                "reciprocal_rank": mean_reciprocal_rank(backbone, targets),
+                "two_way": float(two_way_identification(backbone, targets).mean()),
+                "mse": float(F.mse_loss(backbone, targets)),
             }
         )
     return {key: sum(r[key] for r in rows) / len(rows) for key in rows[0]}
 
 
-def _top1(
-    predicted: Float[Tensor, "images features"], true: Float[Tensor, "images features"]
-) -> float:
-    query = F.normalize(predicted - predicted.mean(dim=0), dim=1)
-    gallery = F.normalize(true - true.mean(dim=0), dim=1)
-    hits = (query @ gallery.T).argmax(dim=1) == torch.arange(len(query))
+def _top1(preds: Tensor, targets: Tensor) -> float:
+    """Return how often the true image is the nearest by centred cosine."""
+    preds = F.normalize(preds - preds.mean(dim=0), dim=1)
+    gallery = F.normalize(targets - targets.mean(dim=0), dim=1)
+    hits = (preds @ gallery.T).argmax(dim=1) == torch.arange(len(preds))
     return float(hits.float().mean())

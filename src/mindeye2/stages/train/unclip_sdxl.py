@@ -21,9 +21,16 @@ from mindeye2.generation.sd.pipeline import Sdxl
 from mindeye2.generation.sd.refine import BASE
 from mindeye2.generation.sd.schedule import N_LEVELS, training_levels
 from mindeye2.training.batches import epoch_rows
+from mindeye2.training.distributed import current_shard, run_on_rank0
 from mindeye2.training.loop import OptimizerSettings, fit
 
-__all__ = ["SdxlUnclipTraining", "TokenCache", "UnclipLoss", "train_unclip_sdxl"]
+__all__ = [
+    "SdxlUnclipTraining",
+    "TokenCache",
+    "UnclipLoss",
+    "sample_noise",
+    "train_unclip_sdxl",
+]
 
 
 class SdxlUnclipTraining(Settings):
@@ -81,18 +88,13 @@ class UnclipLoss(nn.Module):
     ----------
     sdxl
         The model.
-    offset_noise
-        Standard deviation of the noise that is equal over a picture's latents.
     autocast
         Precision of activations, or None.
     """
 
-    def __init__(
-        self, sdxl: Sdxl, *, offset_noise: float, autocast: torch.dtype | None = None
-    ) -> None:
+    def __init__(self, sdxl: Sdxl, *, autocast: torch.dtype | None = None) -> None:
         super().__init__()
         self.sdxl = sdxl
-        self.offset_noise = offset_noise
         self.autocast = autocast
 
     def forward(
@@ -101,7 +103,8 @@ class UnclipLoss(nn.Module):
         tokens: Float[Tensor, "batch tokens features"],
         vectors: Float[Tensor, "batch features2"],
         *,
-        generator: torch.Generator,
+        noise: Float[Tensor, "batch channels height width"],
+        level: Int[Tensor, " batch"],
     ) -> dict[str, Tensor]:
         """Compute the loss of a batch.
 
@@ -113,18 +116,16 @@ class UnclipLoss(nn.Module):
             Image tokens.
         vectors
             Size vectors.
-        generator
-            Source of noise and noise levels, on the CPU.
+        noise
+            Noise of each image, with its offset.
+        level
+            Index of each image's noise level.
 
         Returns
         -------
         dict
             ``loss``: mean squared error of the noise, equally weighted at all levels.
         """
-        n = len(latents)
-        level = torch.randint(N_LEVELS, (n,), generator=generator)
-        flat = torch.randn(n, 1, 1, 1, generator=generator)
-        noise = torch.randn(latents.shape, generator=generator) + self.offset_noise * flat
         noise, level = noise.to(latents), level.to(latents.device)
         sigma = training_levels().to(latents)[level][:, None, None, None]
         place = latents.device.type
@@ -137,6 +138,14 @@ class UnclipLoss(nn.Module):
                 return_dict=False,
             )[0]
         return {"loss": F.mse_loss(epsilon.float(), noise.float())}
+
+
+def sample_noise(
+    shape: tuple[int, int, int, int], *, offset: float, generator: torch.Generator
+) -> Float[Tensor, "batch channels height width"]:
+    """Sample standard normal noise plus noise that is equal over all latents of an image."""
+    equal = torch.randn(shape[0], 1, 1, 1, generator=generator)
+    return torch.randn(shape, generator=generator) + offset * equal
 
 
 class TokenCache:
@@ -226,6 +235,13 @@ def train_unclip_sdxl(
     dict
         Facts for the manifest.
     """
+    shard = current_shard()
+    shard.check(settings.batch_size)
+    if settings.cache_tokens and shard.world_size > 1:
+        raise ValueError(
+            f"cache_tokens=true keeps the tokens of one process, but {shard.world_size} processes "
+            "were started. Add --set cache_tokens=false, or start one process."
+        )
     pictures = open_image_collection(source)
     encoder = load_encoder(settings.encoder, weights=settings.encoder_weights)
     if isinstance(encoder, nn.Module):
@@ -239,21 +255,25 @@ def train_unclip_sdxl(
     )
     sdxl = _start(settings, n_features=probe.shape[2]).to(device)
     autocast = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
-    loss = UnclipLoss(sdxl, offset_noise=settings.offset_noise, autocast=autocast)
+    loss = UnclipLoss(sdxl, autocast=autocast)
 
     def batch_of(step: int) -> dict[str, object]:
         rows = epoch_rows(
             len(pictures), settings.batch_size, step, seed=settings.seed, stream="pictures"
         )
-        images, vectors = _images(pictures, rows, size=settings.size, device=device, sdxl=sdxl)
-        draws = generator(settings.seed, "unclip", step)
-        side = settings.size // 8
-        noise = torch.randn(len(rows), 4, side, side, generator=draws)
+        random, side = generator(settings.seed, "unclip", step), settings.size // 8
+        shape = (len(rows), 4, side, side)
+        encoding_noise = torch.randn(shape, generator=random)
+        level = torch.randint(N_LEVELS, (len(rows),), generator=random)
+        noise = sample_noise(shape, offset=settings.offset_noise, generator=random)
+        own = shard.of(rows)
+        images, vectors = _images(pictures, own, size=settings.size, device=device, sdxl=sdxl)
         return {
-            "latents": sdxl.encode_images(images, noise=noise),
-            "tokens": tokens_of(rows, images),
+            "latents": sdxl.encode_images(images, noise=shard.of(encoding_noise)),
+            "tokens": tokens_of(own, images),
             "vectors": vectors,
-            "generator": draws,
+            "noise": shard.of(noise),
+            "level": shard.of(level),
         }
 
     fit(
@@ -266,7 +286,7 @@ def train_unclip_sdxl(
         label="unclip",
     )
     learned = sum(p.numel() for p in sdxl.parameters() if p.requires_grad)
-    save_sdxl(out, sdxl.cpu())
+    run_on_rank0(lambda: save_sdxl(out, sdxl.cpu()))
     return {"parameters": learned, "pictures": len(pictures)}
 
 

@@ -1,4 +1,4 @@
-"""One of the processes that `test_run.py` starts: it trains and says what it met."""
+"""One of the ranks that `test_run.py` starts: it trains and reports its messages."""
 
 import json
 import os
@@ -10,75 +10,74 @@ WRITING = os.O_WRONLY | os.O_RDWR
 
 
 def watch(home):
-    """Return a list that every file which is opened for writing under a folder comes into."""
+    """Return a list that every file opened for writing under a folder is added to."""
     import safetensors.torch
 
     written = []
     serialize = safetensors.torch.serialize_file
 
-    def seen(event, args):
+    def opened(event, args):
         if event == "open" and args[2] & WRITING and str(args[0]).startswith(str(home)):
             written.append(str(args[0]))
 
-    def serialized(tensors, path, **rest):  # which opens its file unseen
+    def serialized(tensors, path, **rest):  # which opens its file without an audit event
         written.append(str(path))
         return serialize(tensors, path, **rest)
 
-    sys.addaudithook(seen)
+    sys.addaudithook(opened)
     safetensors.torch.serialize_file = serialized
     return written
 
 
-def train_all(data, home, index):
+def train_all(data, home, rank):
     """Be refused, be stopped, go on; return the messages."""
     from mindeye2.core.errors import ArtifactError, InterruptedRun
     from mindeye2.core.settings import build_settings
     from mindeye2.generation.decoders import shipped_decoder
     from mindeye2.stages.train import SharedTraining, UnclipTraining, train
-    from mindeye2.stages.train import shared as stage
+    from mindeye2.stages.train import shared_subject as stage
 
     given = json.loads((home / "settings.json").read_text())
     shared = build_settings(SharedTraining, given["shared"])
-    told, draw = {}, stage.draw_batch
+    messages, phase = {}, stage.contrastive_phase
 
     def run(name, settings, out, **options):
         try:
             train(settings, source=data, out=home / out, device="cpu", **options)
         except (ArtifactError, InterruptedRun, ValueError) as error:
-            told[name] = f"{type(error).__name__}: {error}"
+            messages[name] = f"{type(error).__name__}: {error}"
 
-    def stopping(*args, step, **kwargs):
-        if index == 1 and step == 2:
+    def stopping(losses, step, **kwargs):
+        if rank == 1 and step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return draw(*args, step=step, **kwargs)
+        return phase(losses, step, **kwargs)
 
     run("odd", shared.model_copy(update={"per_subject": 5}), "odd")
-    stage.draw_batch = stopping
+    stage.contrastive_phase = stopping
     run("stopped", shared, "shared")
-    stage.draw_batch = draw
-    run("again", shared, "shared")
-    run("apart", shared, "elsewhere" if index else "shared", resume=True)
+    stage.contrastive_phase = phase
+    run("apart", shared, "elsewhere" if rank else "shared", resume=True)
     run("resumed", shared, "shared", resume=True)
     unclip = build_settings(UnclipTraining, given["unclip"])
     run("unclip", unclip, "unclip", init=shipped_decoder())
-    return told
+    return messages
 
 
 def gather():
-    """Return rows of both processes, and what each gets back of a gradient."""
+    """Return the rows of all ranks, this rank's part of a gradient, and the batch's spread."""
     import torch
 
-    from mindeye2.core.processes import gather_rows, own_share
+    from mindeye2.training.distributed import batch_std, current_shard, gather_rows
 
-    share, sizes = own_share(), [2, 4]
-    own = share.of(torch.arange(6.0), sizes).requires_grad_()
-    rows = gather_rows(own, share=share, sizes=sizes)
+    own = current_shard().of(torch.arange(6.0)).requires_grad_()
+    rows = gather_rows(own)
     (rows * torch.arange(6.0)).sum().backward()
-    return {"rows": rows.tolist(), "gradient": own.grad.tolist()}
+    std = float(batch_std(own.detach()))
+    return {"rows": rows.tolist(), "gradient": own.grad.tolist(), "std": std}
 
 
 if __name__ == "__main__":
-    source, place, number = Path(sys.argv[1]), Path(sys.argv[2]), int(os.environ["RANK"])
-    files = watch(place)
-    said = {**train_all(source, place, number), **gather(), "written": files}
-    (place / f"told-{number}.json").write_text(json.dumps(said))
+    source, folder, number = Path(sys.argv[1]), Path(sys.argv[2]), int(os.environ["RANK"])
+    files = watch(folder)
+    report = {**train_all(source, folder, number), **gather(), "written": files}
+    (folder / f"messages-{number}.json").write_text(json.dumps(report))

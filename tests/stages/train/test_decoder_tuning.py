@@ -5,13 +5,13 @@ import pytest
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.generation.decoders import load_unclip_decoder
-from mindeye2.stages.train import PictureTuning, train
+from mindeye2.stages.train import DecoderTuning, train
 from mindeye2.training.loop import OptimizerSettings
 
 
 @pytest.fixture(scope="module")
 def tuning():
-    return PictureTuning(
+    return DecoderTuning(
         batch_size=4, feature_size=48, optimizer=OptimizerSettings(steps=16, max_lr=3e-3)
     )
 
@@ -49,7 +49,7 @@ def test_the_log_tells_the_parts_of_the_loss(tuned):
 
 
 def test_tuning_starts_from_a_trained_unclip(data, tuning, pretrained, tmp_path):
-    with pytest.raises(ArtifactError, match=r"'picture_tuning' starts from the unCLIP's run"):
+    with pytest.raises(ArtifactError, match=r"'decoder_tuning' starts from the unCLIP's run"):
         train(tuning, source=data, out=tmp_path)
     with pytest.raises(ArtifactError, match=r"holds no unclip .*--recipe unclip"):
         train(tuning, source=data, init=pretrained, out=tmp_path, device="cpu")

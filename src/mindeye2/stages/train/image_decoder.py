@@ -1,4 +1,4 @@
-"""Training of what draws pictures: the autoencoder, and unCLIP from tokens to its latents."""
+"""Train the image decoder: the autoencoder, and unCLIP from image tokens to its latents."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mindeye2.core.artifacts import write_text
-from mindeye2.core.processes import WHOLE, Share, batch_std, on_main, own_share
 from mindeye2.core.runtime import generator, process_rng, progress
 from mindeye2.core.settings import Settings, plain
 from mindeye2.core.tensors import save_tensors
@@ -22,13 +21,14 @@ from mindeye2.generation.autoencoder import Autoencoder, AutoencoderSettings, bu
 from mindeye2.generation.decoders import load_autoencoder
 from mindeye2.generation.unclip import Unclip, UnclipSettings, build_unclip
 from mindeye2.training.batches import epoch_rows
+from mindeye2.training.distributed import batch_std, current_shard, run_on_rank0
 from mindeye2.training.loop import OptimizerSettings, fit
+from mindeye2.training.trials import load_targets
 
 __all__ = [
     "AutoencoderTraining",
+    "DecoderData",
     "UnclipTraining",
-    "latents_of",
-    "pictures_of",
     "save_decoder",
     "train_autoencoder",
     "train_unclip",
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class AutoencoderTraining(Settings):
-    """Training of the autoencoder on the pictures of a prepared data set."""
+    """Training of the autoencoder on the images of a prepared data set."""
 
     seed: int = 0
     """Seeds weights, batches and noise."""
@@ -45,7 +45,7 @@ class AutoencoderTraining(Settings):
     """Sizes."""
 
     batch_size: Annotated[int, Field(ge=1)] = 16
-    """Pictures a step, of all processes together."""
+    """Images a step, of all processes together."""
 
     perceptual_weight: Annotated[float, Field(ge=0)] = 0.5
     """Weight of the difference between EfficientNet-Lite0 features beside the L1 loss."""
@@ -57,19 +57,19 @@ class AutoencoderTraining(Settings):
 
 
 class UnclipTraining(Settings):
-    """Training of unCLIP on the pictures and tokens of a prepared data set."""
+    """Training of unCLIP on the images and image tokens of a prepared data set."""
 
     seed: int = 0
     """Seeds weights, batches and noise."""
 
     encoder: str = "lite0"
-    """Whose tokens to draw from."""
+    """Encoder of the image tokens."""
 
     model: UnclipSettings = UnclipSettings()
     """Sizes and schedule."""
 
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Pictures a step, of all processes together."""
+    """Images a step, of all processes together."""
 
     optimizer: OptimizerSettings = OptimizerSettings(
         steps=1800, max_lr=8e-4, weight_decay=1e-2, ema_decay=0.997
@@ -78,129 +78,107 @@ class UnclipTraining(Settings):
 
 
 class _AutoencoderStep(nn.Module):
+    """L1 and perceptual loss of reconstructed images."""
+
     def __init__(self, autoencoder: Autoencoder, *, weight: float, size: int) -> None:
         super().__init__()
         self.autoencoder = autoencoder
-        self.judge = LiteFeatures(0, size) if weight else None
+        self.features = LiteFeatures(0, size) if weight else None
         self.weight = weight
 
     def forward(
         self,
         images: Float[Tensor, "batch rgb height width"],
         *,
-        generator: torch.Generator,
-        share: Share = WHOLE,
+        noise: Float[Tensor, "batch channels height16 width16"],
     ) -> dict[str, Tensor]:
-        drawn = self.autoencoder(images, generator=generator, share=share)
-        pixels = F.l1_loss(drawn, images)
-        if self.judge is None:
+        decoded = self.autoencoder(images, noise=noise)
+        pixels = F.l1_loss(decoded, images)
+        if self.features is None:
             return {"loss": pixels, "l1": pixels.detach()}
         blocks = (0, 2, 4)
         with torch.no_grad():
-            true = self.judge.blocks_at(images, blocks)
-        seen = self.judge.blocks_at(drawn.clamp(-0.2, 1.2), blocks)
+            targets = self.features.blocks_at(images, blocks)
+        preds = self.features.blocks_at(decoded.clamp(-0.2, 1.2), blocks)
         # Relative to each map's own spread: blocks differ tenfold in scale.
-        gap = [F.l1_loss(s, t) / batch_std(t, share) for s, t in zip(seen, true, strict=True)]
-        perceptual = torch.stack(gap).mean()
+        gaps = [F.l1_loss(p, t) / batch_std(t) for p, t in zip(preds, targets, strict=True)]
+        perceptual = torch.stack(gaps).mean()
         loss = pixels + self.weight * 0.1 * perceptual
         return {"loss": loss, "l1": pixels.detach(), "perceptual": perceptual.detach()}
 
 
-def pictures_of(prepared: Prepared, size: int) -> UInt8[Tensor, "images rgb height width"]:
-    """Return all pictures of a data set at a decoder's size.
+class DecoderData:
+    """Images of a data set at an autoencoder's size, and their latents and tokens on request.
 
     Parameters
     ----------
     prepared
         The data set.
     size
-        Side in pixels.
-
-    Returns
-    -------
-    Tensor
-        8 bits a number.
+        Side of the images in pixels.
+    batch_size
+        Images a step, of all processes together.
+    seed
+        Seed of the run.
     """
+
+    def __init__(self, prepared: Prepared, *, size: int, batch_size: int, seed: int) -> None:
+        self.shard = current_shard()
+        self.shard.check(batch_size)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.images = _resized(prepared, size)
+
+    def rows(self, step: int) -> Tensor:
+        """Return the images of one step, of all processes together."""
+        return epoch_rows(
+            len(self.images), self.batch_size, step, seed=self.seed, stream="pictures"
+        )
+
+    @torch.no_grad()
+    def latents(self, autoencoder: Autoencoder, *, device: torch.device) -> Tensor:
+        """Encode all images; the latents are on the CPU."""
+        parts = self.images.split(64)
+        return torch.cat(
+            [
+                autoencoder.encode(p.to(device).float() / 255).cpu()
+                for p in progress(parts, label="latents")
+            ]
+        )
+
+
+def _resized(prepared: Prepared, size: int) -> UInt8[Tensor, "images rgb height width"]:
     batches = range(0, len(prepared.images), 64)
-    shrunk = [
+    resized = [
         F.interpolate(to_float(prepared.images[s : s + 64]), (size, size), mode="area")
-        for s in progress(batches, label="pictures")
+        for s in progress(batches, label="images")
     ]
-    return (torch.cat(shrunk) * 255).round().to(torch.uint8)
-
-
-def latents_of(
-    pictures: UInt8[Tensor, "images rgb height width"],
-    autoencoder: Autoencoder,
-    *,
-    device: torch.device,
-) -> Float[Tensor, "images channels height16 width16"]:
-    """Return the latents of many pictures.
-
-    Parameters
-    ----------
-    pictures
-        8 bits a number.
-    autoencoder
-        On `device`.
-    device
-        Where to encode.
-
-    Returns
-    -------
-    Tensor
-        On the CPU.
-    """
-    with torch.no_grad():
-        parts = [
-            autoencoder.encode(p.to(device).float() / 255).cpu()
-            for p in progress(pictures.split(64), label="latents")
-        ]
-    return torch.cat(parts)
+    return (torch.cat(resized) * 255).round().to(torch.uint8)
 
 
 def train_autoencoder(
     settings: AutoencoderTraining, *, prepared: Prepared, out: Path, device: torch.device
 ) -> dict[str, object]:
-    """Train the autoencoder and write ``autoencoder.safetensors`` (float16).
-
-    Parameters
-    ----------
-    settings
-        What to train.
-    prepared
-        Its pictures are used.
-    out
-        Run folder.
-    device
-        Where to train.
-
-    Returns
-    -------
-    dict
-        Facts for the manifest.
-    """
-    share = own_share()
-    share.check(settings.batch_size, rows="pictures")
-    pictures = pictures_of(prepared, settings.model.size)
+    """Train the autoencoder, write ``autoencoder.safetensors`` (float16), return facts."""
+    size = settings.model.size
+    data = DecoderData(prepared, size=size, batch_size=settings.batch_size, seed=settings.seed)
     with process_rng(settings.seed, "autoencoder"):
         autoencoder = build_autoencoder(settings.model)
-    step_module = _AutoencoderStep(
-        autoencoder, weight=settings.perceptual_weight, size=settings.model.size
-    )
+    step_module = _AutoencoderStep(autoencoder, weight=settings.perceptual_weight, size=size)
     # torch's annotations of Module.to lack memory_format.
     step_module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batch_of(step: int) -> dict[str, object]:
-        rows = epoch_rows(
-            len(pictures), settings.batch_size, step, seed=settings.seed, stream="pictures"
-        )
-        draws = generator(settings.seed, "autoencoder", step)
-        images = pictures[share.of(rows)].float() / 255
-        flip = share.of(torch.rand(len(rows), generator=draws)) < 0.5
-        images = torch.where(flip[:, None, None, None], images.flip(3), images)
-        images = images.to(device, memory_format=torch.channels_last)
-        return {"images": images, "generator": draws, "share": share}
+        rows, random = data.rows(step), generator(settings.seed, "autoencoder", step)
+        flip = torch.rand(len(rows), generator=random) < 0.5
+        latents = (len(rows), settings.model.latent_channels, size // 16, size // 16)
+        noise = torch.randn(latents, generator=random)
+        images = data.images[data.shard.of(rows)].float() / 255
+        images = torch.where(data.shard.of(flip)[:, None, None, None], images.flip(3), images)
+        return {
+            "images": images.to(device, memory_format=torch.channels_last),
+            "noise": data.shard.of(noise),
+        }
 
     fit(
         step_module,
@@ -211,9 +189,9 @@ def train_autoencoder(
         device=device,
         label="autoencoder",
     )
-    sample = pictures[:: max(1, len(pictures) // 1024)].float() / 255
+    sample = data.images[:: max(1, len(data.images) // 1024)].float() / 255
     autoencoder.standardise(list(sample.to(device).split(64)))
-    on_main(lambda: _save_autoencoder(out, autoencoder, settings.model))
+    run_on_rank0(lambda: _save_autoencoder(out, autoencoder, settings.model))
     return {"parameters": sum(p.numel() for p in autoencoder.parameters())}
 
 
@@ -224,52 +202,30 @@ def _save_autoencoder(out: Path, autoencoder: Autoencoder, settings: Autoencoder
 
 
 def train_unclip(
-    settings: UnclipTraining,
-    *,
-    prepared: Prepared,
-    out: Path,
-    init: Path,
-    device: torch.device,
+    settings: UnclipTraining, *, prepared: Prepared, out: Path, init: Path, device: torch.device
 ) -> dict[str, object]:
-    """Train unCLIP to draw an autoencoder's latents from tokens; write ``unclip.safetensors``.
-
-    Parameters
-    ----------
-    settings
-        What to train.
-    prepared
-        Its pictures and target tokens are used.
-    out
-        Run folder.
-    init
-        Run folder of the autoencoder.
-    device
-        Where to train.
-
-    Returns
-    -------
-    dict
-        Facts for the manifest.
-    """
-    share = own_share()
-    share.check(settings.batch_size, rows="pictures")
+    """Train unCLIP on the latents of the autoencoder in `init`; write ``unclip.safetensors``."""
     autoencoder = load_autoencoder(init).to(device)
-    pictures = pictures_of(prepared, autoencoder.size)
-    latents = latents_of(pictures, autoencoder, device=device)
-    tokens = prepared.targets(settings.encoder)
+    data = DecoderData(
+        prepared, size=autoencoder.size, batch_size=settings.batch_size, seed=settings.seed
+    )
+    latents = data.latents(autoencoder, device=device)
+    tokens = load_targets(prepared, settings.encoder)
     with process_rng(settings.seed, "unclip"):
         unclip = build_unclip(settings.model, autoencoder)
 
     def batch_of(step: int) -> dict[str, object]:
-        rows = epoch_rows(
-            len(latents), settings.batch_size, step, seed=settings.seed, stream="pictures"
+        rows = data.rows(step)
+        noise = unclip.sample_noise(
+            (len(rows), *latents.shape[1:]),
+            (len(rows), *tokens.row_shape),
+            generator=generator(settings.seed, "unclip", step),
         )
-        rows = share.of(rows)
+        own = data.shard.of(rows)
         return {
-            "latents": latents[rows].to(device),
-            "tokens": torch.from_numpy(tokens[rows.numpy()]).float().to(device),
-            "generator": generator(settings.seed, "unclip", step),
-            "share": share,
+            "latents": latents[own].to(device),
+            "tokens": tokens[own].to(device),
+            **{name: data.shard.of(values) for name, values in noise.items()},
         }
 
     fit(
@@ -281,7 +237,7 @@ def train_unclip(
         device=device,
         label="unclip",
     )
-    on_main(lambda: save_decoder(out, unclip, autoencoder=init))
+    run_on_rank0(lambda: save_decoder(out, unclip, autoencoder=init))
     return {"parameters": sum(p.numel() for p in unclip.parameters() if p.requires_grad)}
 
 
@@ -299,7 +255,7 @@ def save_decoder(
     autoencoder
         Folder of its autoencoder, which is copied.
     sampling_steps
-        Steps of one picture, where they differ from what the settings say.
+        Steps of one image, where they differ from what the settings say.
     """
     weights = {k: v.half() for k, v in unclip.own_state().items()}
     save_tensors(weights, out / "unclip.safetensors")

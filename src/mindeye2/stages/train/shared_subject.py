@@ -1,0 +1,317 @@
+"""Shared-subject training: one brain decoder for several subjects, and its prior."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from mindeye2.core.runtime import generator, process_rng
+from mindeye2.core.settings import Settings
+from mindeye2.data.prepared import Prepared
+from mindeye2.models.closed_form import mean_reciprocal_rank, pca_components
+from mindeye2.models.decoder import MindEye, build_mindeye
+from mindeye2.models.forward_model import ForwardModel, choose_forward_model, fit_forward_model
+from mindeye2.models.settings import ModelSettings
+from mindeye2.stages.train.closed_form_start import cross_fitted, start_closed_form
+from mindeye2.stages.train.scores import identification
+from mindeye2.stages.train.targets import TargetSettings
+from mindeye2.training.batches import epoch_rows
+from mindeye2.training.brain_step import (
+    BatchSampler,
+    BrainStep,
+    PriorStep,
+    TrainingTargets,
+    contrastive_phase,
+)
+from mindeye2.training.brain_training import BrainTraining
+from mindeye2.training.distributed import current_shard, run_on_rank0
+from mindeye2.training.loop import OptimizerSettings, fit
+from mindeye2.training.trials import SubjectTrials, TargetBank, load_trials
+
+__all__ = ["PriorTraining", "SharedTraining", "train_shared"]
+
+
+class PriorTraining(Settings):
+    """Training of the diffusion prior on cross-fitted predictions, after the rest of the model."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Trials a step, of all processes together."""
+
+    n_folds: Annotated[int, Field(ge=2)] = 3
+    """Folds over images. A ridge fitted to one fold predicts the others, so that the prior learns
+    the errors of predictions for new images, from a subject with few trials."""
+
+    optimizer: OptimizerSettings = OptimizerSettings(steps=300, max_lr=2e-3, weight_decay=1e-2)
+    """Optimiser and schedule."""
+
+
+class SharedTraining(BrainTraining):
+    """Training of one brain decoder for several subjects."""
+
+    seed: int = 0
+    """Seeds weights, batches, mixing and dropout."""
+
+    subjects: tuple[str, ...] | None = None
+    """Training subjects; all of the data set by default."""
+
+    sessions: tuple[int, ...] | None = None
+    """Training sessions; all by default."""
+
+    n_trials: Annotated[int, Field(ge=20)] | None = None
+    """Only the first so many training trials of each subject; all by default."""
+
+    train_on: tuple[Literal["train", "validation"], ...] = ("train",)
+    """Splits to train on. Baselines of one new subject train on both, as adaptation does."""
+
+    targets: TargetSettings = TargetSettings()
+    """Encoders of the targets."""
+
+    model: ModelSettings = ModelSettings()
+    """Sizes."""
+
+    closed_form_start: bool = True
+    """Start ridges and output layer from their closed-form solutions, instead of at random."""
+
+    per_subject: Annotated[int, Field(ge=1)] = 16
+    """Trials of each subject in a step, of all processes together."""
+
+    train_body: bool = True
+    """Train at all; off, the closed-form solution is the result (the ridge baseline)."""
+
+    validate_every: Annotated[int, Field(ge=0)] = 50
+    """Steps between validations."""
+
+    train_prior: bool = True
+    """Train the prior by itself on cross-fitted predictions, unless `losses.prior` trains it."""
+
+    prior: PriorTraining = PriorTraining()
+    """Training of the prior by itself."""
+
+
+def train_shared(
+    settings: SharedTraining,
+    *,
+    prepared: Prepared,
+    targets: TrainingTargets,
+    out: Path,
+    device: torch.device,
+) -> tuple[MindEye, dict[str, object]]:
+    """Train one brain decoder for several subjects; return it and facts for the manifest."""
+    subjects = settings.subjects or tuple(prepared.subjects)
+    trials = {
+        s: load_trials(
+            prepared,
+            s,
+            settings.train_on,
+            sessions=settings.sessions,
+            n_trials=settings.n_trials,
+        )
+        for s in subjects
+    }
+    validation = _validation_trials(settings, prepared, subjects)
+    current_shard().check(settings.prior.batch_size, rows="trials", setting="prior.batch_size")
+    with process_rng(settings.seed, "model"):
+        model = build_mindeye(settings.model, {s: prepared.n_voxels[s] for s in subjects})
+    facts: dict[str, object] = {}
+    if settings.closed_form_start:
+        facts["penalties"] = start_closed_form(
+            model, trials, tokens=targets.tokens, latents=targets.latents, seed=settings.seed
+        )
+    model.to(device)
+
+    def validate() -> dict[str, float]:
+        return identification(model, validation, tokens=targets.tokens, device=device)
+
+    if settings.train_body:
+        _fit_body(
+            settings,
+            model,
+            trials,
+            targets=targets,
+            out=out,
+            device=device,
+            validate=validate if validation else None,
+        )
+    model.eval()
+    if validation:
+        facts["validation"] = validate()
+    prior_alone = settings.train_prior and not settings.losses.prior
+    several = len(subjects) > 1 and bool(validation)
+    if not (prior_alone or several):
+        return model, facts
+    preds, images = cross_fitted(
+        model, trials, tokens=targets.tokens, n_folds=settings.prior.n_folds, seed=settings.seed
+    )
+    if several:
+        facts["expectation"] = _fit_forward_model(
+            model,
+            validation,
+            preds=preds,
+            images=images,
+            tokens=targets.tokens,
+            out=out,
+            device=device,
+        )
+    if prior_alone:
+        _fit_prior(
+            settings,
+            model,
+            preds=preds,
+            images=images,
+            tokens=targets.tokens,
+            out=out,
+            device=device,
+        )
+    return model, facts
+
+
+def _validation_trials(
+    settings: SharedTraining, prepared: Prepared, subjects: Sequence[str]
+) -> dict[str, SubjectTrials]:
+    """Load averaged validation trials of each subject that has some that are not trained on."""
+    if "validation" in settings.train_on:
+        return {}
+    sessions = settings.sessions
+    return {
+        s: load_trials(prepared, s, ["validation"], sessions=sessions).averaged()
+        for s in subjects
+        if len(prepared.trials_of(s, "validation", sessions=sessions))
+    }
+
+
+def _fit_body(
+    settings: SharedTraining,
+    model: MindEye,
+    trials: Mapping[str, SubjectTrials],
+    *,
+    targets: TrainingTargets,
+    out: Path,
+    device: torch.device,
+    validate: Callable[[], dict[str, float]] | None,
+) -> None:
+    """Train all but what no loss reaches, on batches of every subject."""
+    sample = BatchSampler(
+        trials=trials,
+        targets=targets,
+        losses=settings.losses,
+        prior=model.prior,
+        per_subject=settings.per_subject,
+        seed=settings.seed,
+        device=device,
+        shard=current_shard(),
+    )
+    steps_per_epoch = settings.epoch_length(
+        n_subjects=len(trials),
+        n_sessions=max(len(own.sessions.unique()) for own in trials.values()),
+        batch_size=sample.batch_size,
+    )
+    optimizer = settings.resolved_optimizer(steps_per_epoch)
+
+    def batch_of(step: int) -> dict[str, object]:
+        mixing, temperature = contrastive_phase(
+            settings.losses, step, n_steps=optimizer.steps, steps_per_epoch=steps_per_epoch
+        )
+        return sample(step, mixing=mixing, temperature=temperature)
+
+    fit(
+        BrainStep(model, settings.losses),
+        batch_of,
+        settings=optimizer,
+        seed=settings.seed,
+        folder=out,
+        device=device,
+        label="shared-subject training",
+        validate=validate,
+        validate_every=settings.validate_every,
+    )
+
+
+@torch.no_grad()
+def _fit_forward_model(
+    model: MindEye,
+    validation: Mapping[str, SubjectTrials],
+    *,
+    preds: Float[Tensor, "trials latent"],
+    images: Int[Tensor, " trials"],
+    tokens: TargetBank,
+    out: Path,
+    device: torch.device,
+) -> dict[str, float]:
+    """Fit the forward model; save it if it identifies validation images better than none."""
+    distinct = images.unique()
+    components, mean = pca_components(
+        tokens[distinct].flatten(1), n_components=min(model.ridge.n_latent, len(distinct) - 1)
+    )
+    decoded = torch.cat(
+        [model.heads(z.to(device)).backbone_tokens.flatten(1).cpu() for z in preds.split(256)]
+    )
+    true = tokens[images].flatten(1)
+    held_out = {
+        s: model(own.betas.to(device), subject=s).backbone_tokens.flatten(1).cpu()
+        for s, own in validation.items()
+    }
+
+    def score(forward_model: ForwardModel | None) -> float:
+        scores = []
+        for subject, own in validation.items():
+            gallery = tokens[own.images]
+            gallery = gallery if forward_model is None else forward_model(gallery)
+            scores.append(mean_reciprocal_rank(held_out[subject], gallery.flatten(1)))
+        return sum(scores) / len(scores)
+
+    # Alphas in units of the scores' summed squares do not depend on the number of trials.
+    unit = float(((true - mean) @ components).square().sum() / components.shape[1])
+    best, scores = choose_forward_model(
+        lambda alpha: fit_forward_model(
+            decoded, true, mean=mean, components=components, alpha=alpha * unit
+        ),
+        score,
+        alphas=(0.03, 0.1, 0.3, 1.0),
+    )
+    if best is not None:
+        run_on_rank0(lambda: best.save(out))
+    return scores
+
+
+def _fit_prior(
+    settings: SharedTraining,
+    model: MindEye,
+    *,
+    preds: Float[Tensor, "trials latent"],
+    images: Int[Tensor, " trials"],
+    tokens: TargetBank,
+    out: Path,
+    device: torch.device,
+) -> None:
+    """Train the prior alone, conditioned on cross-fitted predictions."""
+    chosen, shard = settings.prior, current_shard()
+    model.requires_grad_(requires_grad=False)
+    model.prior.requires_grad_(requires_grad=True)
+
+    def batch_of(step: int) -> dict[str, object]:
+        rows = epoch_rows(len(images), chosen.batch_size, step, seed=settings.seed, stream="prior")
+        random = generator(settings.seed, "prior", step)
+        noise = model.prior.sample_noise(len(rows), generator=random)
+        own = shard.of(rows)
+        with torch.no_grad():
+            condition = model.heads(preds[own].to(device)).backbone_tokens
+        return {
+            "tokens": tokens[images[own]].to(device),
+            "condition": condition,
+            **{name: shard.of(values) for name, values in noise.items()},
+        }
+
+    run_on_rank0(lambda: (out / "prior").mkdir(exist_ok=True))
+    fit(
+        PriorStep(model.prior),
+        batch_of,
+        settings=chosen.optimizer,
+        seed=settings.seed,
+        folder=out / "prior",
+        device=device,
+        label="prior",
+    )

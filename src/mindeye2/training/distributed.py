@@ -1,0 +1,148 @@
+"""Training over several processes: shards of each batch, gathered rows, and one writer.
+
+Process groups, ranks and barriers are accelerate's and torch.distributed's. In a single process
+every function here is a no-op.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from jaxtyping import Float, Shaped
+from torch import Tensor
+from torch import distributed as dist
+from torch.distributed.nn.functional import all_gather
+
+from mindeye2.core.runtime import choose_device
+
+__all__ = [
+    "Shard",
+    "batch_std",
+    "current_shard",
+    "gather_rows",
+    "init_processes",
+    "mean_over_ranks",
+    "run_on_rank0",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """The part of every batch that one rank computes."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def check(self, n_rows: int, *, rows: str = "images", setting: str = "batch_size") -> None:
+        """Refuse a batch that cannot be divided equally among the ranks."""
+        if n_rows % self.world_size == 0:
+            return
+        fitting = n_rows - n_rows % self.world_size
+        hint = f"Add --set {setting}={fitting}, or start" if fitting else "Start"
+        raise ValueError(
+            f"{n_rows} {rows} a step cannot be divided equally among {self.world_size} processes. "
+            f"{hint} another number of processes (1 to {n_rows})."
+        )
+
+    def of(self, whole: Shaped[Tensor, "batch ..."]) -> Shaped[Tensor, "_ ..."]:
+        """Return this rank's consecutive rows of a whole batch."""
+        if self.world_size == 1:
+            return whole
+        self.check(len(whole))
+        return whole.chunk(self.world_size)[self.rank]
+
+
+def current_shard() -> Shard:
+    """Return the shard of this process; the whole batch unless `init_processes` found others."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return Shard()
+    return Shard(rank=dist.get_rank(), world_size=dist.get_world_size())
+
+
+def init_processes(device: str = "auto") -> torch.device:
+    """Initialise the process group if a launcher started it; return this rank's device.
+
+    Parameters
+    ----------
+    device
+        As in `mindeye2.core.runtime.choose_device`; of several GPUs each rank takes its own.
+
+    Returns
+    -------
+    torch.device
+        Device of this rank.
+
+    Raises
+    ------
+    ValueError
+        If one GPU is named for several processes, or there are fewer GPUs than processes.
+    """
+    chosen = choose_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return chosen
+    if chosen.type == "cuda":
+        _check_gpus(chosen)
+    # Rank 0 writes and hashes files of many GiB while the others wait.
+    state = PartialState(cpu=chosen.type == "cpu", timeout=timedelta(hours=2))
+    own: torch.device = state.device
+    return own
+
+
+def _check_gpus(device: torch.device) -> None:
+    local_rank, n_gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if str(device) != "cuda":
+        raise ValueError(
+            f"--device {device} names one GPU, but several processes were started, each of which "
+            "takes its own. Leave --device out."
+        )
+    if local_rank >= n_gpus:
+        raise ValueError(
+            f"process {local_rank} of this machine has no GPU: PyTorch finds {n_gpus}. Start one "
+            "process per GPU (torchrun --nproc-per-node), or add --device cpu."
+        )
+
+
+def run_on_rank0(work: Callable[[], T]) -> T | None:
+    """Run `work`, such as writing files, on rank 0 while the others wait; they return None."""
+    shard = current_shard()
+    # If rank 0 raises, its process ends, and the launcher ends the others.
+    result = work() if shard.rank == 0 else None
+    if shard.world_size > 1:
+        dist.barrier()
+    return result
+
+
+def gather_rows(rows: Float[Tensor, "_ ..."]) -> Float[Tensor, "batch ..."]:
+    """All-gather the rows of every rank, in the order of ranks, with gradient.
+
+    A loss of all rows that each rank computes alike has, once gradients are averaged over ranks,
+    the gradient of one process that holds the whole batch.
+    """
+    if current_shard().world_size == 1:
+        return rows
+    return torch.cat(all_gather(rows.contiguous()))
+
+
+@torch.no_grad()
+def mean_over_ranks(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Average a tensor over ranks, without gradient."""
+    if current_shard().world_size == 1:
+        return values
+    mean: Tensor = reduce(values.detach().clone(), "mean")
+    return mean
+
+
+@torch.no_grad()
+def batch_std(values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Return the standard deviation of all numbers of the whole batch, without gradient."""
+    n = values.numel() * current_shard().world_size
+    mean = mean_over_ranks(values.double().mean())
+    variance = mean_over_ranks((values.double() - mean).square().mean()) * n / (n - 1)
+    return variance.sqrt().to(values)
