@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mindeye2.core.errors import ArtifactError
 from mindeye2.encoders.weights import WeightsFile
 
-__all__ = ["GNet", "build_gnet", "infer_gnet", "read_gnet"]
+__all__ = ["GNet", "infer_gnet", "read_gnet"]
 
 _VOXELS_AT_ONCE = 2048
 """Voxels per block: the features of all voxels and images together would be gigabytes."""

@@ -7,14 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = [
-    "N_BUCKETS",
-    "MultiQueryAttention",
-    "make_norm",
-    "relative_buckets",
-    "rotary_angles",
-    "rotate",
-]
+__all__ = ["N_BUCKETS", "MultiQueryAttention", "make_norm", "relative_buckets", "rotary_angles"]
 
 N_BUCKETS = 32
 """Learned relative biases per head."""

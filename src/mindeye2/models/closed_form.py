@@ -14,7 +14,6 @@ from torch import Tensor
 
 __all__ = [
     "ALPHAS",
-    "LARGEST_EIGH",
     "RidgeFit",
     "choose_alpha",
     "fit_ridge",

@@ -20,7 +20,7 @@ from mindeye2.models.attention import (
     rotary_angles,
 )
 
-__all__ = ["PriorNetwork", "sinusoidal_embedding"]
+__all__ = ["PriorNetwork"]
 
 
 def sinusoidal_embedding(
