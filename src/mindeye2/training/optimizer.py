@@ -9,7 +9,7 @@ from torch import nn
 
 from mindeye2.core.settings import Settings
 
-__all__ = ["OptimizerSettings", "beta1_at", "build_optimizer", "learning_rate", "set_schedule"]
+__all__ = ["OptimizerSettings", "build_optimizer", "set_schedule"]
 
 
 class OptimizerSettings(Settings):

@@ -37,7 +37,7 @@ from mindeye2.training.distributed import current_shard
 from mindeye2.training.loop import OptimizerSettings, fit
 from mindeye2.training.trials import SubjectTrials, load_trials
 
-__all__ = ["LEVELS", "AdaptTraining", "train_adapt"]
+__all__ = ["AdaptTraining", "train_adapt"]
 
 Level = Literal["closed_form", "ridge", "full"]
 

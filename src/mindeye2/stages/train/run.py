@@ -22,7 +22,7 @@ from mindeye2.stages.train.shared_subject import SharedTraining
 from mindeye2.stages.train.unclip_sdxl import SdxlUnclipTraining, train_unclip_sdxl
 from mindeye2.training.distributed import init_processes, run_on_rank0
 
-__all__ = ["TASKS", "TrainSettings", "train"]
+__all__ = ["TrainSettings", "train"]
 
 TrainSettings = (
     SharedTraining

@@ -24,13 +24,7 @@ from mindeye2.training.batches import epoch_rows
 from mindeye2.training.distributed import current_shard, run_on_rank0
 from mindeye2.training.loop import OptimizerSettings, fit
 
-__all__ = [
-    "SdxlUnclipTraining",
-    "TokenCache",
-    "UnclipLoss",
-    "sample_noise",
-    "train_unclip_sdxl",
-]
+__all__ = ["SdxlUnclipTraining", "train_unclip_sdxl"]
 
 
 class SdxlUnclipTraining(Settings):
