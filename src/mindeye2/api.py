@@ -14,8 +14,9 @@ from mindeye2.encoders.bank import to_float
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.recipes import released
-from mindeye2.released.folder import ReleasedPipeline, locate
-from mindeye2.stages.reconstruct import Pipeline, ReconstructSettings, RunPipeline
+from mindeye2.released.folder import ReleasedPipeline, open_pipeline
+from mindeye2.released.imported import locate
+from mindeye2.stages.reconstruct import Pipeline, ReconstructSettings
 from mindeye2.stages.reconstruct.inference import Predictions, generate, image_seeds, predict
 from mindeye2.training.trials import SubjectTrials
 
@@ -79,7 +80,12 @@ class Decoder:
 
     @classmethod
     def from_run(
-        cls, folder: str | Path, *, decoder: str | Path | None = None, device: str = "auto"
+        cls,
+        folder: str | Path,
+        *,
+        decoder: str | Path | None = None,
+        settings: ReconstructSettings | None = None,
+        device: str = "auto",
     ) -> "Decoder":
         """Load a run that ``mindeye2 train`` finished.
 
@@ -88,7 +94,10 @@ class Decoder:
         folder
             Run folder.
         decoder
-            Run folder of an image decoder; the shipped one by default.
+            Run folder of an image decoder; the shipped one by default. For a run on tokens of
+            ``bigg``, the folder of the imported published networks.
+        settings
+            How to decode; those of ``mindeye2 reconstruct`` by default.
         device
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
 
@@ -102,8 +111,10 @@ class Decoder:
         ArtifactError
             If the run is unfinished or has no brain decoder.
         """
-        settings = ReconstructSettings(decoder=None if decoder is None else Path(decoder))
-        pipeline = RunPipeline(Path(folder), settings=settings, device=choose_device(device))
+        settings = settings or ReconstructSettings()
+        if decoder is not None:
+            settings = settings.model_copy(update={"decoder": Path(decoder)})
+        pipeline = open_pipeline(Path(folder), settings=settings, device=choose_device(device))
         return cls(pipeline, settings=settings)
 
     @classmethod
@@ -274,7 +285,7 @@ class Decoder:
         if not 1 <= k <= len(gallery):
             raise ValueError(f"k must be between 1 and the gallery's {len(gallery)}, got {k}.")
         encoded = [
-            self._pipeline.encode(to_float(gallery[s : s + 32]))
+            self._pipeline.networks.encode(to_float(gallery[s : s + 32]))
             for s in range(0, len(gallery), 32)
         ]
         tokens = self._pipeline.forward_model(torch.cat(encoded))

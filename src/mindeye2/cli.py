@@ -183,16 +183,14 @@ def reconstruct(
     from mindeye2.core.runtime import choose_device
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import released
-    from mindeye2.released.folder import ReleasedPipeline, is_released
+    from mindeye2.released.folder import open_pipeline
+    from mindeye2.released.imported import is_released
     from mindeye2.stages.reconstruct import ReconstructSettings
     from mindeye2.stages.reconstruct import reconstruct as run
 
-    published = is_released(init)
-    start = released() if published else ReconstructSettings()
+    start = released() if is_released(init) else ReconstructSettings()
     settings = load_settings(start, file=config, assignments=assign or [])
-    pipeline = None
-    if published:
-        pipeline = ReleasedPipeline(init, settings=settings, device=choose_device(device))
+    pipeline = open_pipeline(init, settings=settings, device=choose_device(device))
     print(
         run(
             settings,

@@ -14,113 +14,11 @@ from safetensors.torch import load_file
 
 from mindeye2 import Decoder
 from mindeye2.cli import app
-from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.torchvision_operators import declare_torchvision_operators
-from mindeye2.generation.sd.pipeline import SdxlSampling
-from mindeye2.generation.sd.refine import RefineSettings
-from mindeye2.recipes import released
-from mindeye2.released.folder import ReleasedPipeline, find_imported, is_released
-from mindeye2.released.importing import ImportSettings, import_checkpoint
+from mindeye2.released.folder import ReleasedPipeline
 
 CPU = torch.device("cpu")
-N_VOXELS = 15_724  # by which a checkpoint of NSD's subject 1 is known
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory, fill, golden_case):
-    """Return the published files with weights that are functions of their names."""
-    declare_torchvision_operators()
-    from diffusers import AutoencoderKL
-
-    folder = tmp_path_factory.mktemp("published")
-    brain = golden_case("model")[0]["state_dict"]
-    fixed = [k for k in brain if k.endswith("freqs") or "noise_scheduler" in k]
-    shapes = {k: v for k, v in brain.items() if k not in fixed and "linears.1" not in k}
-    shapes["ridge.linears.0.weight"] = [48, N_VOXELS]
-    one = fill(shapes)
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32,) * 4,
-        layers_per_block=1,
-    )
-    shapes = {k: list(v.shape) for k, v in vae.state_dict().items()}
-    converter = {"linear1": (17, 16), "linear2": (24, 24)}
-    linears = {f"{n}.weight": s for n, s in converter.items()}
-    linears |= {f"{n}.bias": s[:1] for n, s in converter.items()}
-    unclip = fill(golden_case("unclip")[0]["state_dict"])
-    torch.save({"model_state_dict": one}, folder / "last.pth")
-    torch.save({"state_dict": unclip}, folder / "unclip6.ckpt")
-    torch.save(fill(shapes), folder / "sd_image_var_autoenc.pth")
-    torch.save(fill(linears), folder / "bigG_to_L.pth")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def weights(files):
-    """Return a folder of imported files."""
-    names = {"brain": "last.pth", "unclip": "unclip6.ckpt"}
-    names |= {"lowlevel": "sd_image_var_autoenc.pth", "converter": "bigG_to_L.pth"}
-    for name, file in names.items():
-        settings = ImportSettings(head_channels=8)
-        import_checkpoint(files / file, out=files / "imported" / name, settings=settings)
-    return files / "imported"
-
-
-@pytest.fixture
-def alone(weights, tmp_path):
-    """Return an imported brain decoder alone in its folder."""
-    return Path(shutil.copytree(weights / "brain", tmp_path / "alone" / "brain"))
-
-
-@pytest.fixture(scope="module")
-def git(files, fill, golden_case):
-    """Return the folder of a captioner with a vocabulary of a hundred words."""
-    declare_torchvision_operators()
-    from transformers import BertTokenizer, GitConfig, GitForCausalLM
-
-    facts = golden_case("captioner")[0]
-    network = GitForCausalLM(GitConfig(**facts["config"], vision_config=facts["vision_config"]))
-    network.load_state_dict(fill(facts["state_dict"]), strict=False)
-    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *(f"word{i}" for i in range(97))]
-    (files / "vocab.txt").write_text("\n".join(words))
-    BertTokenizer(str(files / "vocab.txt")).save_pretrained(files / "git")
-    network.save_pretrained(files / "git")
-    return files / "git"
-
-
-@pytest.fixture(scope="module")
-def data(files):
-    """Return a prepared data set: six images, the last two are test images seen 3 and 2 times."""
-    folder, rng = files / "data", np.random.default_rng(0)
-    for name in ("", "betas", "voxels", "targets/bigg"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    shown = [0, 1, 2, 3, 4, 4, 4, 5, 5]
-    np.save(folder / "images.npy", rng.integers(0, 256, (6, 48, 48, 3), np.uint8))
-    np.save(folder / "betas" / "subj01.npy", rng.standard_normal((9, N_VOXELS)).astype(np.float16))
-    tokens = rng.standard_normal((6, 16, 24)).astype(np.float16)
-    np.save(folder / "targets" / "bigg" / "values.npy", tokens)
-    table = pd.DataFrame({"image": shown, "source_image": shown, "trial": range(9)})
-    table = table.assign(subject="subj01", session=1, run=1, repeat=0)
-    table["split"] = ["train"] * 4 + ["test"] * 5
-    table.to_parquet(folder / "trials.parquet")
-    pd.DataFrame({"i": range(N_VOXELS)}).to_parquet(folder / "voxels" / "subj01.parquet")
-    write_manifest(folder, stage="prepare", config={}, subjects={"subj01": N_VOXELS}, label="")
-    return folder
-
-
-@pytest.fixture
-def settings(git, tiny_base):
-    quick = {"model": str(tiny_base), "size": 64, "steps": 3, "last_sigmas": 2}
-    changes = {
-        "captioner": str(git),
-        "sampling": SdxlSampling(steps=2, size=64),
-        "refine": RefineSettings(**quick, negative_prompt="ugly"),
-        "size": 32,
-        "prior_steps": 3,
-    }
-    return released().model_copy(update=changes)
+N_VOXELS = 15_724
 
 
 def test_the_command_reconstructs_images_and_captions_with_published_files(
@@ -189,14 +87,6 @@ def test_the_api_and_the_command_take_the_same_steps(weights, settings, data):
     assert np.array_equal(decoded.images, again.images)
 
 
-def test_an_import_and_a_folder_of_imports_are_recognised(weights, data, tmp_path):
-    assert set(find_imported(weights)) == {"mindeye", "unclip", "lowlevel_vae", "clip_converter"}
-    assert set(find_imported(weights / "unclip")) == {"unclip"}
-    assert is_released(weights)
-    assert is_released(weights / "brain")
-    assert not any(is_released(p) for p in (data, weights / "unclip", tmp_path / "nowhere"))
-
-
 @pytest.mark.parametrize(
     ("part", "message"),
     [
@@ -211,14 +101,14 @@ def test_an_import_and_a_folder_of_imports_are_recognised(weights, data, tmp_pat
 def test_a_missing_network_is_named_with_the_setting_that_skips_it(alone, settings, part, message):
     pipeline = ReleasedPipeline(alone, settings=settings, device=CPU)
     with pytest.raises(ArtifactError, match=message):
-        getattr(pipeline, part)
+        getattr(pipeline.networks, part)
 
 
 def test_networks_that_the_settings_skip_are_not_loaded(alone, settings):
     less = settings.model_copy(update={"captions": False, "refine": None})
     pipeline = ReleasedPipeline(alone, settings=less, device=CPU)
-    assert pipeline.captioner is None
-    assert pipeline.refiner is None
+    assert pipeline.networks.captioner is None
+    assert pipeline.networks.refiner is None
 
 
 def test_subjects_that_are_not_nsd_s_are_named_by_a_setting(weights, settings):
@@ -229,7 +119,7 @@ def test_subjects_that_are_not_nsd_s_are_named_by_a_setting(weights, settings):
 def test_the_image_decoder_may_be_in_another_folder(weights, settings):
     apart = settings.model_copy(update={"decoder": weights / "unclip"})
     pipeline = ReleasedPipeline(weights / "brain", settings=apart, device=CPU)
-    assert pipeline.image_decoder.sampling.steps == 2
+    assert pipeline.networks.image_decoder.sampling.steps == 2
 
 
 def test_a_published_name_is_found_in_weights_with_the_other_networks(
@@ -242,7 +132,7 @@ def test_a_published_name_is_found_in_weights_with_the_other_networks(
     monkeypatch.chdir(tmp_path)
     decoder = Decoder.from_released(name, settings=settings, device="cpu")
     assert decoder.subjects == ["subj01"]
-    assert decoder._pipeline.image_decoder.sampling.steps == 2
+    assert decoder._pipeline.networks.image_decoder.sampling.steps == 2
 
 
 def test_a_published_name_without_folder_is_refused_with_the_command_that_downloads_it(

@@ -10,7 +10,7 @@ from mindeye2.core.tensors import save_tensors
 from mindeye2.models.checkpoint import load_run
 from mindeye2.models.decoder import MindEye
 from mindeye2.released.download import check_disk
-from mindeye2.released.folder import find_imported
+from mindeye2.released.imported import find_imported
 from mindeye2.released.kinds import published_state
 from mindeye2.released.mindeye import export_mindeye, load_mindeye, name_ridges
 

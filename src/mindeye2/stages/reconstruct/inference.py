@@ -213,22 +213,26 @@ def generate(
         prior = sample_prior(
             pipeline.model, predictions.backbone[rows], seeds=batch_seeds, settings=settings
         )
-        named = pipeline.caption(prior) if settings.captions else None
+        named = pipeline.networks.caption(prior) if settings.captions else None
         if named is None and captions is not None:
             named = [captions[r] for r in rows.tolist()]
         images: dict[str, Tensor] = {}
         if settings.images:
-            decoded = pipeline.decode_images(prior, seeds=batch_seeds)
+            decoded = pipeline.networks.decode_images(prior, seeds=batch_seeds)
             best = images["unclip"] = _resized(decoded, settings)
-            refined = pipeline.refine(decoded, named or [""] * len(rows), seeds=batch_seeds)
+            refined = pipeline.networks.refine(
+                decoded, named or [""] * len(rows), seeds=batch_seeds
+            )
             if refined is not None:
                 best = images["refined"] = _resized(refined, settings)
             if predictions.lowlevel is not None:
-                blurry = _resized(pipeline.decode_lowlevel(predictions.lowlevel[rows]), settings)
+                blurry = _resized(
+                    pipeline.networks.decode_lowlevel(predictions.lowlevel[rows]), settings
+                )
                 images["lowlevel"] = blurry
                 images["blended"] = blend(best, blurry.to(best), weight=settings.lowlevel_weight)
             if true is not None:
-                ceiling = pipeline.decode_images(true[rows], seeds=batch_seeds)
+                ceiling = pipeline.networks.decode_images(true[rows], seeds=batch_seeds)
                 images["ceiling"] = _resized(ceiling, settings)
         yield Generated(
             prior=prior,

@@ -1,24 +1,20 @@
-"""The networks of reconstruction: brain decoder, image decoder, captioner, refiner."""
+"""Pipelines of reconstruction: a brain decoder with the frozen networks around it."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import Prepared
-from mindeye2.encoders.bank import ImageEncoder
-from mindeye2.encoders.registry import load_encoder
-from mindeye2.generation.decoders import load_unclip_decoder
-from mindeye2.generation.unclip import Unclip
-from mindeye2.models.checkpoint import load_run
+from mindeye2.models.checkpoint import LoadedRun, load_run
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.forward_model import load_forward_model
 from mindeye2.models.training_bank import TrainingBank, load_training_bank
+from mindeye2.stages.reconstruct.networks import LaptopNetworks, Networks
 from mindeye2.stages.reconstruct.settings import ReconstructSettings
 
 __all__ = ["Pipeline", "RunPipeline", "check_fit"]
@@ -28,8 +24,6 @@ __all__ = ["Pipeline", "RunPipeline", "check_fit"]
 class Pipeline(Protocol):
     """A brain decoder and the networks that turn its tokens into images and captions.
 
-    Implementations load a network when it is first used.
-
     Attributes
     ----------
     origin
@@ -38,11 +32,14 @@ class Pipeline(Protocol):
         Name of the image encoder whose tokens the brain decoder predicts.
     images_hash
         Hash of the images of its training data, where its training bank refers to their rows.
+    networks
+        Image encoder, image decoder, captioner, refiner.
     """
 
     origin: str
     encoder: str
     images_hash: str | None
+    networks: Networks
 
     @property
     def model(self) -> MindEye:
@@ -57,12 +54,6 @@ class Pipeline(Protocol):
         """Return what to do about a subject that the brain decoder was not trained on."""
         ...
 
-    def encode(
-        self, images: Float[Tensor, "batch rgb height width"]
-    ) -> Float[Tensor, "batch tokens features"]:
-        """Encode images, RGB in [0, 1], as true tokens on the CPU."""
-        ...
-
     def training_bank(self, subject: str) -> TrainingBank | None:
         """Return tokens of a subject's training images, predicted and true, where kept."""
         ...
@@ -73,48 +64,20 @@ class Pipeline(Protocol):
         """Map true tokens to those that decoding is expected to give; the identity if unknown."""
         ...
 
-    def decode_images(
-        self, tokens: Float[Tensor, "batch tokens features"], *, seeds: Sequence[int]
-    ) -> Float[Tensor, "batch rgb height width"]:
-        """Decode tokens to images, RGB in [0, 1], one seed each."""
-        ...
-
-    def decode_lowlevel(
-        self, latents: Float[Tensor, "batch channels _ _"]
-    ) -> Float[Tensor, "batch rgb height width"]:
-        """Decode latents of the low-level head to blurry images, RGB in [0, 1]."""
-        ...
-
-    def caption(self, tokens: Float[Tensor, "batch tokens features"]) -> list[str] | None:
-        """Caption image tokens; None where captions are those of the nearest training images."""
-        ...
-
-    def refine(
-        self,
-        images: Float[Tensor, "batch rgb _ _"],
-        captions: Sequence[str],
-        *,
-        seeds: Sequence[int],
-    ) -> Float[Tensor, "batch rgb height width"] | None:
-        """Refine decoded images, RGB in [0, 1], with their captions; None without refiner."""
-        ...
-
-
-_PUBLISHED_ONLY = ("ridges", "sampling", "refine", "captioner", "precision", "offload")
-"""Settings of the networks of published weights, which a run does not have."""
-
 
 class RunPipeline:
-    """A run that ``mindeye2 train`` finished, with a small image decoder.
+    """A run that ``mindeye2 train`` finished, by default with a small image decoder.
 
     Parameters
     ----------
     folder
         Run folder of the brain decoder.
     settings
-        ``decoder`` is the run folder of the image decoder; the shipped one by default.
+        Selection and settings of the networks.
     device
         Where to compute.
+    networks
+        Chooses other networks for the run; None keeps the small ones.
 
     Raises
     ------
@@ -125,52 +88,41 @@ class RunPipeline:
     """
 
     def __init__(
-        self, folder: Path, *, settings: ReconstructSettings, device: torch.device
+        self,
+        folder: Path,
+        *,
+        settings: ReconstructSettings,
+        device: torch.device,
+        networks: Callable[[LoadedRun], Networks | None] | None = None,
     ) -> None:
         self._folder = Path(folder)
-        self._settings = settings
-        self._device = device
         self.origin = f"the run {folder}"
         run = load_run(self._folder)
-        default = ReconstructSettings()
-        unused = [n for n in _PUBLISHED_ONLY if getattr(settings, n) != getattr(default, n)]
-        if unused:
+        if settings.ridges is not None:
             raise ValueError(
-                f"settings {unused} are for the networks of published weights, and {self.origin} "
-                "would ignore them. Leave them out, or name published weights with --init."
+                f"'ridges' names the subjects of published weights, and {self.origin} would "
+                "ignore it. Leave it out."
             )
         self.model = run.model.to(device)
         self.encoder = run.encoder
+        lowlevel = run.settings.lowlevel
+        self._latent_channels = None if lowlevel is None else lowlevel.latent_shape[0]
+        chosen = networks(run) if networks is not None else None
+        self.networks: Networks = chosen or LaptopNetworks(
+            run, origin=self.origin, settings=settings, device=device
+        )
         found = run.manifest.get("images")
         self.images_hash = None if found is None else str(found)
         self._forward_model = load_forward_model(self._folder)
 
     def load(self) -> None:
-        """Load the image decoder, where images are wanted."""
-        if self._settings.images:
-            _ = self.image_decoder
+        """Load every network that the settings use."""
+        self.networks.load(latent_channels=self._latent_channels)
 
     def hint(self, subject: str) -> str:
         """Return the command that adapts the run to another subject."""
         recipe = f"mindeye2 train --recipe adapt --init {self._folder} --set subject={subject}"
         return f"Choose one of them with --set subject=..., or adapt the run: {recipe}"
-
-    @cached_property
-    def image_decoder(self) -> Unclip:
-        """The small unCLIP image decoder."""
-        return load_unclip_decoder(self._settings.decoder).to(self._device)
-
-    @cached_property
-    def _encoder(self) -> ImageEncoder:
-        encoder = load_encoder(self.encoder)
-        return encoder.to(self._device) if isinstance(encoder, nn.Module) else encoder
-
-    @torch.no_grad()
-    def encode(
-        self, images: Float[Tensor, "batch rgb height width"]
-    ) -> Float[Tensor, "batch tokens features"]:
-        """Encode images with the encoder of the run's training."""
-        return self._encoder(images.to(self._device)).cpu()
 
     def training_bank(self, subject: str) -> TrainingBank:
         """Load the training bank that the run kept."""
@@ -181,33 +133,6 @@ class RunPipeline:
     ) -> Float[Tensor, "images tokens features"]:
         """Apply the forward model of pretraining; the identity where none was fitted."""
         return tokens if self._forward_model is None else self._forward_model(tokens)
-
-    def decode_images(
-        self, tokens: Float[Tensor, "batch tokens features"], *, seeds: Sequence[int]
-    ) -> Float[Tensor, "batch rgb height width"]:
-        """Decode tokens with the small image decoder."""
-        return self.image_decoder.decode(tokens.to(self._device), seeds=seeds)
-
-    def decode_lowlevel(
-        self, latents: Float[Tensor, "batch channels _ _"]
-    ) -> Float[Tensor, "batch rgb height width"]:
-        """Decode latents with the image decoder's autoencoder."""
-        return self.image_decoder.autoencoder.decode(latents.to(self._device))
-
-    def caption(
-        self,
-        tokens: Float[Tensor, "batch tokens features"],
-    ) -> None:
-        """Return None: captions are those of the nearest training images."""
-
-    def refine(
-        self,
-        images: Float[Tensor, "batch rgb _ _"],
-        captions: Sequence[str],
-        *,
-        seeds: Sequence[int],
-    ) -> None:
-        """Return None: a run has no refiner."""
 
 
 def check_fit(prepared: Prepared, pipeline: Pipeline, subject: str) -> None:

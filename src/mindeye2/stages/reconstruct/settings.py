@@ -10,7 +10,10 @@ from mindeye2.generation.captions import GIT
 from mindeye2.generation.sd.pipeline import SdxlSampling
 from mindeye2.generation.sd.refine import RefineSettings
 
-__all__ = ["ReconstructSettings"]
+__all__ = ["NEAREST", "ReconstructSettings"]
+
+NEAREST = "nearest"
+"""Value of ``captioner`` that takes the caption of the nearest training image."""
 
 
 class ReconstructSettings(Settings):
@@ -52,24 +55,27 @@ class ReconstructSettings(Settings):
     """Also decode images from the true tokens: the ceiling of the image decoder."""
 
     captions: bool = True
-    """Caption each image: a run takes the caption of the nearest training image, published weights
-    generate one."""
+    """Caption each image, see `captioner`."""
 
     lowlevel_weight: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Weight of the low-level image in the blended one (released: 1/4, paper: 1/5)."""
 
     decoder: Path | None = None
-    """Run folder of an image decoder; the shipped one by default. With published weights: the
-    folder that the published unCLIP was imported into, if it is not beside the brain decoder."""
+    """Run folder of an image decoder; the shipped one by default. For tokens of ``bigg``, of
+    published weights or of a run that was trained on them: the folder of the imported published
+    networks (unCLIP, low-level autoencoder, CLIP converter), or of an unCLIP that ``train --recipe
+    unclip_sdxl`` trained. Published weights find the networks beside them."""
 
     sampling: SdxlSampling = SdxlSampling()
-    """Sampling of the published unCLIP."""
+    """Sampling of the published unCLIP. This and the next four are for tokens of ``bigg``, and
+    refused for others."""
 
     refine: RefineSettings | None = None
-    """Refinement of the published pipeline; null skips it."""
+    """Refinement as published; null skips it."""
 
     captioner: str = GIT
-    """Captioner of the published pipeline: a name on the hub or a folder."""
+    """GIT, by its name on the hub or a folder; ``nearest`` takes the caption of the nearest
+    training image, as for tokens of other encoders."""
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the published image decoder and base model."""
