@@ -96,7 +96,7 @@ def test_published_networks_are_refused_for_other_tokens(make_run, weights, sett
     with pytest.raises(ArtifactError, match=message):
         open_pipeline(make_run("lite0"), settings=apart, device=CPU)
     pipeline = open_pipeline(make_run("bigg-clean"), settings=apart, device=CPU)
-    with pytest.raises(ArtifactError, match="trained on tokens of 'bigg', but .*'bigg-clean'"):
+    with pytest.raises(ArtifactError, match=r"trained on tokens of 'bigg', but .*'bigg-clean'"):
         pipeline.load()
 
 
@@ -108,7 +108,7 @@ def test_a_run_on_bigg_tokens_without_networks_is_refused_with_the_setting_that_
     )
     run = make_run()
     pipeline = open_pipeline(run, settings=plain, device=CPU)
-    with pytest.raises(ArtifactError, match="24 features .*imported unCLIP with --set decoder="):
+    with pytest.raises(ArtifactError, match=r"24 features .*imported unCLIP with --set decoder="):
         pipeline.load()
     with pytest.raises(ValueError, match=r"'refine'.* imported networks with --set decoder="):
         open_pipeline(run, settings=settings, device=CPU)

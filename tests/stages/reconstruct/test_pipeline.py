@@ -1,30 +1,24 @@
 import pytest
 import torch
 
-from mindeye2.generation.sd.pipeline import SdxlSampling
-from mindeye2.generation.sd.refine import RefineSettings
 from mindeye2.stages.reconstruct import ReconstructSettings, RunPipeline
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"refine": RefineSettings()},
-        {"captioner": "a/captioner"},
-        {"sampling": SdxlSampling(steps=3)},
-        {"precision": "float16", "offload": True},
-    ],
-    ids=" and ".join,
-)
-def test_settings_that_a_run_would_ignore_are_refused(adapted, changes):
-    message = rf"settings \['{next(iter(changes))}'.* the run .*adapted would ignore them\."
-    with pytest.raises(ValueError, match=message):
-        RunPipeline(adapted, settings=ReconstructSettings(**changes), device=CPU)
+def test_names_of_a_published_checkpoint_s_subjects_are_refused_for_a_run(adapted):
+    settings = ReconstructSettings(ridges=("subj03",))
+    with pytest.raises(ValueError, match=r"'ridges' .* the run .*adapted would ignore it"):
+        RunPipeline(adapted, settings=settings, device=CPU)
 
 
-def test_only_what_the_settings_use_is_loaded(adapted, tmp_path):
-    """Asked for tokens only, a decoder that is not there is not missed."""
-    settings = ReconstructSettings(decoder=tmp_path, images=False)
-    RunPipeline(adapted, settings=settings, device=CPU).load()
+def test_the_low_level_channels_are_those_of_the_run(adapted, decoding):
+    """Published networks choose the autoencoder by them."""
+    loaded = []
+
+    class Networks:
+        def load(self, *, latent_channels):
+            loaded.append(latent_channels)
+
+    RunPipeline(adapted, settings=decoding, device=CPU, networks=lambda run: Networks()).load()
+    assert loaded == [64]
