@@ -20,5 +20,5 @@ def test_the_low_level_channels_are_those_of_the_run(adapted, decoding):
         def load(self, *, latent_channels):
             loaded.append(latent_channels)
 
-    RunPipeline(adapted, settings=decoding, device=CPU, networks=lambda run: Networks()).load()
+    RunPipeline(adapted, settings=decoding, device=CPU, networks=lambda _: Networks()).load()
     assert loaded == [64]
