@@ -11,6 +11,8 @@ COMMON = {"--out", "--config", "--set", "--resume", "--debug"}
 
 OPTIONS = {
     "demo": COMMON | {"--device"},
+    "recipes": set(),
+    "settings": {"stage", "kind", "--recipe", "--yaml", "--debug"},
     "doctor": {"path", "--quick", "--json", "--debug"},
     "prepare": COMMON | {"kind", "--source", "--device"},
     "train": COMMON | {"--recipe", "--source", "--init", "--device"},

@@ -65,7 +65,7 @@ def test_an_unfinished_folder_names_the_command_that_finishes_it(tmp_path):
 
 
 def test_the_folder_of_another_stage_is_refused_with_both_names(sealed):
-    with pytest.raises(ArtifactError, match=r"comes from the stage 'prepare', but .* 'train'"):
+    with pytest.raises(ArtifactError, match=r"by 'mindeye2 prepare', but .* 'mindeye2 train'"):
         read_manifest(sealed, stage="train")
 
 

@@ -55,14 +55,34 @@ def test_infinity_survives_plain_values():
     ("values", "message"),
     [
         ({"stepz": 3}, r"no setting 'stepz'; here are \['backbone', .*'steps'\].*mean 'steps'\?"),
-        ({"backbone": {"widht": 3}}, r"'backbone\.widht'; here are .*Did you mean 'width'\?"),
-        ({"blocks": [{"widht": 3}]}, r"'blocks\.0\.widht'; here are .*Did you mean 'width'\?"),
+        (
+            {"backbone": {"widht": 3}},
+            r"'backbone\.widht'; here are .*Did you mean 'backbone\.width'\?",
+        ),
+        (
+            {"blocks": [{"widht": 3}]},
+            r"'blocks\.0\.widht'; here are .*Did you mean 'blocks\.0\.width'\?",
+        ),
+        ({"width": 3}, r"Did you mean 'backbone\.width'\?"),
+        ({"bakbone": {"width": 3}}, r"Did you mean 'backbone'\?"),
+        ({"dropuot": 3}, r"Did you mean 'backbone\.dropout'\?"),
         ({"qqqq": 3}, r"'qqqq'; here are \[[^?]*\]\.$"),
     ],
 )
 def test_an_unknown_setting_is_refused_with_the_nearest_name(values, message):
     with pytest.raises(ValueError, match=message):
         build_settings(Run, values)
+
+
+def test_an_unknown_setting_is_searched_at_all_levels():
+    class Study(Settings):
+        """Two levels above."""
+
+        run: Run = Run()
+        """Run."""
+
+    with pytest.raises(ValueError, match=r"Did you mean 'run\.backbone\.width'\?"):
+        load_settings(Study(), assignments=["backbone.width=2"])
 
 
 def test_a_message_of_our_own_has_no_words_of_the_library():

@@ -15,6 +15,7 @@ import yaml
 
 from mindeye2.core import __version__
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.failures import FAILURE, describe_failure, forget_failure
 
 __all__ = [
     "SCHEMA",
@@ -33,6 +34,16 @@ SCHEMA = 1
 """Version of the folder formats."""
 
 MANIFEST = "manifest.json"
+
+_COMMANDS = {
+    "prepare": "mindeye2 prepare KIND --source SOURCE --out NEW",
+    "train": "mindeye2 train --recipe NAME --source DATA --out NEW",
+    "reconstruct": "mindeye2 reconstruct --source DATA --init RUN --out NEW",
+    "evaluate": "mindeye2 evaluate --source DECODED --out NEW",
+    "report": "mindeye2 report --source SCORES --out NEW",
+    "import": "mindeye2 import FILE --out NEW",
+}
+_FOLDERS = {"prepare": "DATA", "train": "RUN", "reconstruct": "DECODED", "evaluate": "SCORES"}
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -88,7 +99,9 @@ def write_manifest(
     files = sorted(
         p
         for p in folder.rglob("*")
-        if p.is_file() and p != folder / MANIFEST and _is_result(p.relative_to(folder))
+        if p.is_file()
+        and p not in {folder / MANIFEST, folder / FAILURE}
+        and _is_result(p.relative_to(folder))
     )
     manifest = {
         "schema": SCHEMA,
@@ -121,6 +134,9 @@ def read_manifest(folder: Path, *, stage: str) -> dict[str, Any]:
             f"{folder} is not a folder. Give one that 'mindeye2 {stage}' finished."
         )
     path = folder / MANIFEST
+    failure = None if path.exists() else describe_failure(folder)
+    if failure:
+        raise ArtifactError(f"{folder} is unfinished: {failure}")
     if not path.exists() and not (folder / "config.yaml").exists() and any(folder.iterdir()):
         kind = " KIND --source SOURCE" if stage == "prepare" else ""
         raise ArtifactError(
@@ -135,9 +151,13 @@ def read_manifest(folder: Path, *, stage: str) -> dict[str, Any]:
         )
     manifest = _parse_manifest(path, stage)
     if manifest.get("stage") != stage:
+        made = str(manifest.get("stage"))
+        command = _COMMANDS.get(stage, f"mindeye2 {stage}")
+        if made in _FOLDERS:
+            command = command.replace(_FOLDERS[made], str(folder))
         raise ArtifactError(
-            f"{folder} comes from the stage {manifest.get('stage')!r}, but a folder of {stage!r} "
-            "is needed here."
+            f"{folder} was made by 'mindeye2 {made}', but a folder of 'mindeye2 {stage}' is "
+            f"needed here. Make one with: {command}"
         )
     if manifest.get("schema") != SCHEMA:
         raise ArtifactError(
@@ -205,12 +225,13 @@ def claim_folder(out: Path, *, resume: bool) -> Path:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"--out {out} is a file. Give a folder.")
-    if out.is_dir() and not resume and _names(out) - {"config.yaml"}:
+    if out.is_dir() and not resume and _names(out) - {"config.yaml", FAILURE}:
         raise ArtifactError(
             f"--out {out} is not empty. Add --resume to go on with what is there, "
             "or give another folder."
         )
     out.mkdir(parents=True, exist_ok=True)
+    forget_failure(out)
     return out
 
 
@@ -226,7 +247,7 @@ def keep_settings(folder: Path, config: Mapping[str, Any]) -> None:
     """
     path = folder / "config.yaml"
     wanted = json.loads(json.dumps(dict(config)))
-    begun = path.exists() and bool(_names(folder) - {path.name})
+    begun = path.exists() and bool(_names(folder) - {path.name, FAILURE})
     if begun and yaml.safe_load(path.read_text()) != wanted:
         before = yaml.safe_load(path.read_text())
         names = sorted(k for k in {*before, *config} if before.get(k) != config.get(k))

@@ -5,13 +5,20 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 
-__all__ = ["Settings", "build_settings", "load_settings", "plain"]
+__all__ = [
+    "Settings",
+    "build_settings",
+    "dotted_names",
+    "load_settings",
+    "nested_class",
+    "plain",
+]
 
 
 class _Loader(yaml.SafeLoader):
@@ -49,20 +56,56 @@ def plain(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
-def _names(cls: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Return the keys that the settings at `path` accept."""
+def nested_class(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - any annotation
+    """Return the class of nested settings that a field holds, alone, optionally or in a list."""
+    for option in (annotation, *get_args(annotation)):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return option
+    return None
+
+
+def _class_at(cls: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
+    """Return the class of the settings at `path`."""
+    inner: type[BaseModel] | None = cls
     for key in path:
         if isinstance(key, int):
             continue  # an index: the class was found at the name of its list
-        field = cls.model_fields.get(key)
-        kind = field.annotation if field else None
-        for option in (kind, *getattr(kind, "__args__", ())):
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                cls = option
-                break
-        else:
-            return []
-    return sorted(cls.model_fields)
+        field = inner.model_fields.get(key) if inner else None
+        inner = nested_class(field.annotation) if field else None
+    return inner
+
+
+def dotted_names(cls: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the dotted names of all settings, groups before their members."""
+    names = []
+    for name, field in cls.model_fields.items():
+        names.append(f"{prefix}{name}")
+        inner = nested_class(field.annotation)
+        if inner and get_origin(field.annotation) not in {tuple, list}:
+            names += dotted_names(inner, f"{prefix}{name}.")
+    return names
+
+
+def _suggest(cls: type[BaseModel], path: Sequence[str | int], value: object) -> str:
+    """Return a setting that the unknown one at `path` may mean, searched at all levels, or ""."""
+    parent, names = path[:-1], dotted_names(cls)
+    keys = [str(key) for key in path]
+    # An assignment `splits.test=.4` arrives as {"splits": {"test": .4}}.
+    while isinstance(value, Mapping) and len(value) == 1:
+        ((key, value),) = value.items()
+        keys.append(str(key))
+    for length in range(len(keys), len(parent), -1):
+        given = ".".join(keys[:length])
+        found = [n for n in names if n.endswith(f".{given}")]
+        if found:
+            return min(found, key=len)
+    here = _class_at(cls, parent)
+    near = difflib.get_close_matches(str(path[-1]), list(here.model_fields) if here else [], n=1)
+    if near:
+        return ".".join([*map(str, parent), near[0]])
+    by_end = {n.rpartition(".")[2]: n for n in reversed(names)}
+    near = difflib.get_close_matches(str(path[-1]), by_end, n=1)
+    return by_end[near[0]] if near else ""
 
 
 def build_settings(cls: type[S], values: Mapping[str, Any]) -> S:
@@ -79,9 +122,10 @@ def build_settings(cls: type[S], values: Mapping[str, Any]) -> S:
         for item in error.errors():
             path = ".".join(map(str, item["loc"]))
             if item["type"] == "extra_forbidden":
-                names = _names(cls, item["loc"][:-1])
-                near = difflib.get_close_matches(str(item["loc"][-1]), names, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
+                here = _class_at(cls, item["loc"][:-1])
+                names = sorted(here.model_fields) if here else []
+                near = _suggest(cls, item["loc"], item["input"])
+                hint = f" Did you mean {near!r}?" if near else ""
                 lines.append(f"there is no setting {path!r}; here are {names}.{hint}")
             else:
                 message = item["msg"].removeprefix("Value error, ")

@@ -1,14 +1,29 @@
 """Command line: one command per stage, with the same options."""
 
-import functools
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError, check_choice
+from mindeye2.choices import KINDS, RECIPES, STAGES
+from mindeye2.cli.options import (
+    KIND_NAMES,
+    Assign,
+    Config,
+    Data,
+    Debug,
+    Device,
+    Init,
+    Kind,
+    Out,
+    Recipe,
+    Resume,
+    Source,
+    Version,
+    completing,
+)
+from mindeye2.cli.outcome import report_outcome, stop_on_sigterm
+from mindeye2.core.errors import check_choice
 
 __all__ = ["app", "main"]
 
@@ -16,72 +31,9 @@ app = typer.Typer(
     name="mindeye2",
     help="Decode fMRI responses to images, captions and retrieval.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
-
-# Written out, because importing the recipes imports PyTorch; a test compares them.
-KINDS = "simulated, scenes, table, glmsingle, bids, nsd, released, kriegeskorte92"
-RECIPES = (
-    "released, standard, demo, adapt, scratch, ridge, kriegeskorte92 (brain decoders); "
-    "autoencoder, unclip, decoder_tuning, unclip_sdxl (image decoders)"
-)
-
-Source = Annotated[Path | None, typer.Option("--source", help="Folder or file to read.")]
-Init = Annotated[Path | None, typer.Option("--init", help="Run folder to start from.")]
-Data = Annotated[
-    Path | None, typer.Option("--data", help="Prepared data set; by default the recorded one.")
-]
-Out = Annotated[Path, typer.Option("--out", help="Folder to fill.")]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
-Assign = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="A setting; may be repeated."),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-
-def _stage(function: Callable[..., None]) -> Callable[..., None]:
-    """Report user errors as one line on stderr, with exit code 2."""
-
-    @functools.wraps(function)
-    def run(**options: Any) -> None:  # noqa: ANN401 - whatever typer parsed
-        try:
-            function(**options)
-        except InterruptedRun as stop:
-            print(f"mindeye2: {stop}", file=sys.stderr)
-            raise typer.Exit(130) from stop
-        except (
-            ValueError,
-            ArtifactError,
-            MissingExtraError,
-            FloatingPointError,
-            OSError,
-        ) as error:
-            if options.get("debug"):
-                raise
-            # Messages of other libraries may have several lines.
-            print("mindeye2:", *str(error).split(), file=sys.stderr)
-            raise typer.Exit(2) from error
-
-    return run
-
-
-def _print_version(requested: bool) -> bool:  # noqa: FBT001 - as typer calls it
-    if requested:
-        from mindeye2.core import __version__
-
-        print(f"mindeye2 {__version__}")
-        raise typer.Exit
-    return requested
-
-
-Version = Annotated[
-    bool,
-    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
-]
 
 
 @app.callback()
@@ -90,7 +42,7 @@ def _options(*, version: Version = False) -> None:
 
 
 @app.command()
-@_stage
+@report_outcome
 def demo(
     *,
     out: Out = Path("runs/demo"),
@@ -98,7 +50,7 @@ def demo(
     assign: Assign = None,
     resume: Resume = False,
     device: Device = "auto",
-    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Run every stage on eight simulated subjects and print the path of the report."""
     from mindeye2.demo import demo as run
@@ -108,33 +60,34 @@ def demo(
 
 
 @app.command()
-@_stage
+@report_outcome
 def prepare(
     *,
-    kind: Annotated[str, typer.Argument(help=f"Kind of source: {KINDS}.")],
+    kind: Kind,
     out: Out,
     source: Source = None,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
     device: Device = "auto",
-    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Convert source data to stimuli, trials, z-scored betas and target tokens."""
+    check_choice("KIND", kind, KINDS)
+
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import PREPARATION
     from mindeye2.stages.prepare import prepare as run
 
-    check_choice("KIND", kind, PREPARATION)
     settings = load_settings(PREPARATION[kind](), file=config, assignments=assign or [])
     print(run(settings, out=out, source=source, resume=resume, device=device))
 
 
 @app.command()
-@_stage
+@report_outcome
 def train(
     *,
-    recipe: Annotated[str, typer.Option("--recipe", help=f"{RECIPES}.")],
+    recipe: Recipe = None,
     source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
     out: Out,
     init: Init = None,
@@ -142,14 +95,19 @@ def train(
     assign: Assign = None,
     resume: Resume = False,
     device: Device = "auto",
-    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Train a brain decoder or an image decoder."""
+    if recipe is None:
+        raise ValueError(
+            f"--recipe is missing: give one of {list(RECIPES)}. 'mindeye2 recipes' describes them."
+        )
+    check_choice("--recipe", recipe, RECIPES)
+
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import TRAINING
     from mindeye2.stages.train import train as run
 
-    check_choice("--recipe", recipe, TRAINING)
     settings = load_settings(TRAINING[recipe](), file=config, assignments=assign or [])
     print(
         run(
@@ -165,21 +123,26 @@ def train(
 
 
 @app.command()
-@_stage
+@report_outcome
 def reconstruct(
     *,
     source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
-    init: Annotated[
-        Path, typer.Option("--init", help="Run folder, or folder of imported weights.")
-    ],
     out: Out,
+    init: Annotated[
+        Path | None, typer.Option("--init", help="Run folder, or folder of imported weights.")
+    ] = None,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
     device: Device = "auto",
-    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Decode image tokens, images and captions from betas."""
+    if init is None:
+        raise ValueError(
+            "--init is missing: give the run folder of 'mindeye2 train', or the folder of "
+            "'mindeye2 import'."
+        )
     from mindeye2.core.runtime import choose_device
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import released
@@ -205,7 +168,7 @@ def reconstruct(
 
 
 @app.command()
-@_stage
+@report_outcome
 def evaluate(
     *,
     source: Annotated[Path, typer.Option("--source", help="Folder that reconstruct finished.")],
@@ -215,7 +178,7 @@ def evaluate(
     assign: Assign = None,
     resume: Resume = False,
     device: Device = "auto",
-    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Score reconstructions: one score per image, intervals, chance, floor and ceiling."""
     from mindeye2.core.settings import load_settings
@@ -227,7 +190,7 @@ def evaluate(
 
 
 @app.command()
-@_stage
+@report_outcome
 def report(
     *,
     source: Annotated[Path, typer.Option("--source", help="Folder that evaluate finished.")],
@@ -236,7 +199,7 @@ def report(
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
-    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Render one self-contained page of scores and images."""
     from mindeye2.core.settings import load_settings
@@ -248,7 +211,49 @@ def report(
 
 
 @app.command()
-@_stage
+def recipes() -> None:
+    """List the recipes of 'mindeye2 train': what each trains, and for whom."""
+    from mindeye2.settings_guide import describe_recipes
+
+    print(describe_recipes())
+
+
+@app.command()
+@report_outcome
+def settings(
+    *,
+    stage: Annotated[
+        str,
+        typer.Argument(help=f"{', '.join(STAGES)}.", autocompletion=completing(STAGES)),
+    ],
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"Kind of source, for prepare: {KIND_NAMES}.", autocompletion=completing(KINDS)
+        ),
+    ] = None,
+    recipe: Recipe = None,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print a commented YAML file for --config.")
+    ] = False,
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
+) -> None:
+    """List the settings of a stage: dotted name, default, accepted values and meaning."""
+    from mindeye2.core.settings_listing import commented_yaml
+    from mindeye2.settings_guide import describe_settings, start_settings
+
+    start = start_settings(stage, kind=kind, recipe=recipe)
+    if as_yaml:
+        named = " ".join(
+            [stage, *([kind] if kind else []), *(["--recipe", recipe] * bool(recipe))]
+        )
+        print(commented_yaml(start, title=f"Settings of 'mindeye2 {named}'."), end="")
+    else:
+        print(describe_settings(start))
+
+
+@app.command()
+@report_outcome
 def doctor(
     *,
     path: Annotated[
@@ -257,7 +262,7 @@ def doctor(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Check file sizes, not hashes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
-    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Check environment, data and results for silent errors; exit code 1 if there are any."""
     from mindeye2.doctor import doctor as run
@@ -273,7 +278,7 @@ def doctor(
 
 
 @app.command("import")
-@_stage
+@report_outcome
 def import_(
     *,
     out: Out,
@@ -291,7 +296,7 @@ def import_(
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
-    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Import a published checkpoint as safetensors, or published outputs to be evaluated."""
     from mindeye2.core.settings import load_settings
@@ -312,14 +317,14 @@ def import_(
 
 
 @app.command()
-@_stage
+@report_outcome
 def export(
     *,
     run: Annotated[
         Path, typer.Argument(help="Folder that 'mindeye2 train' or 'mindeye2 import' finished.")
     ],
     out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
-    debug: Debug = False,  # noqa: ARG001 - read by `_stage`
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Export a brain decoder to weights that the released MindEye2 code loads."""
     from mindeye2.released.exporting import export_weights
@@ -329,4 +334,5 @@ def export(
 
 def main() -> None:
     """Run the command line."""
+    stop_on_sigterm()
     app()

@@ -1,0 +1,38 @@
+"""Names that the command line accepts, in a module that imports nothing heavy.
+
+Help texts and shell completion read them at once; a test compares them with adapters and recipes.
+"""
+
+__all__ = ["IMAGE_DECODERS", "KINDS", "RECIPES", "STAGES"]
+
+KINDS = {
+    "table": "arrays, a trial table and images of your own",
+    "glmsingle": "an output folder of GLMsingle",
+    "bids": "fMRIPrep derivatives with BIDS events",
+    "nsd": "the Natural Scenes Dataset as it is distributed",
+    "released": "the data files published with MindEye2",
+    "kriegeskorte92": "responses of four subjects to 92 photographs, downloaded on request",
+    "simulated": "simulated subjects, as in the demo; no source",
+    "scenes": "composed scenes without brain responses; no source",
+}
+"""Sources of ``mindeye2 prepare`` by KIND."""
+
+RECIPES = {
+    "standard": "several subjects with many trials each; the model that others are adapted from",
+    "adapt": "a new subject with an hour of data or more, and a pretrained run (--init)",
+    "scratch": "one subject without a pretrained run; a baseline of adapt",
+    "ridge": "one subject, in seconds: the first thing to try with your own data",
+    "demo": "the demo's seven simulated subjects",
+    "kriegeskorte92": "subjects with fewer than 100 images, such as the kind kriegeskorte92",
+    "autoencoder": "a new image decoder of laptop size: its first stage",
+    "unclip": "a new image decoder of laptop size: its second stage (--init: the autoencoder)",
+    "picture_tuning": "sharper images of a laptop-size image decoder (--init: the unclip run)",
+    "unclip_sdxl": "a full-size image decoder; a large GPU and an image collection",
+}
+"""For whom each recipe of ``mindeye2 train`` is."""
+
+IMAGE_DECODERS = frozenset({"autoencoder", "unclip", "picture_tuning", "unclip_sdxl"})
+"""Recipes that train an image decoder; the others train a brain decoder."""
+
+STAGES = ("prepare", "train", "reconstruct", "evaluate", "report", "demo")
+"""Stages that have settings."""

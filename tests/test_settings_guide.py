@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from mindeye2.choices import KINDS, RECIPES
+from mindeye2.core.settings import dotted_names, load_settings
+from mindeye2.core.settings_listing import commented_yaml, list_settings
+from mindeye2.settings_guide import (
+    describe_recipes,
+    describe_settings,
+    settings_page,
+    start_settings,
+)
+
+STARTS = [
+    *({"stage": "prepare", "kind": kind} for kind in KINDS),
+    *({"stage": "train", "recipe": recipe} for recipe in RECIPES),
+    {"stage": "reconstruct"},
+    {"stage": "reconstruct", "recipe": "released"},
+    *({"stage": stage} for stage in ("evaluate", "report", "demo")),
+]
+
+
+@pytest.mark.parametrize("start", STARTS, ids=lambda s: " ".join(s.values()))
+def test_the_yaml_file_of_every_stage_loads_as_the_same_settings(start, tmp_path):
+    settings = start_settings(**start)
+    file = tmp_path / "a.yaml"
+    file.write_text(commented_yaml(settings, title="all"))
+    # Started from the defaults of the class, so that each value must come from the file.
+    assert load_settings(type(settings)(), file=file) == settings
+
+
+@pytest.mark.parametrize("start", STARTS, ids=lambda s: " ".join(s.values()))
+def test_every_setting_is_listed_with_a_meaning(start):
+    settings = start_settings(**start)
+    rows = list_settings(settings)
+    listed = {row.name for row in rows}
+    assert {n for n in dotted_names(type(settings)) if n.rpartition(".")[2] != "kind"} <= listed
+    assert [row.name for row in rows if not row.meaning.endswith((".", "..."))] == []
+    assert describe_settings(settings).count("\n    ") >= len(rows)
+
+
+def test_the_page_of_settings_is_up_to_date():
+    """Otherwise: python tools/write_settings.py."""
+    page = Path(__file__).parents[1] / "docs" / "settings.md"
+    assert page.read_text() == settings_page()
+
+
+def test_the_page_names_what_a_recipe_changes():
+    page = settings_page()
+    assert "`subjects=[subj08]`" in page
+    assert "`refine={}`" in page
+    assert "`refine.input_size=256`" in page
+
+
+def test_recipes_are_grouped_by_what_they_train():
+    brain, _, image = describe_recipes().partition("Image decoders:")
+    assert "\n  adapt\n" in brain
+    assert "\n  autoencoder\n" in image
