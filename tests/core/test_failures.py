@@ -5,12 +5,13 @@ from mindeye2.core.failures import FAILURE, describe_failure, recorded_failure
 
 
 def fail(folder, *, resume=False):
-    with (
-        pytest.raises(ValueError, match="wrong"),
-        recorded_failure(folder, command="train", resume=resume),
-    ):
+    @recorded_failure(folder, command="train", resume=resume)
+    def train():
         folder.mkdir(exist_ok=True)
         raise ValueError("wrong\n  input.")
+
+    with pytest.raises(ValueError, match="wrong"):
+        train()
 
 
 def test_the_error_is_kept_on_one_line_until_the_folder_is_begun_again(tmp_path):

@@ -223,7 +223,7 @@ def test_tokens_alone_are_scored_without_images(decoded, data, judging, tmp_path
 
 
 def test_unfinished_folders_are_not_scored(judging, data, tmp_path):
-    with pytest.raises(ArtifactError, match=r"comes from the stage 'prepare'.*'reconstruct'"):
+    with pytest.raises(ArtifactError, match=r"made by 'mindeye2 prepare'.*mindeye2 reconstruct"):
         evaluate(judging, source=data, out=tmp_path / "out")
     (tmp_path / "cut").mkdir()
     with pytest.raises(ArtifactError, match=r"the stage 'reconstruct' did not finish there"):
