@@ -82,7 +82,7 @@ def test_a_resumed_demo_runs_only_what_is_missing(stages, tmp_path):
 
 
 def test_an_unknown_setting_of_the_demo_is_answered_with_the_nearest_name(tmp_path):
-    message = r"no setting 'pretrain\.optimiser'.* Did you mean 'optimizer'\?"
+    message = r"no setting 'pretrain\.optimiser'.* Did you mean 'pretrain\.optimizer'\?"
     with pytest.raises(ValueError, match=message):
         demo(tmp_path / "demo", assignments=["pretrain.optimiser.steps=3"])
     assert not (tmp_path / "demo").exists()

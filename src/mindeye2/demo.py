@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mindeye2 import recipes
 from mindeye2.core.artifacts import claim_folder, write_json
+from mindeye2.core.failures import recorded_failure
 from mindeye2.core.runtime import peak_memory_gib
 from mindeye2.core.settings import Settings, load_settings
 from mindeye2.stages.evaluate import EvaluateSettings, evaluate
@@ -87,7 +88,8 @@ def demo(
             continue
         print(f"{number} of {len(stages)}: {name} ...", flush=True)
         began = time.monotonic()
-        run(out / name)
+        with recorded_failure(out / name, command="demo", resume=resume):
+            run(out / name)
         seconds = round(time.monotonic() - began, 1)
         print(f"{name}: {seconds} s", flush=True)
         costs.append(

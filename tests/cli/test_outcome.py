@@ -49,7 +49,7 @@ def test_an_internal_error_is_kept_too_and_shows_its_traceback(tmp_path):
 def test_sigterm_ends_a_command_as_ctrl_c_does():
     code = (
         "import os, signal\n"
-        "from mindeye2.cli.outcome import report_outcome\n"
+        "from mindeye2.cli.outcome import report_outcome, stop_on_sigterm\n"
         "stop_on_sigterm()\n"
         "import typer\n"
         "app = typer.Typer()\n"
