@@ -18,6 +18,7 @@ KINDS = {
 """Sources of ``mindeye2 prepare`` by KIND."""
 
 RECIPES = {
+    "released": "reproducing the published multi-subject training at full size; a large GPU",
     "standard": "several subjects with many trials each; the model that others are adapted from",
     "adapt": "a new subject with an hour of data or more, and a pretrained run (--init)",
     "scratch": "one subject without a pretrained run; a baseline of adapt",
@@ -26,12 +27,12 @@ RECIPES = {
     "kriegeskorte92": "subjects with fewer than 100 images, such as the kind kriegeskorte92",
     "autoencoder": "a new image decoder of laptop size: its first stage",
     "unclip": "a new image decoder of laptop size: its second stage (--init: the autoencoder)",
-    "picture_tuning": "sharper images of a laptop-size image decoder (--init: the unclip run)",
+    "decoder_tuning": "sharper images of a laptop-size image decoder (--init: the unclip run)",
     "unclip_sdxl": "a full-size image decoder; a large GPU and an image collection",
 }
 """For whom each recipe of ``mindeye2 train`` is."""
 
-IMAGE_DECODERS = frozenset({"autoencoder", "unclip", "picture_tuning", "unclip_sdxl"})
+IMAGE_DECODERS = frozenset({"autoencoder", "unclip", "decoder_tuning", "unclip_sdxl"})
 """Recipes that train an image decoder; the others train a brain decoder."""
 
 STAGES = ("prepare", "train", "reconstruct", "evaluate", "report", "demo")
