@@ -16,7 +16,7 @@ from mindeye2.stages.report import ReportSettings
 
 __all__ = ["describe_recipes", "describe_settings", "settings_page", "start_settings"]
 
-_WITHOUT_CHOICE = {
+_WITHOUT_CHOICE: dict[str, type[Settings]] = {
     "evaluate": EvaluateSettings,
     "report": ReportSettings,
     "demo": DemoSettings,

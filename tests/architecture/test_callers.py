@@ -9,7 +9,7 @@ GOLDEN = "compared with numbers of the released code"
 
 WITHOUT_CALLER: dict[str, str] = {
     "api.Decoder": "what users import, as mindeye2.Decoder",
-    "cli.app": "the command",
+    "cli.commands.app": "the command",
     "core.axes.AXES": "read by test_vocabulary.py",
     "metrics.ranking.top_k_accuracy": GOLDEN,
     "reporting.tables.as_csv": "for spreadsheets; the report writes the other two formats",

@@ -244,9 +244,7 @@ def settings(
 
     start = start_settings(stage, kind=kind, recipe=recipe)
     if as_yaml:
-        named = " ".join(
-            [stage, *([kind] if kind else []), *(["--recipe", recipe] * bool(recipe))]
-        )
+        named = " ".join([stage, *filter(None, [kind]), *(["--recipe", recipe] if recipe else [])])
         print(commented_yaml(start, title=f"Settings of 'mindeye2 {named}'."), end="")
     else:
         print(describe_settings(start))

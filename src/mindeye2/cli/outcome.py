@@ -15,7 +15,7 @@ import typer
 from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError
 from mindeye2.core.failures import recorded_failure
 
-__all__ = ["INTERRUPTED", "WRONG_INPUT", "report_outcome", "stop_on_sigterm"]
+__all__ = ["report_outcome", "stop_on_sigterm"]
 
 WRONG_INPUT = 2
 INTERRUPTED = 3

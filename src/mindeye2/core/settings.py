@@ -14,7 +14,6 @@ from pydantic_core import to_json
 __all__ = [
     "Settings",
     "build_settings",
-    "dotted_names",
     "load_settings",
     "nested_class",
     "plain",
