@@ -6,7 +6,7 @@ A variant calls another recipe and changes what differs. Every setting can be ov
 
 from collections.abc import Callable
 
-from mindeye2.generation.sd.refine import RefineSettings
+from mindeye2.generation.sd.refine import BASE, RefineSettings
 from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.stages.prepare import (
     SETTINGS,
@@ -207,7 +207,7 @@ def released() -> ReconstructSettings:
         average="outputs",
         prior_samples=1,
         ceiling=False,
-        refine=RefineSettings(input_size=256),
+        refine=RefineSettings(input_size=256, caption_model=BASE),
         size=256,
         antialias=False,
         batch_size=4,

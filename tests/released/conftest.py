@@ -127,7 +127,13 @@ def settings(git, tiny_base):
     from mindeye2.generation.sd.refine import RefineSettings
     from mindeye2.recipes import released
 
-    quick = {"model": str(tiny_base), "size": 64, "steps": 3, "last_sigmas": 2}
+    quick = {
+        "model": str(tiny_base),
+        "caption_model": str(tiny_base),
+        "size": 64,
+        "steps": 3,
+        "last_sigmas": 2,
+    }
     changes = {
         "captioner": str(git),
         "sampling": SdxlSampling(steps=2, size=64),

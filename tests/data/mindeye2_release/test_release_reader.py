@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,23 @@ def test_published_betas_are_prepared_as_they_are(published, tmp_path):
     )
     assert prepared.n_voxels == {"subj01": 7, "subj05": 5}
     assert "publishers" in read_manifest(tmp_path / "out", stage="prepare")["zscored_by"]
+
+
+def test_what_published_weights_need_is_said_at_the_start_and_at_the_end(
+    published, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(
+        "mindeye2.stages.prepare.run.fill_targets", lambda *_, **__: sys.stderr.write("encoded\n")
+    )
+    wanted = "--set encoders=[lite0,bigg] --set encoder_weights.bigg=FOLDER"
+    settings = ReleasedPreparation(encoders=("lite0",))
+    prepare(settings, source=published.root, out=tmp_path / "small")
+    before, after = capsys.readouterr().err.split("encoded")
+    assert wanted in before
+    assert wanted in after
+    settings = ReleasedPreparation(encoders=("bigg",))
+    prepare(settings, source=published.root, out=tmp_path / "bigg")
+    assert "Published weights" not in capsys.readouterr().err
 
 
 def test_what_is_there_is_reported_and_not_refused(published):

@@ -38,6 +38,34 @@ def test_caption_seed_and_image_each_change_the_result(refine, images):
     assert not torch.allclose(refine(images[1:], ["a dog"], seeds=[1]), first, atol=1e-3)
 
 
+def test_captions_are_encoded_by_stock_text_encoders_where_asked(tiny_base, tmp_path):
+    """As published: only the negative prompt goes through those of the fine-tuned base model."""
+    from diffusers import StableDiffusionXLPipeline
+
+    stock = StableDiffusionXLPipeline.from_pretrained(tiny_base)
+    tuned = StableDiffusionXLPipeline.from_pretrained(tiny_base)
+    for encoder in (tuned.text_encoder, tuned.text_encoder_2):
+        for weight in encoder.parameters():
+            weight.data.mul_(1.5)
+    tuned.save_pretrained(tmp_path)
+    texts = {"prompt": ["a dog", "a cat"], "negative_prompt": ["ugly", "ugly"]}
+    expected = stock.encode_prompt(**texts), tuned.encode_prompt(**texts)
+    assert not torch.allclose(expected[0][0], expected[1][0], atol=0.1)
+    for caption_model, of_captions in ((str(tiny_base), 0), (None, 1), (str(tmp_path), 1)):
+        settings = RefineSettings(model=str(tmp_path), caption_model=caption_model)
+        refiner = load_refiner(settings, device=CPU)
+        given = refiner.encode_text(texts["prompt"], texts["negative_prompt"])
+        for i, which in enumerate((of_captions, 1, of_captions, 1)):
+            torch.testing.assert_close(given[i], expected[which][i])
+
+
+def test_a_missing_caption_model_names_its_setting(tiny_base, tmp_path):
+    missing = str(tmp_path / "nowhere")
+    settings = RefineSettings(model=str(tiny_base), caption_model=missing)
+    with pytest.raises(ArtifactError, match=r"nowhere' cannot be .* --set refine.caption_model="):
+        load_refiner(settings, device=CPU)
+
+
 def test_the_size_condition_is_that_of_diffusers(tiny_base, refine, rng):
     """Pooled text, then original size, crop and target size: as diffusers' own interface."""
     from diffusers import UNet2DConditionModel

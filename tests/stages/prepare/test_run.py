@@ -7,9 +7,16 @@ import pytest
 
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.settings import load_settings
 from mindeye2.data.prepared import open_prepared
 from mindeye2.data.source_dataset import SourceDataset
-from mindeye2.stages.prepare import KINDS, SimulatedPreparation, TablePreparation, prepare
+from mindeye2.stages.prepare import (
+    KINDS,
+    ReleasedPreparation,
+    SimulatedPreparation,
+    TablePreparation,
+    prepare,
+)
 
 
 @pytest.fixture
@@ -150,6 +157,15 @@ def test_an_unknown_encoder_is_refused_before_any_work(tmp_path):
     with pytest.raises(ValueError, match=r"encoders must be one of .*'lite0'.*got 'lite1'"):
         prepare(SimulatedPreparation(encoders=("lite1",)), out=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_an_encoder_that_is_not_asked_for_are_refused(tmp_path):
+    settings = load_settings(
+        ReleasedPreparation(), assignments=[f"encoder_weights.bigg={tmp_path}"]
+    )
+    with pytest.raises(ValueError, match=r"weights of \['bigg'\], which are not among"):
+        prepare(settings, source=tmp_path, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_is_not_filled_twice_by_accident(data, subjects):

@@ -30,6 +30,11 @@ class RefineSettings(Settings):
     model: str = BASE
     """Base model: a name on the hub, a folder in diffusers' layout, or a single file."""
 
+    caption_model: str | None = None
+    """Base model whose text encoders encode captions; None takes those of `model`. The released
+    code encodes captions by stock CLIP-L and OpenCLIP bigG, which are SDXL base's, and only the
+    negative prompt by the text encoders of its fine-tuned model."""
+
     steps: Annotated[int, Field(ge=1, le=1000)] = 25
     """Evaluations of the U-Net from pure noise."""
 
@@ -180,30 +185,31 @@ def load_refiner(
     ArtifactError
         If the model is neither on disk nor available from the hub, or is no SDXL base model.
     """
-    diffusers = require("diffusers", extra="sdxl", purpose="Refinement")
-    kind = diffusers.StableDiffusionXLPipeline
-    load = kind.from_single_file if Path(settings.model).is_file() else kind.from_pretrained
-    try:
-        with warnings.catch_warnings():
-            # Newer diffusers rename torch_dtype to dtype and warn; older ones accept this only.
-            warnings.simplefilter("ignore")
-            pipe = load(settings.model, torch_dtype=dtype, add_watermarker=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(
-            f"the base model {settings.model!r} cannot be loaded: {error} Give the folder of a "
-            f"downloaded copy of {BASE}, or one .safetensors file, with --set refine.model=..., "
-            "or skip refinement with --set refine=null."
-        ) from error
-    for encoder in (pipe.text_encoder, pipe.text_encoder_2):
-        encoder.to(device)
-
-    def encode_text(captions: Sequence[str], negative: Sequence[str]) -> Any:  # noqa: ANN401
-        return pipe.encode_prompt(
-            prompt=list(captions),
-            negative_prompt=list(negative),
-            device=device,
-            do_classifier_free_guidance=True,
+    pipe = _load_pipe(settings.model, "refine.model", dtype=dtype)
+    texts = pipe
+    if settings.caption_model not in (None, settings.model):
+        texts = _load_pipe(
+            settings.caption_model, "refine.caption_model", dtype=dtype, unet=None, vae=None
         )
+    for loaded in (pipe, texts):
+        loaded.text_encoder.to(device)
+        loaded.text_encoder_2.to(device)
+
+    def encode_text(captions: Sequence[str], negative: Sequence[str]) -> tuple[Any, ...]:
+        def encode(encoders: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a diffusers pipeline
+            encoded: tuple[Any, ...] = encoders.encode_prompt(
+                prompt=list(captions),
+                negative_prompt=list(negative),
+                device=device,
+                do_classifier_free_guidance=True,
+            )
+            return encoded
+
+        encoded = encode(pipe)
+        if texts is pipe:
+            return encoded
+        of_captions = encode(texts)
+        return of_captions[0], encoded[1], of_captions[2], encoded[3]
 
     width = pipe.unet.config.addition_time_embed_dim
     sdxl = Sdxl(
@@ -212,3 +218,21 @@ def load_refiner(
     sdxl.eval().requires_grad_(requires_grad=False)
     sdxl.to_device(device, dtype=dtype, offload=offload)
     return Refiner(sdxl=sdxl, encode_text=encode_text, settings=settings)
+
+
+def _load_pipe(name: str | None, setting: str, *, dtype: torch.dtype, **parts: None) -> Any:  # noqa: ANN401
+    """Load a base model through diffusers; `parts` that are None are neither read nor fetched."""
+    diffusers = require("diffusers", extra="sdxl", purpose="Refinement")
+    kind = diffusers.StableDiffusionXLPipeline
+    load = kind.from_single_file if Path(str(name)).is_file() else kind.from_pretrained
+    try:
+        with warnings.catch_warnings():
+            # Newer diffusers rename torch_dtype to dtype and warn; older ones accept this only.
+            warnings.simplefilter("ignore")
+            return load(name, torch_dtype=dtype, add_watermarker=False, **parts)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"the base model {name!r} cannot be loaded: {error} Give the folder of a "
+            f"downloaded copy of {BASE}, or one .safetensors file, with --set {setting}=..., "
+            "or skip refinement with --set refine=null."
+        ) from error

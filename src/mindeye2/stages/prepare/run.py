@@ -20,6 +20,9 @@ from mindeye2.stages.prepare.targets import ENCODERS, fill_targets
 
 __all__ = ["prepare"]
 
+_OF_PUBLISHED_WEIGHTS = ("released", "nsd")
+"""Kinds of source that published weights were trained on."""
+
 
 def prepare(
     settings: PrepareSettings,
@@ -58,6 +61,13 @@ def prepare(
     """
     for name in settings.encoders:
         check_choice("encoders", name, ENCODERS)
+    unused = sorted(set(settings.encoder_weights) - set(settings.encoders))
+    if unused:
+        raise ValueError(
+            f"encoder_weights has weights of {unused}, which are not among the encoders "
+            f"{list(settings.encoders)}. Add them with --set encoders=[...], or leave them out."
+        )
+    without_bigg = _without_bigg(settings)
     out = claim_folder(out, resume=resume)
     recorded = record_path(source, folder=out) if source else None
     config = {**plain(settings), "source": recorded}
@@ -66,7 +76,7 @@ def prepare(
         del config[name]
     keep_settings(out, config)
     dataset = KINDS[settings.kind](settings, source)
-    for note in dataset.notes:
+    for note in [*dataset.notes, *without_bigg]:
         sys.stderr.write(f"{note}\n")
     shapes = {name: tuple(betas.shape) for name, betas in dataset.betas.items()}
     check_parts(
@@ -86,6 +96,8 @@ def prepare(
         weights=settings.encoder_weights,
         device=choose_device(device),
     )
+    for note in without_bigg:  # again: hours and many lines later
+        sys.stderr.write(f"{note}\n")
     notes = {"notes": list(dataset.notes)} if dataset.notes else {}
     return seal_prepared(
         out,
@@ -99,6 +111,19 @@ def prepare(
         **notes,
         **dataset.facts,
     )
+
+
+def _without_bigg(settings: PrepareSettings) -> list[str]:
+    """Say that published weights cannot decode the data set, where that is so."""
+    if settings.kind not in _OF_PUBLISHED_WEIGHTS or "bigg" in settings.encoders:
+        return []
+    added = ",".join((*settings.encoders, "bigg"))
+    return [
+        "Published weights and 'adapt --init' from them will not work on this data set: they need "
+        f"targets of the encoder 'bigg', and it gets those of {list(settings.encoders)} only. For "
+        f"them, prepare with --set encoders=[{added}] --set encoder_weights.bigg=FOLDER, where "
+        "FOLDER is the import of unclip6 or bigG."
+    ]
 
 
 def _subjects(dataset: SourceDataset, settings: PrepareSettings) -> list[SubjectSource]:
