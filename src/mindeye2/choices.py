@@ -35,5 +35,5 @@ RECIPES = {
 IMAGE_DECODERS = frozenset({"autoencoder", "unclip", "decoder_tuning", "unclip_sdxl"})
 """Recipes that train an image decoder; the others train a brain decoder."""
 
-STAGES = ("prepare", "train", "reconstruct", "evaluate", "report", "demo")
+STAGES = ("prepare", "train", "reconstruct", "evaluate", "report", "compare", "demo")
 """Stages that have settings."""

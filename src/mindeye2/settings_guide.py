@@ -9,6 +9,7 @@ from mindeye2.core.settings import Settings, plain
 from mindeye2.core.settings_listing import SettingRow, list_settings, write_value
 from mindeye2.demo import DemoSettings
 from mindeye2.recipes import PREPARATION, TRAINING, released
+from mindeye2.stages.compare import CompareSettings
 from mindeye2.stages.evaluate import EvaluateSettings
 from mindeye2.stages.prepare.preparation import Preparation
 from mindeye2.stages.reconstruct import ReconstructSettings
@@ -19,6 +20,7 @@ __all__ = ["describe_recipes", "describe_settings", "settings_page", "start_sett
 _WITHOUT_CHOICE: dict[str, type[Settings]] = {
     "evaluate": EvaluateSettings,
     "report": ReportSettings,
+    "compare": CompareSettings,
     "demo": DemoSettings,
 }
 

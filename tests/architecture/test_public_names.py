@@ -19,6 +19,7 @@ OPTIONS = {
     "reconstruct": COMMON | {"--source", "--init", "--device"},
     "evaluate": COMMON | {"--source", "--data", "--device"},
     "report": COMMON | {"--source", "--data"},
+    "compare": COMMON | {"runs"},
     "import": COMMON | {"file", "--data", "--released", "--yes"},
     "export": {"run", "--out", "--debug"},
 }

@@ -69,7 +69,7 @@ def test_settings_as_yaml_are_taken_by_the_command(tmp_path, monkeypatch):
 
 def test_help_names_every_stage():
     shown = run("--help").output
-    stages = ("demo", "doctor", "prepare", "train", "reconstruct", "evaluate", "report")
+    stages = ("demo", "doctor", "prepare", "train", "reconstruct", "evaluate", "report", "compare")
     for verb in (*stages, "recipes", "settings", "import", "export"):
         assert verb in shown
 

@@ -211,6 +211,26 @@ def report(
 
 
 @app.command()
+@report_outcome
+def compare(
+    *,
+    runs: Annotated[list[Path], typer.Argument(help="Folders that evaluate finished.")],
+    out: Out,
+    config: Config = None,
+    assign: Assign = None,
+    resume: Resume = False,
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
+) -> None:
+    """Compare runs on the same test images: paired differences, Holm, equivalence, tables."""
+    from mindeye2.core.settings import load_settings
+    from mindeye2.stages.compare import CompareSettings
+    from mindeye2.stages.compare import compare as run
+
+    settings = load_settings(CompareSettings(), file=config, assignments=assign or [])
+    print(run(settings, sources=runs, out=out, resume=resume))
+
+
+@app.command()
 def recipes() -> None:
     """List the recipes of 'mindeye2 train': what each trains, and for whom."""
     from mindeye2.settings_guide import describe_recipes

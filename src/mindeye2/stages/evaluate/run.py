@@ -125,6 +125,7 @@ def evaluate(
         },
         subject=manifest["subject"],
         label=manifest.get("label", ""),
+        simulated=bool(prepared.manifest.get("simulated", False)),
         images_sha256=prepared.images_hash,
         missing=[sentence for group in groups for sentence in group.missing],
         peak_memory_gib=round(peak_memory_gib(), 2),
