@@ -12,7 +12,6 @@ WITHOUT_CALLER: dict[str, str] = {
     "cli.commands.app": "the command",
     "core.axes.AXES": "read by test_vocabulary.py",
     "metrics.ranking.top_k_accuracy": GOLDEN,
-    "reporting.tables.as_csv": "for spreadsheets; the report writes the other two formats",
     "training.brain_training.replay": GOLDEN,
     "training.losses.info_nce_loss": GOLDEN,
 }

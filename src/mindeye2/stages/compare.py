@@ -248,9 +248,9 @@ def _table_of_differences(
         for row in _records(tests, first, names=names, settings=settings)
     ]
     notes = [
-        "Differences are paired by image: BCa bootstrap intervals, sign-flip permutation p, Holm's "
-        f"correction over all {len(tests)} tests, equivalence within {settings.margin:g} by "
-        "two one-sided t tests."
+        "Differences are paired by image: BCa bootstrap intervals, sign-flip permutation p, "
+        f"Holm's correction over all {len(tests)} tests, equivalence within {settings.margin:g} "
+        "by two one-sided t tests."
     ]
     return Table(
         caption=f"Differences from {names[0]}",
