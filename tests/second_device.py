@@ -10,6 +10,7 @@ runs a command of ``mindeye2`` with it. It registers a device type with PyTorch,
 process of its own.
 """
 
+import threading
 from contextlib import contextmanager
 
 import torch
@@ -87,9 +88,19 @@ class _Conversions(TorchFunctionMode):
 
 @contextmanager
 def second_device():
-    """Let `DEVICE` be used like any other device inside the block."""
-    with _Conversions(), _Dispatcher():
-        yield
+    """Let `DEVICE` be used like any other device inside the block, in its threads too."""
+    run = threading.Thread.run
+
+    def run_with_device(thread):
+        with _Conversions(), _Dispatcher():
+            run(thread)
+
+    threading.Thread.run = run_with_device
+    try:
+        with _Conversions(), _Dispatcher():
+            yield
+    finally:
+        threading.Thread.run = run
 
 
 class _Dispatcher(TorchDispatchMode):

@@ -1,7 +1,9 @@
+import threading
+
 import pytest
 import torch
 
-from mindeye2.training.batches import epoch_rows
+from mindeye2.training.batches import epoch_rows, prefetched, to_device
 
 
 def rows(step, *, n_rows=10, batch_size=4, seed=0, stream="subj01"):
@@ -31,3 +33,59 @@ def test_other_seeds_and_streams_are_shuffled_otherwise(other):
 def test_each_epoch_has_an_order_of_its_own():
     first, second = (rows(s, batch_size=10) for s in (0, 1))
     assert not torch.equal(first, second)
+
+
+def test_the_next_batch_is_prepared_while_a_step_is_computed():
+    begun = {step: threading.Event() for step in range(3)}
+
+    def batch_of(step):
+        begun[step].set()
+        return step, threading.current_thread().name
+
+    with prefetched(batch_of, range(3)) as take:
+        for step in range(3):
+            number, thread = take(step)
+            assert number == step
+            assert thread.startswith("batches")
+            if step < 2:
+                assert begun[step + 1].wait(10)  # before it is asked for
+
+
+def test_no_batch_is_prepared_beyond_the_next():
+    prepared = []
+    with prefetched(lambda s: prepared.append(s) or s, range(4, 9)) as take:
+        assert [take(4), take(5)] == [4, 5]
+    assert prepared in ([4, 5], [4, 5, 6])
+
+
+def test_a_batch_out_of_order_is_the_same_batch():
+    with prefetched(lambda step: 10 * step, range(5)) as take:
+        assert [take(s) for s in (3, 0, 0, 4, 1)] == [30, 0, 0, 40, 10]
+
+
+def test_an_error_is_raised_by_its_own_step_and_the_thread_ends():
+    def batch_of(step):
+        if step == 1:
+            raise OSError("the disk is gone")
+        return step
+
+    with prefetched(batch_of, range(3)) as take:
+        assert take(0) == 0
+        with pytest.raises(OSError, match="the disk is gone"):
+            take(1)
+    assert not [t for t in threading.enumerate() if t.name.startswith("batches")]
+
+
+def test_leaving_the_block_early_ends_the_thread():
+    def interrupted():
+        with prefetched(lambda step: step, range(100)) as take:
+            take(0)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not [t for t in threading.enumerate() if t.name.startswith("batches")]
+
+
+def test_tensors_arrive_on_the_device():
+    assert to_device(torch.ones(2), torch.device("meta")).is_meta

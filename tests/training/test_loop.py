@@ -43,20 +43,20 @@ def run(module, folder, batches=batch_of, **changes):
     return module
 
 
-def interrupt_at(stop):
-    def batches(step):
-        if step == stop:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return batch_of(step)
-
-    return batches
+def interrupted(module, stop, number=signal.SIGTERM):
+    """Let a module send this process a signal in its step number `stop`."""
+    calls = iter(range(100))
+    module.register_forward_pre_hook(
+        lambda *_: os.kill(os.getpid(), number) if next(calls) == stop else None
+    )
+    return module
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, ema_decay):
     whole = run(Regression(), tmp_path / "whole", ema_decay=ema_decay)
     with pytest.raises(InterruptedRun, match=r"after step 6 of 12.*--resume"):
-        run(Regression(), tmp_path / "cut", interrupt_at(5), ema_decay=ema_decay)
+        run(interrupted(Regression(), 5), tmp_path / "cut", ema_decay=ema_decay)
     resumed = run(Regression(), tmp_path / "cut", ema_decay=ema_decay)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -67,14 +67,8 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, ema_decay):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_a_stop_in_the_last_step_is_not_forgotten(tmp_path, number):
     """Or the stage would go on with what comes after this training."""
-
-    def batches(step):
-        if step == 11:
-            os.kill(os.getpid(), number)
-        return batch_of(step)
-
     with pytest.raises(InterruptedRun, match=r"after step 12 of 12; the state is saved"):
-        run(Regression(), tmp_path / "cut", batches, ema_decay=0.9)
+        run(interrupted(Regression(), 11, number), tmp_path / "cut", ema_decay=0.9)
     resumed = run(Regression(), tmp_path / "cut", pytest.fail, ema_decay=0.9)
     whole = run(Regression(), tmp_path / "whole", ema_decay=0.9)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
@@ -115,7 +109,7 @@ def test_a_loss_that_is_not_finite_updates_nothing(tmp_path):
 
 def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
     with pytest.raises(InterruptedRun):
-        run(Regression(), tmp_path / "run", interrupt_at(3))
+        run(interrupted(Regression(), 3), tmp_path / "run")
 
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")

@@ -7,7 +7,6 @@ from mindeye2.released.networks import (
     load_gnet,
     load_lowlevel_vae,
 )
-from mindeye2.released.opening import open_brain_decoder
 from mindeye2.released.unclip import load_unclip
 
 __all__ = [
@@ -18,5 +17,4 @@ __all__ = [
     "load_lowlevel_vae",
     "load_mindeye",
     "load_unclip",
-    "open_brain_decoder",
 ]

@@ -19,7 +19,7 @@ from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.prior import DiffusionPrior
-from mindeye2.training.batches import epoch_rows
+from mindeye2.training.batches import epoch_rows, to_device
 from mindeye2.training.distributed import Shard, gather_rows
 from mindeye2.training.losses import (
     bimixco_loss,
@@ -343,7 +343,7 @@ class BatchSampler:
                 chosen = chosen + self.losses.beta_noise * torch.randn(
                     chosen.shape, generator=random
                 )
-            betas[subject] = self.shard.of(chosen).to(self.device)
+            betas[subject] = to_device(self.shard.of(chosen), self.device)
             images.append(self.shard.of(shown))
             partners.append(self.shard.of(shown[mix.permutation]))
             mixes.append(mix)
@@ -378,7 +378,7 @@ class BatchSampler:
             if mixed and self.losses.mixed_targets and len(rows):
                 kept = weights[rows].view(-1, *[1] * (values.ndim - 1))
                 values[rows] = kept * values[rows] + (1 - kept) * bank[partners[rows]]
-            return values.to(self.device)
+            return to_device(values, self.device)
 
         batch: dict[str, object] = {
             "tokens": read(self.targets.tokens, mixed=False),

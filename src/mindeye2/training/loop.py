@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from mindeye2.core.errors import InterruptedRun
 from mindeye2.core.runtime import process_rng
+from mindeye2.training.batches import prefetched
 from mindeye2.training.distributed import current_shard, mean_over_ranks, run_on_rank0
 from mindeye2.training.optimizer import OptimizerSettings, build_optimizer, set_schedule
 from mindeye2.training.state import TrainingState
@@ -176,10 +177,15 @@ def fit(
     first = state.load()
     module.train()
     saved = time.monotonic()
-    with _stop_signals() as stop, _log(folder, first) as lines:
-        for step in _bar(range(first, settings.steps), label, settings.steps):
+    steps = range(first, settings.steps)
+    with (
+        _stop_signals() as stop,
+        _log(folder, first) as lines,
+        prefetched(batch_of, steps) as take,
+    ):
+        for step in _bar(steps, label, settings.steps):
             began = time.monotonic()
-            entry = train_step(batch_of(step), step)
+            entry = train_step(take(step), step)
             state.average(settings.ema_decay, step)
             entry |= {"step": step, "seconds": round(time.monotonic() - began, 4)}
             last = step + 1 == settings.steps

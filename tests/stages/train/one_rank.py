@@ -35,11 +35,11 @@ def train_all(data, home, rank):
     from mindeye2.core.settings import build_settings
     from mindeye2.generation.decoders import shipped_decoder
     from mindeye2.stages.train import SharedTraining, UnclipTraining, train
-    from mindeye2.stages.train import shared_subject as stage
+    from mindeye2.training.brain_step import BrainStep
 
     given = json.loads((home / "settings.json").read_text())
     shared = build_settings(SharedTraining, given["shared"])
-    messages, phase = {}, stage.contrastive_phase
+    messages, forward, steps = {}, BrainStep.forward, iter(range(100))
 
     def run(name, settings, out, **options):
         try:
@@ -47,15 +47,15 @@ def train_all(data, home, rank):
         except (ArtifactError, InterruptedRun, ValueError) as error:
             messages[name] = f"{type(error).__name__}: {error}"
 
-    def stopping(losses, step, **kwargs):
-        if rank == 1 and step == 2:
+    def stopping(self, *args, **kwargs):
+        if next(steps) == 2 and rank == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return phase(losses, step, **kwargs)
+        return forward(self, *args, **kwargs)
 
     run("odd", shared.model_copy(update={"per_subject": 5}), "odd")
-    stage.contrastive_phase = stopping
+    BrainStep.forward = stopping
     run("stopped", shared, "shared")
-    stage.contrastive_phase = phase
+    BrainStep.forward = forward
     run("apart", shared, "elsewhere" if rank else "shared", resume=True)
     run("resumed", shared, "shared", resume=True)
     unclip = build_settings(UnclipTraining, given["unclip"])

@@ -1,6 +1,6 @@
-import importlib
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import socket
@@ -24,8 +24,7 @@ from mindeye2.stages.train import TASKS, AdaptTraining, AutoencoderTraining, Sha
 
 def stop(monkeypatch, name, *, at):
     """Let one call of a function send this process SIGTERM."""
-    module, _, attribute = name.rpartition(".")
-    function = getattr(importlib.import_module(module), attribute)
+    function = pkgutil.resolve_name(name)
     calls = []
 
     def stopping(*args, **kwargs):
@@ -49,7 +48,7 @@ def same_results(left, right):
 
 @pytest.mark.parametrize(
     ("where", "step", "label"),
-    [("contrastive_phase", 3, "shared-subject training"), ("epoch_rows", 2, "prior")],
+    [("BrainStep", 3, "shared-subject training"), ("PriorStep", 2, "prior")],
     ids=["body", "prior"],
 )
 def test_a_training_stopped_in_the_middle_resumes_to_the_same_bits(
@@ -57,7 +56,7 @@ def test_a_training_stopped_in_the_middle_resumes_to_the_same_bits(
 ):
     given = {"source": data, "out": tmp_path / "cut", "recipe": "standard", "device": "cpu"}
     with monkeypatch.context() as patch:
-        stop(patch, f"mindeye2.stages.train.shared_subject.{where}", at=step)
+        stop(patch, f"mindeye2.training.brain_step.{where}.forward", at=step)
         with pytest.raises(InterruptedRun, match=rf"{label} stopped after step {step} of .*--res"):
             train(standard, **given)
     with pytest.raises(ArtifactError, match=r"the stage 'train' did not finish there"):
@@ -72,7 +71,7 @@ def test_an_adaptation_stopped_in_the_middle_resumes_to_the_same_bits(
     given = {"source": data, "init": pretrained, "out": tmp_path / "cut", "device": "cpu"}
     with monkeypatch.context() as patch:
         # In the second level that is tried.
-        stop(patch, "mindeye2.stages.train.adapt.contrastive_phase", at=5)
+        stop(patch, "mindeye2.training.brain_step.BrainStep.forward", at=5)
         with pytest.raises(InterruptedRun, match="adaptation: body stopped after step 2 of 3"):
             train(to_subj03, **given, recipe="adapt")
     train(to_subj03, **given, recipe="adapt", resume=True)
