@@ -19,7 +19,9 @@ KINDS = {
 
 RECIPES = {
     "released": "reproducing the published multi-subject training at full size; a large GPU",
-    "standard": "several subjects with many trials each; the model that others are adapted from",
+    "released_adapt": "the published fine-tuning to one subject (--init: a run or an import)",
+    "standard": "the recommended training at the published size, for NSD-sized data; a GPU",
+    "laptop": "several subjects with many trials each; the model that others are adapted from",
     "adapt": "a new subject with an hour of data or more, and a pretrained run (--init)",
     "scratch": "one subject without a pretrained run; a baseline of adapt",
     "ridge": "one subject, in seconds: the first thing to try with your own data",

@@ -38,7 +38,9 @@ __all__ = [
     "demo",
     "demo_data",
     "kriegeskorte92",
+    "laptop",
     "released",
+    "released_adapt",
     "released_training",
     "ridge",
     "scratch",
@@ -110,23 +112,62 @@ def released_training() -> SharedTraining:
     )
 
 
+def released_adapt() -> SharedTraining:
+    """Return the published fine-tuning of everything for one new subject, from a pretrained run.
+
+    `--init` is a run or imported weights; `sessions` chooses the training sessions.
+    """
+    return released_training().model_copy(
+        update={"subjects": ("subj01",), "per_subject": 24, "released_bias": True}
+    )
+
+
 def standard() -> SharedTraining:
-    """Return the recommended multi-subject training, with the published defects fixed.
+    """Return the recommended multi-subject training at the published size, its defects fixed.
 
     The backbone is not a no-op, MixCo mixes trials of the same subject, label rows sum to one,
-    targets are mixed where betas are, and nothing is chosen on test images.
+    targets are mixed where betas are, negatives come from all processes, ridges and output layer
+    start from their closed-form solutions, and nothing is chosen on test images. The prior is
+    trained end to end, its condition summed with the noised tokens.
     """
+    base = released_training()
+    sizes = base.model
+    prior = sizes.prior.model_copy(
+        update={
+            "predict_residual": True,
+            "condition_in_sequence": False,
+            "fused_kernels": True,
+            "released_ddim": False,
+        }
+    )
+    return base.model_copy(
+        update={
+            "model": sizes.model_copy(
+                update={"trunk": "residual", "residual_projector": True, "prior": prior}
+            ),
+            "losses": base.losses.model_copy(
+                update={"mixed_targets": True, "released_labels": False}
+            ),
+            "closed_form_start": True,
+            "optimizer": OptimizerSettings(max_lr=3e-4),
+            "validate_every": 714,
+        }
+    )
+
+
+def laptop() -> SharedTraining:
+    """Return `standard` at laptop size: small tokens, a closed-form start and 200 steps."""
     return SharedTraining()
 
 
 def demo() -> SharedTraining:
-    """Return `standard` for the demo's seven pretraining subjects."""
-    return standard().model_copy(update={"subjects": SUBJECTS})
+    """Return `laptop` for the demo's seven pretraining subjects."""
+    return laptop().model_copy(update={"subjects": SUBJECTS})
 
 
 def adapt() -> AdaptTraining:
     """Return adaptation of a pretrained run to a new subject, with all of its sessions."""
-    return AdaptTraining(sessions=None)
+    return AdaptTraining()
 
 
 def scratch() -> SharedTraining:
@@ -161,7 +202,7 @@ def kriegeskorte92() -> SharedTraining:
 
     Settings were chosen on inner folds of the training images; see docs/kriegeskorte92.md.
     """
-    base = standard()
+    base = laptop()
     return base.model_copy(
         update={
             "model": base.model.model_copy(
@@ -223,7 +264,9 @@ PREPARATION: dict[str, Callable[[], PrepareSettings]] = {
 
 TRAINING: dict[str, Callable[[], TrainSettings]] = {
     "released": released_training,
+    "released_adapt": released_adapt,
     "standard": standard,
+    "laptop": laptop,
     "demo": demo,
     "adapt": adapt,
     "scratch": scratch,

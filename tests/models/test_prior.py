@@ -59,12 +59,17 @@ def test_noised_tokens_have_unit_variance_for_unit_variance_tokens(batch):
     torch.testing.assert_close(noised, noise, rtol=0, atol=0.01)
 
 
+def loss_of(prior, x0, condition, *, rng):
+    """Return the loss with the prior's own noise."""
+    return prior.loss(x0, condition, **prior.sample_noise(len(x0), generator=rng))
+
+
 def test_the_loss_is_that_of_predicted_clean_tokens(batch, rng):
     """With a network that predicts 0: the mean square, or the distance to the condition."""
     x0, condition = batch
-    loss = make_prior(predict_residual=False).loss(x0, condition, generator=rng)
+    loss = loss_of(make_prior(predict_residual=False), x0, condition, rng=rng)
     torch.testing.assert_close(loss, x0.square().mean())
-    loss = make_prior(condition_dropout=0).loss(x0, condition, generator=rng)
+    loss = loss_of(make_prior(condition_dropout=0), x0, condition, rng=rng)
     torch.testing.assert_close(loss, (x0 - condition).square().mean())
 
 
@@ -74,7 +79,7 @@ def test_condition_and_target_are_dropped_independently_at_their_rates(batch, rn
     with torch.no_grad():
         prior.null_condition.fill_(7)
         prior.null_target.fill_(8)
-    prior.loss(*batch, generator=rng)
+    loss_of(prior, *batch, rng=rng)
     noised, times, condition = network.calls[0]
     no_condition, no_target = (
         (x == v).flatten(1).all(1) for x, v in ((condition, 7), (noised, 8))

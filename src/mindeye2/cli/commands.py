@@ -106,6 +106,7 @@ def train(
 
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import TRAINING
+    from mindeye2.released import open_brain_decoder
     from mindeye2.stages.train import train as run
 
     settings = load_settings(TRAINING[recipe](), file=config, assignments=assign or [])
@@ -118,6 +119,7 @@ def train(
             recipe=recipe,
             resume=resume,
             device=device,
+            load_init=open_brain_decoder,
         )
     )
 

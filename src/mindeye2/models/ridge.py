@@ -83,6 +83,37 @@ class SubjectRidge(nn.Module):
         device = next((p.device for p in self.maps.parameters()), None)
         self.maps[subject] = nn.Linear(n_voxels, self.n_latent, device=device)
 
+    @torch.no_grad()
+    def replace_subjects(self, n_voxels: Mapping[str, int], *, first_bias: bool) -> None:
+        """Keep the maps of these subjects, give the new ones a map each, and drop the others.
+
+        Parameters
+        ----------
+        n_voxels
+            Voxel count by subject name.
+        first_bias
+            Start a new subject's bias as the first subject's, as the released fine-tuning does.
+
+        Raises
+        ------
+        ValueError
+            If a subject that is kept has another number of voxels.
+        """
+        bias = self._map(next(iter(self.maps))).bias.clone()
+        for subject, n in n_voxels.items():
+            known = self.n_voxels.get(subject)
+            if known not in (None, n):
+                raise ValueError(
+                    f"the pretrained model has a ridge of {known} voxels for {subject}, the data "
+                    f"set has {n} voxels. It was trained on other data."
+                )
+            if known is None:
+                self.add_subject(subject, n_voxels=n)
+                if first_bias:
+                    self._map(subject).bias.copy_(bias)
+        for subject in set(self.maps) - set(n_voxels):
+            del self.maps[subject]
+
     def forward(
         self, betas: Float[Tensor, "batch voxels"], *, subject: str
     ) -> Float[Tensor, "batch latent"]:

@@ -7,6 +7,7 @@ from mindeye2.released.networks import (
     load_gnet,
     load_lowlevel_vae,
 )
+from mindeye2.released.opening import open_brain_decoder
 from mindeye2.released.unclip import load_unclip
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "load_lowlevel_vae",
     "load_mindeye",
     "load_unclip",
+    "open_brain_decoder",
 ]

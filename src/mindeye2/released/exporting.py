@@ -7,12 +7,9 @@ from rich.filesize import decimal
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.tensors import save_tensors
-from mindeye2.models.checkpoint import load_run
-from mindeye2.models.decoder import MindEye
 from mindeye2.released.download import check_disk
-from mindeye2.released.imported import find_imported
-from mindeye2.released.kinds import published_state
-from mindeye2.released.mindeye import export_mindeye, load_mindeye, name_ridges
+from mindeye2.released.mindeye import export_mindeye
+from mindeye2.released.opening import open_brain_decoder
 
 __all__ = ["Exported", "export_weights"]
 
@@ -74,7 +71,7 @@ def export_weights(source: Path, *, out: Path) -> Exported:
         raise ValueError(f"--out must be a file that ends in '.safetensors', got {out}.")
     if out.exists():
         raise ArtifactError(f"--out {out} exists and is not overwritten. Give a new name.")
-    model = _load_model(source)
+    model = open_brain_decoder(source).model
     state = export_mindeye(model)
     n_bytes = sum(value.nbytes for value in state.values())
     check_disk(out.parent, n_bytes, what=f"exporting {source}")
@@ -87,13 +84,3 @@ def export_weights(source: Path, *, out: Path) -> Exported:
         subjects=model.subjects,
         n_parameters=sum(value.numel() for value in state.values()),
     )
-
-
-def _load_model(source: Path) -> MindEye:
-    imported = find_imported(source)
-    if not imported:
-        return load_run(source).model
-    if "mindeye" not in imported:
-        raise ArtifactError(f"{source} holds {sorted(imported)}, but no brain decoder.")
-    state = published_state(imported["mindeye"], kind="mindeye")
-    return load_mindeye(state, subjects=name_ridges(state))

@@ -64,8 +64,8 @@ class AdaptTraining(Settings):
     """Splits to adapt with. The validation images of pretraining are ordinary images for a subject
     that is new to the model."""
 
-    targets: TargetSettings = TargetSettings()
-    """Encoders of the targets; the pretrained model's."""
+    targets: TargetSettings | None = None
+    """Encoders of the targets; the pretrained model's by default."""
 
     losses: LossSettings = LossSettings()
     """Weights of the losses."""

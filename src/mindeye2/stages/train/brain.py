@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 
 from mindeye2.data.prepared import Prepared
-from mindeye2.models.checkpoint import load_run, save_run
+from mindeye2.models.checkpoint import LoadedRun, save_run
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.forward_model import load_forward_model
 from mindeye2.models.training_bank import TrainingBank, save_training_bank
 from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
 from mindeye2.stages.train.shared_subject import SharedTraining, train_shared
-from mindeye2.stages.train.targets import open_targets
+from mindeye2.stages.train.targets import open_targets, targets_of
 from mindeye2.training.distributed import run_on_rank0
 from mindeye2.training.trials import TargetBank, load_trials
 
@@ -22,28 +22,39 @@ def train_brain(
     settings: SharedTraining | AdaptTraining,
     *,
     prepared: Prepared,
+    start: LoadedRun | None,
     init: Path | None,
     out: Path,
     device: torch.device,
 ) -> dict[str, object]:
-    """Train, write model, forward model and training banks; return facts for the manifest."""
+    """Train, write model, forward model and training banks; return facts for the manifest.
+
+    `start` is the pretrained model in the folder `init`, if any.
+    """
+    chosen = settings.targets
+    sizes = settings.model if isinstance(settings, SharedTraining) else None
+    if start is not None:
+        sizes = start.settings
+        # The pretrained model decides what can be predicted.
+        if isinstance(settings, SharedTraining) or chosen is None:
+            chosen = targets_of(start)
+    assert chosen is not None
+    assert sizes is not None
+    targets = open_targets(chosen, prepared=prepared, sizes=sizes, losses=settings.losses)
+    forward_model = load_forward_model(init) if init else None
+    if forward_model is not None:
+        run_on_rank0(lambda: forward_model.save(out))
     if isinstance(settings, SharedTraining):
-        sizes = settings.model
-        targets = open_targets(
-            settings.targets, prepared=prepared, sizes=sizes, losses=settings.losses
-        )
         model, facts = train_shared(
-            settings, prepared=prepared, targets=targets, out=out, device=device
+            settings,
+            prepared=prepared,
+            targets=targets,
+            out=out,
+            device=device,
+            pretrained=None if start is None else start.model,
         )
     else:
-        assert init is not None
-        start, forward_model = load_run(init), load_forward_model(init)
-        if forward_model is not None:
-            run_on_rank0(lambda: forward_model.save(out))
-        sizes = start.settings
-        targets = open_targets(
-            settings.targets, prepared=prepared, sizes=sizes, losses=settings.losses
-        )
+        assert start is not None
         model, facts = train_adapt(
             settings,
             model=start.model.to(device),
@@ -55,7 +66,7 @@ def train_brain(
     facts["images"] = prepared.images_hash
 
     def save() -> None:
-        save_run(out, model=model, settings=sizes, encoder=settings.targets.tokens)
+        save_run(out, model=model, settings=sizes, encoder=chosen.tokens)
         _save_banks(settings, model, prepared, tokens=targets.tokens, out=out, device=device)
 
     run_on_rank0(save)

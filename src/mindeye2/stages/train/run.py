@@ -1,5 +1,6 @@
 """The train stage: one entry for every kind of training, chosen by the class of its settings."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared import open_prepared
+from mindeye2.models.checkpoint import LoadedRun, load_run
 from mindeye2.stages.train.adapt import AdaptTraining
 from mindeye2.stages.train.brain import train_brain
 from mindeye2.stages.train.decoder_tuning import DecoderTuning, tune_decoder
@@ -60,6 +62,7 @@ def train(
     recipe: str = "custom",
     resume: bool = False,
     device: str = "auto",
+    load_init: Callable[[Path], LoadedRun] = load_run,
 ) -> Path:
     """Train what `settings` describe, in all processes that torchrun started.
 
@@ -72,14 +75,16 @@ def train(
     out
         Run folder to fill.
     init
-        Run to start from: the pretrained model for ``adapt``, the autoencoder for ``unclip``, the
-        unCLIP for ``decoder_tuning``.
+        Run to start from: the pretrained model for ``adapt``, and for fine-tuning everything with
+        ``shared``; the autoencoder for ``unclip``, the unCLIP for ``decoder_tuning``.
     recipe
         Name of the recipe that the settings came from, for the record.
     resume
         Go on with a run that was stopped.
     device
         Where to train; of several GPUs each process takes its own.
+    load_init
+        Opens the pretrained model in `init`; by default a run of this package only.
 
     Returns
     -------
@@ -102,24 +107,35 @@ def train(
         open_prepared(source)  # refused before anything is written
     own_device, out = init_processes(device), Path(out)
     recorded = record_path(init, folder=out) if init else None
-    start = {"task": task, "recipe": recipe, "init": recorded}
-    config: dict[str, object] = {**start, **plain(settings)}
+    origin = {"task": task, "recipe": recipe, "init": recorded}
+    config: dict[str, object] = {**origin, **plain(settings)}
     run_on_rank0(lambda: keep_settings(claim_folder(out, resume=resume), config))
-    facts = _train(settings, source=source, init=init, out=out, device=own_device)
+    start = None
+    if init is not None and isinstance(settings, SharedTraining | AdaptTraining):
+        start = load_init(init)
+    facts = _train(settings, source=source, init=init, start=start, out=out, device=own_device)
     facts["peak_memory_gib"] = round(peak_memory_gib(), 2)
     run_on_rank0(lambda: write_manifest(out, stage="train", config=config, **facts))
     return out / "manifest.json"
 
 
 def _train(
-    settings: TrainSettings, *, source: Path, init: Path | None, out: Path, device: torch.device
+    settings: TrainSettings,
+    *,
+    source: Path,
+    init: Path | None,
+    start: LoadedRun | None,
+    out: Path,
+    device: torch.device,
 ) -> dict[str, object]:
     if isinstance(settings, SdxlUnclipTraining):
         return train_unclip_sdxl(settings, source=source, out=out, device=device)
     prepared = open_prepared(source)
     match settings:
         case SharedTraining() | AdaptTraining():
-            return train_brain(settings, prepared=prepared, init=init, out=out, device=device)
+            return train_brain(
+                settings, prepared=prepared, start=start, init=init, out=out, device=device
+            )
         case AutoencoderTraining():
             return train_autoencoder(settings, prepared=prepared, out=out, device=device)
     assert init is not None

@@ -71,7 +71,11 @@ class SharedTraining(BrainTraining):
     """Encoders of the targets."""
 
     model: ModelSettings = ModelSettings()
-    """Sizes."""
+    """Sizes; those of the pretrained model where one is given."""
+
+    released_bias: bool = False
+    """Start the ridge of a new subject with the bias of the pretrained model's first subject, as
+    the released code does."""
 
     closed_form_start: bool = True
     """Start ridges and output layer from their closed-form solutions, instead of at random."""
@@ -99,8 +103,17 @@ def train_shared(
     targets: TrainingTargets,
     out: Path,
     device: torch.device,
+    pretrained: MindEye | None = None,
 ) -> tuple[MindEye, dict[str, object]]:
-    """Train one brain decoder for several subjects; return it and facts for the manifest."""
+    """Train one brain decoder for several subjects; return it and facts for the manifest.
+
+    Parameters
+    ----------
+    settings, prepared, targets, out, device
+        What to train, on what, and where.
+    pretrained
+        Model to start from, e.g. for fine-tuning everything for one new subject; it is changed.
+    """
     subjects = settings.subjects or tuple(prepared.subjects)
     trials = {
         s: load_trials(
@@ -114,8 +127,13 @@ def train_shared(
     }
     validation = _validation_trials(settings, prepared, subjects)
     current_shard().check(settings.prior.batch_size, rows="trials", setting="prior.batch_size")
+    n_voxels = {s: prepared.n_voxels[s] for s in subjects}
     with process_rng(settings.seed, "model"):
-        model = build_mindeye(settings.model, {s: prepared.n_voxels[s] for s in subjects})
+        if pretrained is None:
+            model = build_mindeye(settings.model, n_voxels)
+        else:
+            model = pretrained
+            model.ridge.replace_subjects(n_voxels, first_bias=settings.released_bias)
     facts: dict[str, object] = {}
     if settings.closed_form_start:
         facts["penalties"] = start_closed_form(

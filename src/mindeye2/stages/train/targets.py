@@ -1,13 +1,18 @@
 """Targets of the brain decoder: the encoders by name, opened and checked against the model."""
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.settings import Settings
+from mindeye2.core.settings import Settings, build_settings
 from mindeye2.data.prepared import Prepared
+from mindeye2.models.checkpoint import LoadedRun
 from mindeye2.models.settings import ModelSettings
 from mindeye2.training.brain_step import LossSettings, TrainingTargets
 from mindeye2.training.trials import TargetBank, load_targets
 
-__all__ = ["TargetSettings", "open_targets"]
+__all__ = ["TargetSettings", "open_targets", "targets_of"]
+
+
+RELEASED_LATENTS = {"bigg": "sd-latents"}
+"""Encoder of the latents of released brain decoders, by that of their tokens."""
 
 
 class TargetSettings(Settings):
@@ -26,6 +31,16 @@ class TargetSettings(Settings):
     """Encoder of the teacher's feature maps of augmented images, for `losses.maps`."""
 
 
+def targets_of(start: LoadedRun) -> TargetSettings:
+    """Return the encoders whose outputs a pretrained brain decoder predicts."""
+    config = start.manifest["config"]
+    recorded = config.get("targets") if isinstance(config, dict) else None
+    if recorded is not None:
+        return build_settings(TargetSettings, recorded)
+    latents = RELEASED_LATENTS.get(start.encoder, "lowlevel")
+    return TargetSettings(tokens=start.encoder, latents=latents)
+
+
 def open_targets(
     settings: TargetSettings, *, prepared: Prepared, sizes: ModelSettings, losses: LossSettings
 ) -> TrainingTargets:
@@ -37,7 +52,8 @@ def open_targets(
         If targets are missing, or have other shapes than the model's outputs.
     """
     wanted: dict[str, tuple[int, ...]] = {"tokens": (sizes.n_tokens, sizes.n_features)}
-    if sizes.lowlevel is not None:
+    # Without an upsampler the low-level head starts from a closed-form solution.
+    if sizes.lowlevel is not None and (losses.lowlevel or not sizes.lowlevel.coarse_channels):
         wanted["latents"] = sizes.lowlevel.latent_shape
     if sizes.lowlevel is not None and losses.maps:
         if not sizes.lowlevel.n_maps:
