@@ -112,7 +112,7 @@ def test_tokens_are_encoded_once_and_kept(tmp_path, rng):
             return images.flatten(2) * 2
 
     encoder, images = Encoder(), torch.rand(2, 3, 4, 4, generator=rng)
-    cache = TokenCache(tmp_path, encoder=encoder, n_pictures=5)
+    cache = TokenCache(tmp_path, encoder=encoder, n_images=5)
     rows = torch.tensor([3, 1])
     first, again = cache(rows, images), cache(rows, images)
     assert encoder.calls == 1

@@ -1,4 +1,4 @@
-"""Training of unCLIP at full size: SDXL base learns to attend to image tokens."""
+"""Train unCLIP at full size: SDXL base learns to attend to image tokens."""
 
 import re
 from pathlib import Path
@@ -37,32 +37,32 @@ class SdxlUnclipTraining(Settings):
     """SDXL base: a name on the hub, a folder in diffusers' layout or a single file."""
 
     encoder: str = "bigg"
-    """Whose tokens to draw from, a key of `mindeye2.encoders.registry.ENCODERS`."""
+    """Encoder of the image tokens, a key of `mindeye2.encoders.registry.ENCODERS`."""
 
     encoder_weights: Path | None = None
     """Folder of the encoder's imported weights, where it needs one."""
 
     cache_tokens: bool = False
-    """Keep each picture's tokens on disk when it is first seen: .85 MB a picture at full size."""
+    """Keep each image's tokens on disk once they are encoded: .85 MB an image at full size."""
 
     size: Annotated[int, Field(ge=64, multiple_of=64)] = 256
-    """Side in pixels of the training pictures (the published config: up to 512)."""
+    """Side in pixels of the training images (the published config: up to 512)."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
-    """Pictures a step, per device."""
+    """Images a step, of all processes together."""
 
     offset_noise: Annotated[float, Field(ge=0)] = 0.04
-    """Standard deviation of the noise that is equal over a picture's latents."""
+    """Standard deviation of the noise that is equal over all latents of an image."""
 
     trained: Literal["all", "cross_attention"] = "all"
-    """Which weights of the U-Net learn; the published config freezes none, the paper speaks of
-    the attention to tokens."""
+    """Trained weights of the U-Net; the published config freezes none, the paper mentions the
+    cross-attention to tokens."""
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of the U-Net's activations; its weights are trained in float32."""
+    """Precision of the U-Net's activations; its weights are trained in float32."""
 
     checkpointing: bool = False
-    """Compute activations again on the way back: less memory, more time."""
+    """Recompute activations in the backward pass: less memory, more time."""
 
     optimizer: OptimizerSettings = OptimizerSettings(
         steps=110_000,
@@ -76,7 +76,7 @@ class SdxlUnclipTraining(Settings):
 
 
 class UnclipLoss(nn.Module):
-    """The training loss of SDXL unCLIP: the noise is predicted at uniformly drawn levels.
+    """The training loss of SDXL unCLIP: the noise is predicted at uniformly sampled levels.
 
     Parameters
     ----------
@@ -100,30 +100,11 @@ class UnclipLoss(nn.Module):
         noise: Float[Tensor, "batch channels height width"],
         level: Int[Tensor, " batch"],
     ) -> dict[str, Tensor]:
-        """Compute the loss of a batch.
-
-        Parameters
-        ----------
-        latents
-            Clean latents.
-        tokens
-            Image tokens.
-        vectors
-            Size vectors.
-        noise
-            Noise of each image, with its offset.
-        level
-            Index of each image's noise level.
-
-        Returns
-        -------
-        dict
-            ``loss``: mean squared error of the noise, equally weighted at all levels.
-        """
+        """Return the mean squared error of the noise, equally weighted at all levels."""
         noise, level = noise.to(latents), level.to(latents.device)
         sigma = training_levels().to(latents)[level][:, None, None, None]
-        place = latents.device.type
-        with torch.autocast(place, dtype=self.autocast, enabled=self.autocast is not None):
+        half = self.autocast is not None
+        with torch.autocast(latents.device.type, dtype=self.autocast, enabled=half):
             epsilon = self.sdxl.unet(
                 (latents + sigma * noise) / (1 + sigma**2).sqrt(),
                 level,
@@ -143,7 +124,7 @@ def sample_noise(
 
 
 class TokenCache:
-    """Tokens of pictures, encoded when they are first asked for, and kept on disk.
+    """Tokens of images, encoded at the first request and kept on disk.
 
     Parameters
     ----------
@@ -151,14 +132,14 @@ class TokenCache:
         Where to keep them, or None to encode each time.
     encoder
         The frozen encoder.
-    n_pictures
-        How many pictures there are.
+    n_images
+        Number of images.
     """
 
-    def __init__(self, folder: Path | None, *, encoder: ImageEncoder, n_pictures: int) -> None:
+    def __init__(self, folder: Path | None, *, encoder: ImageEncoder, n_images: int) -> None:
         self._folder = folder
         self._encoder = encoder
-        self._n = n_pictures
+        self._n = n_images
         self._values: np.ndarray | None = None
         self._known: np.ndarray | None = None
 
@@ -166,12 +147,12 @@ class TokenCache:
     def __call__(
         self, rows: Int[Tensor, " batch"], images: Float[Tensor, "batch rgb height width"]
     ) -> Float[Tensor, "batch tokens features"]:
-        """Return the tokens of some pictures.
+        """Return the tokens of some images.
 
         Parameters
         ----------
         rows
-            Their numbers.
+            Their indices.
         images
             RGB in [0, 1].
 
@@ -211,24 +192,7 @@ def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
 def train_unclip_sdxl(
     settings: SdxlUnclipTraining, *, source: Path, out: Path, device: torch.device
 ) -> dict[str, object]:
-    """Train SDXL unCLIP, and write it in diffusers' layout (``unet`` in float16, ``vae``).
-
-    Parameters
-    ----------
-    settings
-        What to train.
-    source
-        Folder of pictures, tar shards, or a prepared data set.
-    out
-        Run folder.
-    device
-        Where to train.
-
-    Returns
-    -------
-    dict
-        Facts for the manifest.
-    """
+    """Train SDXL unCLIP, write it in diffusers' layout (``unet`` in float16, ``vae``), return facts."""
     shard = current_shard()
     shard.check(settings.batch_size)
     if settings.cache_tokens and shard.world_size > 1:
@@ -236,16 +200,16 @@ def train_unclip_sdxl(
             f"cache_tokens=true keeps the tokens of one process, but {shard.world_size} processes "
             "were started. Add --set cache_tokens=false, or start one process."
         )
-    pictures = open_image_collection(source)
+    collection = open_image_collection(source)
     encoder = load_encoder(settings.encoder, weights=settings.encoder_weights)
     if isinstance(encoder, nn.Module):
         encoder.to(device).eval().requires_grad_(requires_grad=False)
-    # Hidden, so that it is not sealed with the results: it may be as large as the pictures.
-    place = out / ".tokens" if settings.cache_tokens else None
-    tokens_of = TokenCache(place, encoder=encoder, n_pictures=len(pictures))
+    # Hidden, so that it is not sealed with the results: it may be as large as the images.
+    folder = out / ".tokens" if settings.cache_tokens else None
+    tokens_of = TokenCache(folder, encoder=encoder, n_images=len(collection))
     probe = tokens_of(
         torch.tensor([0]),
-        _images(pictures, torch.tensor([0]), size=settings.size, device=device)[0],
+        _images(collection, torch.tensor([0]), size=settings.size, device=device)[0],
     )
     sdxl = _start(settings, n_features=probe.shape[2]).to(device)
     autocast = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
@@ -253,7 +217,7 @@ def train_unclip_sdxl(
 
     def batch_of(step: int) -> dict[str, object]:
         rows = epoch_rows(
-            len(pictures), settings.batch_size, step, seed=settings.seed, stream="pictures"
+            len(collection), settings.batch_size, step, seed=settings.seed, stream="pictures"
         )
         random, side = generator(settings.seed, "unclip", step), settings.size // 8
         shape = (len(rows), 4, side, side)
@@ -261,7 +225,7 @@ def train_unclip_sdxl(
         level = torch.randint(N_LEVELS, (len(rows),), generator=random)
         noise = sample_noise(shape, offset=settings.offset_noise, generator=random)
         own = shard.of(rows)
-        images, vectors = _images(pictures, own, size=settings.size, device=device, sdxl=sdxl)
+        images, vectors = _images(collection, own, size=settings.size, device=device, sdxl=sdxl)
         return {
             "latents": sdxl.encode_images(images, noise=shard.of(encoding_noise)),
             "tokens": tokens_of(own, images),
@@ -281,7 +245,7 @@ def train_unclip_sdxl(
     )
     learned = sum(p.numel() for p in sdxl.parameters() if p.requires_grad)
     run_on_rank0(lambda: save_sdxl(out, sdxl.cpu()))
-    return {"parameters": learned, "pictures": len(pictures)}
+    return {"parameters": learned, "pictures": len(collection)}
 
 
 def _start(settings: SdxlUnclipTraining, *, n_features: int) -> Sdxl:
@@ -289,7 +253,7 @@ def _start(settings: SdxlUnclipTraining, *, n_features: int) -> Sdxl:
     unet, vae = load_base(settings.base)
     width = unet.config["addition_time_embed_dim"] or 256
     with process_rng(settings.seed, "attention to tokens"):
-        # Height, width, top and left; text and the target's size are not told.
+        # Height, width, top and left; no text and no target size.
         attend_to(unet, n_features=n_features, vector_width=4 * width)
     if settings.checkpointing:
         unet.enable_gradient_checkpointing()
@@ -300,17 +264,17 @@ def _start(settings: SdxlUnclipTraining, *, n_features: int) -> Sdxl:
 
 
 def _images(
-    pictures: ImageCollection,
+    collection: ImageCollection,
     rows: Int[Tensor, " batch"],
     *,
     size: int,
     device: torch.device,
     sdxl: Sdxl | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return pictures in [0, 1] and, where a model is given, their size vectors."""
-    read = [pictures.read(row, size=size) for row in rows.tolist()]
-    images = to_float(np.stack([picture.pixels for picture in read])).to(device)
+    """Read images in [0, 1] and, for a model, their size vectors."""
+    read = [collection.read(row, size=size) for row in rows.tolist()]
+    images = to_float(np.stack([image.pixels for image in read])).to(device)
     if sdxl is None:
         return images, torch.empty(0)
-    told = [sdxl.size_vector(original_size=p.original_size, crop=p.crop) for p in read]
-    return images, torch.cat(told)
+    vectors = [sdxl.size_vector(original_size=i.original_size, crop=i.crop) for i in read]
+    return images, torch.cat(vectors)
