@@ -192,7 +192,7 @@ def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
 def train_unclip_sdxl(
     settings: SdxlUnclipTraining, *, source: Path, out: Path, device: torch.device
 ) -> dict[str, object]:
-    """Train SDXL unCLIP, write it in diffusers' layout (``unet`` in float16, ``vae``), return facts."""
+    """Train SDXL unCLIP, write ``unet`` (float16) and ``vae`` as diffusers does, return facts."""
     shard = current_shard()
     shard.check(settings.batch_size)
     if settings.cache_tokens and shard.world_size > 1:
