@@ -103,8 +103,41 @@ def test_peak_memory_is_in_gib():
     assert 0.05 < peak_memory_gib() < 64
 
 
+def test_progress_of_long_work_is_a_line_every_30_seconds_in_a_log(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr("mindeye2.core.runtime.time.monotonic", lambda: next(clock))
+    steps = progress(range(4, 400), label="training", total=400, start=4, note=lambda: "loss 0.5")
+    assert [next(steps) for _ in range(6)] == [4, 5, 6, 7, 8, 9]
+    assert capsys.readouterr().err == (
+        "training: 6 of 400 (2 %), 2 h 11 min left, loss 0.5\n"
+        "training: 8 of 400 (2 %), 2 h 10 min left, loss 0.5\n"
+    )
+
+
+def test_progress_without_a_total_counts(monkeypatch, capsys):
+    clock = iter(range(0, 1000, 40))
+    monkeypatch.setattr("mindeye2.core.runtime.time.monotonic", lambda: next(clock))
+    assert list(progress(iter("ab"), label="shards")) == ["a", "b"]
+    assert capsys.readouterr().err == "shards: 1\nshards: 2\n"
+
+
+def test_of_several_processes_one_shows_progress(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("mindeye2.core.runtime._LINE_SECONDS", 0)
+    assert list(progress("ab", label="shards")) == ["a", "b"]
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_on_a_terminal_is_a_bar_with_the_note(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes any stream for a terminal
+    assert list(progress("ab", label="letters", note=lambda: "loss 0.5")) == ["a", "b"]
+    shown = capsys.readouterr().err
+    assert "letters" in shown
+    assert "loss 0.5" in shown
+
+
 @pytest.mark.parametrize("items", [[3, 1, 2], (n for n in (3, 1, 2))], ids=["list", "generator"])
-def test_progress_yields_each_item_in_order_and_is_silent_in_a_log(items, capsys):
+def test_short_progress_yields_each_item_in_order_and_is_silent_in_a_log(items, capsys):
     assert list(progress(items, label="tokens")) == [3, 1, 2]
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""

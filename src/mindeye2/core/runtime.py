@@ -1,11 +1,12 @@
-"""Seeded random streams, the compute device, memory, and progress bars."""
+"""Seeded random streams, the compute device, memory, and progress."""
 
 import contextlib
 import hashlib
 import os
 import resource
 import sys
-from collections.abc import Iterable, Iterator, Sized
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_LINE_SECONDS = 30.0
 
 
 def _seed(seed: int, stream: tuple[object, ...]) -> int:
@@ -114,16 +117,87 @@ def peak_memory_gib() -> float:
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 
 
-def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` with a progress bar and the time left on stderr, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
+def progress(
+    items: Iterable[T],
+    *,
+    label: str,
+    total: int | None = None,
+    start: int = 0,
+    note: Callable[[], str] | None = None,
+) -> Iterator[T]:
+    """Yield `items` and show their progress on stderr.
 
-    console = Console(stderr=True)
-    # Only one bar for all ranks of torchrun.
-    if not console.is_terminal or os.environ.get("RANK", "0") != "0":
+    On a terminal it is a bar; elsewhere, e.g. in the log of a cluster, a line every 30 seconds.
+    Of several processes the first alone shows it.
+
+    Parameters
+    ----------
+    items
+        What to go through.
+    label
+        What is done.
+    total
+        Items in all; by default their number where they have one.
+    start
+        Items that an earlier run went through, of `total`.
+    note
+        Called when something is shown, e.g. for the last loss.
+
+    Yields
+    ------
+    T
+        Each item.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeRemainingColumn
+
+    if os.environ.get("RANK", "0") != "0":
         yield from items
         return
     if total is None and isinstance(items, Sized):
-        total = len(items)
-    yield from track(items, description=label, total=total, console=console)
+        total = len(items) + start
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from _in_lines(items, label, total, start=start, note=note)
+        return
+    columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, TextColumn("{task.fields[note]}"), console=console) as bar:
+        task = bar.add_task(label, total=total, completed=start, note="")
+        for item in items:
+            yield item
+            bar.update(task, advance=1, note=note() if note else "")
+
+
+def _in_lines(
+    items: Iterable[T],
+    label: str,
+    total: int | None,
+    *,
+    start: int,
+    note: Callable[[], str] | None,
+) -> Iterator[T]:
+    """Yield items and write a line when 30 seconds have passed since the last one."""
+    began = written = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - written < _LINE_SECONDS:
+            continue
+        written = now
+        parts = [f"{label}: {start + done}"]
+        if total:
+            left = (now - began) / done * (total - start - done)
+            parts = [
+                f"{label}: {start + done} of {total} ({100 * (start + done) / total:.0f} %)",
+                f"{_duration(left)} left",
+            ]
+        sys.stderr.write(", ".join(filter(None, [*parts, note() if note else ""])) + "\n")
+        sys.stderr.flush()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -25,7 +25,7 @@ from accelerate import Accelerator, DistributedType
 from torch import Tensor, nn
 
 from mindeye2.core.errors import InterruptedRun
-from mindeye2.core.runtime import process_rng
+from mindeye2.core.runtime import process_rng, progress
 from mindeye2.training.batches import prefetched
 from mindeye2.training.distributed import current_shard, mean_over_ranks, run_on_rank0
 from mindeye2.training.optimizer import OptimizerSettings, build_optimizer, set_schedule
@@ -175,6 +175,11 @@ def fit(
         folder, train_step.trainable, train_step.optimizer, ema=settings.ema_decay > 0
     )
     first = state.load()
+    entry: dict[str, float] = {}
+
+    def loss() -> str:
+        return f"loss {entry['loss']:.4g}"
+
     module.train()
     saved = time.monotonic()
     steps = range(first, settings.steps)
@@ -183,7 +188,7 @@ def fit(
         _log(folder, first) as lines,
         prefetched(batch_of, steps) as take,
     ):
-        for step in _bar(steps, label, settings.steps):
+        for step in progress(steps, label=label, total=settings.steps, start=first, note=loss):
             began = time.monotonic()
             entry = train_step(take(step), step)
             state.average(settings.ema_decay, step)
@@ -276,17 +281,3 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _bar(steps: range, label: str, total: int) -> Iterator[int]:
-    from rich.console import Console
-    from rich.progress import Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("left"))
-    shown = console.is_terminal and current_shard().rank == 0
-    with Progress(*columns, console=console, disable=not shown) as bar:
-        task = bar.add_task(label, total=total, completed=steps.start)
-        for step in steps:
-            yield step
-            bar.advance(task)
