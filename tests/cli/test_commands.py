@@ -9,6 +9,8 @@ from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError
 from mindeye2.recipes import PREPARATION, TRAINING
 
+SUMMARY = "mindeye2.reporting.stage_summary.summarize_folder"
+
 
 def run(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
@@ -60,10 +62,12 @@ def test_settings_as_yaml_are_taken_by_the_command(tmp_path, monkeypatch):
         return write_manifest(tmp_path, stage="train", config={})
 
     monkeypatch.setattr("mindeye2.stages.train.train", stage)
+    monkeypatch.setattr(SUMMARY, lambda *_, **__: [])
+    write_manifest(tmp_path, stage="prepare", config={}, subjects={"subj08": 7})
     text = run("settings", "train", "--recipe", "ridge", "--yaml").stdout
     file = tmp_path / "mine.yaml"
     file.write_text(text.replace("\nper_subject: 48\n", "\nper_subject: 8\n"))
-    run("train", "--recipe", "ridge", "--source", "a", "--out", tmp_path, "--config", file)
+    run("train", "--recipe", "ridge", "--source", tmp_path, "--out", tmp_path, "--config", file)
     assert seen["settings"] == TRAINING["ridge"]().model_copy(update={"per_subject": 8})
 
 
@@ -148,6 +152,7 @@ def test_options_reach_the_stage_as_settings(tmp_path, monkeypatch):
         return write_manifest(tmp_path, stage="evaluate", config={})
 
     monkeypatch.setattr("mindeye2.stages.evaluate.evaluate", stage)
+    monkeypatch.setattr(SUMMARY, lambda folder, **_: [f"{folder}: finished", "Next: mindeye2"])
     config = tmp_path / "a.yaml"
     config.write_text("extractor_size: 96\nn_resamples: 500\n")
     done = run(
@@ -158,7 +163,7 @@ def test_options_reach_the_stage_as_settings(tmp_path, monkeypatch):
     assert (seen["settings"].extractor_size, seen["settings"].n_resamples) == (96, 200)
     assert (str(seen["source"]), str(seen["out"]), seen["resume"]) == ("a", "b", True)
     assert str(seen["data"]) == "c"
-    assert done.stdout.strip() == str(tmp_path / "manifest.json")
+    assert done.stdout == f"{tmp_path}: finished\nNext: mindeye2\n"
 
 
 @pytest.mark.parametrize(("levels", "code"), [(["ok", "note"], 0), (["ok", "warning"], 1)])

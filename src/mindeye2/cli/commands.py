@@ -1,5 +1,6 @@
 """Command line: one command per stage, with the same options."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,8 @@ from mindeye2.cli.options import (
     Version,
     completing,
 )
-from mindeye2.cli.outcome import report_outcome, stop_on_sigterm
+from mindeye2.cli.outcome import print_summary, report_outcome, stop_on_sigterm
+from mindeye2.cli.subjects import load_with_subjects
 from mindeye2.core.errors import check_choice
 
 __all__ = ["app", "main"]
@@ -56,7 +58,8 @@ def demo(
     from mindeye2.demo import demo as run
 
     page = run(out, config=config, assignments=assign or [], resume=resume, device=device)
-    print(page)
+    print_summary(out / "adapted-scores" / "manifest.json", follow=False)
+    print_summary(page)
 
 
 @app.command()
@@ -80,7 +83,7 @@ def prepare(
     from mindeye2.stages.prepare import prepare as run
 
     settings = load_settings(PREPARATION[kind](), file=config, assignments=assign or [])
-    print(run(settings, out=out, source=source, resume=resume, device=device))
+    print_summary(run(settings, out=out, source=source, resume=resume, device=device))
 
 
 @app.command()
@@ -109,19 +112,18 @@ def train(
     from mindeye2.released import open_brain_decoder
     from mindeye2.stages.train import train as run
 
-    settings = load_settings(TRAINING[recipe](), file=config, assignments=assign or [])
-    print(
-        run(
-            settings,
-            source=source,
-            out=out,
-            init=init,
-            recipe=recipe,
-            resume=resume,
-            device=device,
-            load_init=open_brain_decoder,
-        )
+    load = partial(load_settings, file=config, assignments=assign or [])
+    manifest = run(
+        load_with_subjects(TRAINING[recipe](), load, data=source),
+        source=source,
+        out=out,
+        init=init,
+        recipe=recipe,
+        resume=resume,
+        device=device,
+        load_init=open_brain_decoder,
     )
+    print_summary(manifest, source=source)
 
 
 @app.command()
@@ -154,19 +156,18 @@ def reconstruct(
     from mindeye2.stages.reconstruct import reconstruct as run
 
     start = released() if is_released(init) else ReconstructSettings()
-    settings = load_settings(start, file=config, assignments=assign or [])
-    pipeline = open_pipeline(init, settings=settings, device=choose_device(device))
-    print(
-        run(
-            settings,
-            source=source,
-            init=init,
-            out=out,
-            pipeline=pipeline,
-            resume=resume,
-            device=device,
-        )
+    load = partial(load_settings, file=config, assignments=assign or [])
+    settings = load_with_subjects(start, load, data=source)
+    manifest = run(
+        settings,
+        source=source,
+        init=init,
+        out=out,
+        pipeline=open_pipeline(init, settings=settings, device=choose_device(device)),
+        resume=resume,
+        device=device,
     )
+    print_summary(manifest)
 
 
 @app.command()
@@ -188,7 +189,7 @@ def evaluate(
     from mindeye2.stages.evaluate import evaluate as run
 
     settings = load_settings(EvaluateSettings(), file=config, assignments=assign or [])
-    print(run(settings, source=source, out=out, data=data, resume=resume, device=device))
+    print_summary(run(settings, source=source, out=out, data=data, resume=resume, device=device))
 
 
 @app.command()
@@ -209,7 +210,7 @@ def report(
     from mindeye2.stages.report import report as run
 
     settings = load_settings(ReportSettings(), file=config, assignments=assign or [])
-    print(run(settings, source=source, out=out, data=data, resume=resume))
+    print_summary(run(settings, source=source, out=out, data=data, resume=resume))
 
 
 @app.command()

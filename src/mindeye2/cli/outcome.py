@@ -4,9 +4,11 @@ Exit codes: 0 finished, 1 internal error (or findings of the doctor), 2 wrong in
 """
 
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,7 +17,7 @@ import typer
 from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError
 from mindeye2.core.failures import recorded_failure
 
-__all__ = ["report_outcome", "stop_on_sigterm"]
+__all__ = ["print_summary", "report_outcome", "stop_on_sigterm"]
 
 WRONG_INPUT = 2
 INTERRUPTED = 3
@@ -49,6 +51,16 @@ def report_outcome(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(WRONG_INPUT) from error
 
     return run
+
+
+def print_summary(file: Path, *, source: Path | None = None, follow: bool = True) -> None:
+    """Print a few lines about the folder of a file, and with `follow` the next command."""
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes one prints
+        return
+    from mindeye2.reporting.stage_summary import summarize_folder
+
+    lines = summarize_folder(file.parent, source=source)
+    print(*(lines if follow else lines[:-1]), sep="\n")
 
 
 def stop_on_sigterm() -> None:
