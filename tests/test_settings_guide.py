@@ -17,7 +17,7 @@ STARTS = [
     *({"stage": "train", "recipe": recipe} for recipe in RECIPES),
     {"stage": "reconstruct"},
     {"stage": "reconstruct", "recipe": "released"},
-    *({"stage": stage} for stage in ("evaluate", "report", "demo")),
+    *({"stage": stage} for stage in ("evaluate", "report", "compare", "demo")),
 ]
 
 
