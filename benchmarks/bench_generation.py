@@ -24,11 +24,11 @@ from mindeye2.core.torchvision_operators import declare_torchvision_operators
 from mindeye2.encoders.sd_vae import SdLatents, VaeSettings, build_vae
 from mindeye2.generation.blend import blend
 from mindeye2.generation.captions import ClipConverter, caption_ids
-from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
 from mindeye2.generation.sd.refine import Refiner, RefineSettings
+from mindeye2.generation.sd.sdxl import Sdxl, SdxlSampling
 from mindeye2.generation.sd.unet import UnetSettings, build_unet
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TEXT = {"vocab_size": 49408, "max_position_embeddings": 77}

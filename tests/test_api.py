@@ -19,7 +19,7 @@ from mindeye2.generation.autoencoder import AutoencoderSettings, build_autoencod
 from mindeye2.generation.unclip import UnclipSettings, build_unclip
 from mindeye2.models.checkpoint import save_run
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.models.training_bank import TrainingBank, save_training_bank
 
 SIZES = ModelSettings(

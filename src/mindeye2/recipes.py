@@ -7,7 +7,7 @@ A variant calls another recipe and changes what differs. Every setting can be ov
 from collections.abc import Callable
 
 from mindeye2.generation.sd.refine import BASE, RefineSettings
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.stages.prepare import (
     SETTINGS,
     PrepareSettings,

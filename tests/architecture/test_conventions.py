@@ -11,11 +11,11 @@ WITHOUT_MIRROR: dict[str, str] = {
     "data/nsd/nsd_settings.py": "fields only; test_nsd_reader.py",
     "data/mindeye2_release/release_settings.py": "fields only; test_release_reader.py",
     "stages/evaluate/decoded.py": "stages/evaluate/test_token_scores.py",
-    "stages/evaluate/settings.py": "fields only; stages/evaluate/test_run.py",
+    "stages/evaluate/evaluate_settings.py": "fields only; stages/evaluate/test_run.py",
     "stages/prepare/preparation.py": "fields only; stages/prepare/test_adapters.py",
     "stages/train/brain.py": "stages/train/test_run.py",
     "stages/reconstruct/partial.py": "stages/reconstruct/test_run.py",
-    "stages/reconstruct/settings.py": "fields only; stages/reconstruct/test_run.py",
+    "stages/reconstruct/reconstruct_settings.py": "fields only; stages/reconstruct/test_run.py",
 }
 """Modules without a test file of the same name, each with where it is tested instead."""
 
@@ -90,6 +90,12 @@ def test_every_module_has_a_test_file_of_the_same_name(trees, root):
         and not (root / "tests" / path.parent / f"test_{path.name}").exists()
     }
     assert missing == set(WITHOUT_MIRROR)
+
+
+def test_one_base_name_means_one_thing(trees):
+    """Each package has its own `__init__`, and each stage its `run`."""
+    names = [path.name for path in trees if path.name not in {"__init__.py", "run.py"}]
+    assert [name for name in names if names.count(name) > 1] == []
 
 
 def test_no_test_file_outlives_its_module(root, source):

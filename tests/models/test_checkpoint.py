@@ -6,7 +6,7 @@ from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.models.checkpoint import load_run, save_run
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 
 SIZES = ModelSettings(
     n_tokens=4,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 
 SMALL = ModelSettings(
     n_tokens=4,

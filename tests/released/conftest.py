@@ -123,8 +123,8 @@ def data(files):
 @pytest.fixture
 def settings(git, tiny_base):
     """Return the published settings with fewer steps and smaller images."""
-    from mindeye2.generation.sd.pipeline import SdxlSampling
     from mindeye2.generation.sd.refine import RefineSettings
+    from mindeye2.generation.sd.sdxl import SdxlSampling
     from mindeye2.recipes import released
 
     quick = {

@@ -9,7 +9,7 @@ import pytest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.released import download
 from mindeye2.released.download import check_disk, fetch
-from mindeye2.released.files import PUBLISHED
+from mindeye2.released.published_files import PUBLISHED
 
 CONTENT = b"weights"
 

@@ -18,7 +18,7 @@ from mindeye2.encoders.sd_vae import VaeSettings, build_vae, load_sd_latents
 from mindeye2.released import importing
 from mindeye2.released.importing import ImportSettings, get_published, import_checkpoint
 from mindeye2.released.mindeye import load_mindeye
-from mindeye2.released.networks import load_clip_converter, load_convnext_teacher, load_gnet
+from mindeye2.released.network_loaders import load_clip_converter, load_convnext_teacher, load_gnet
 
 SUBJECTS = ["subj01", "subj02"]
 

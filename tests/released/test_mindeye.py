@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.settings import ModelSettings
+from mindeye2.models.model_settings import ModelSettings
 from mindeye2.released.mindeye import export_mindeye, infer_settings, load_mindeye
 
 SUBJECTS = ["subj01", "subj02"]

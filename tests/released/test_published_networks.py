@@ -14,7 +14,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
 from mindeye2.models.checkpoint import save_run
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.models.training_bank import TrainingBank, save_training_bank
 from mindeye2.released.folder import open_pipeline
 

@@ -53,7 +53,7 @@ def prepared(data):
 @pytest.fixture(scope="session")
 def standard():
     """Return settings of a short training on subj01 and subj02."""
-    from mindeye2.models.settings import ModelSettings, PriorSettings
+    from mindeye2.models.model_settings import ModelSettings, PriorSettings
     from mindeye2.stages.train import PriorTraining, SharedTraining
     from mindeye2.training.loop import OptimizerSettings
 

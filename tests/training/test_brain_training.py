@@ -5,7 +5,7 @@ import torch
 
 from mindeye2.core.runtime import process_rng
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.settings import ModelSettings, PriorSettings
+from mindeye2.models.model_settings import ModelSettings, PriorSettings
 from mindeye2.recipes import released_training
 from mindeye2.training import replay
 from mindeye2.training.brain_training import BrainTraining

@@ -1,9 +1,9 @@
 """Trained networks: the MindEye2 model, its heads and its diffusion prior."""
 
 from mindeye2.models.decoder import MindEye, MindEyeOutput, build_mindeye
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.models.prior import DiffusionPrior
 from mindeye2.models.ridge import SubjectRidge
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
 
 __all__ = [
     "DiffusionPrior",

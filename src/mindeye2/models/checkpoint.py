@@ -12,7 +12,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import build_settings, plain
 from mindeye2.core.tensors import save_tensors
 from mindeye2.models.decoder import MindEye, build_mindeye
-from mindeye2.models.settings import ModelSettings
+from mindeye2.models.model_settings import ModelSettings
 
 __all__ = ["LoadedRun", "load_run", "save_run"]
 

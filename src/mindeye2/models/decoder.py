@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from mindeye2.models.backbone import Backbone, ReleasedMixer, ResidualTrunk, mlp_block
 from mindeye2.models.lowlevel import LowLevelHead, Upsampler, maps_projector
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.models.prior import DiffusionPrior
 from mindeye2.models.prior_network import PriorNetwork
 from mindeye2.models.projector import Projector
 from mindeye2.models.ridge import SubjectRidge, check_betas
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
 
 __all__ = ["MindEye", "MindEyeOutput", "build_mindeye"]
 

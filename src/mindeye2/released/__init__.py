@@ -1,14 +1,14 @@
 """Published weights: table of files, import, loaders of each network, and export."""
 
 from mindeye2.released.mindeye import export_mindeye, load_mindeye
-from mindeye2.released.networks import (
+from mindeye2.released.network_loaders import (
     load_clip_converter,
     load_convnext_teacher,
     load_gnet,
     load_lowlevel_vae,
 )
 from mindeye2.released.opening import open_brain_decoder
-from mindeye2.released.unclip import load_unclip
+from mindeye2.released.published_unclip import load_unclip
 
 __all__ = [
     "export_mindeye",

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 
 from mindeye2.core.artifacts import hash_file
 from mindeye2.core.errors import ArtifactError, require
-from mindeye2.released.files import PublishedFile
+from mindeye2.released.published_files import PublishedFile
 
 __all__ = ["check_disk", "fetch"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.released.files import PUBLISHED
+from mindeye2.released.published_files import PUBLISHED
 
 __all__ = ["find_imported", "find_networks", "inner_folders", "is_released", "locate"]
 

@@ -19,17 +19,17 @@ from mindeye2.core.settings import Settings, plain
 from mindeye2.core.tensors import save_tensors
 from mindeye2.released.checkpoints import read_checkpoint
 from mindeye2.released.download import check_disk, fetch
-from mindeye2.released.files import PublishedFile, find_published, published_file
 from mindeye2.released.kinds import KINDS, identify
 from mindeye2.released.mindeye import load_mindeye, name_ridges
-from mindeye2.released.networks import (
+from mindeye2.released.network_loaders import (
     load_clip_converter,
     load_convnext_teacher,
     load_gnet,
     load_lowlevel_vae,
 )
+from mindeye2.released.published_files import PublishedFile, find_published, published_file
+from mindeye2.released.published_unclip import load_unclip
 from mindeye2.released.state_dict import entries_under
-from mindeye2.released.unclip import load_unclip
 
 __all__ = ["ImportSettings", "get_published", "import_checkpoint"]
 
@@ -133,7 +133,7 @@ def get_published(
     Parameters
     ----------
     name
-        A key of `mindeye2.released.files.PUBLISHED`.
+        A key of `mindeye2.released.published_files.PUBLISHED`.
     out
         Folder to fill.
     agreed

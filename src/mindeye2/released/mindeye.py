@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mindeye2.data.nsd.facts import VOXELS
 from mindeye2.models.attention import rotary_angles
 from mindeye2.models.decoder import MindEye, build_mindeye
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.released.kinds import published_state
 from mindeye2.released.mindeye_names import PRIOR, own_name, released_name
 from mindeye2.released.state_dict import count_indices, fill_network

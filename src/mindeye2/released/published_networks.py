@@ -15,14 +15,14 @@ from mindeye2.encoders.sd_vae import SdLatents
 from mindeye2.generation.autoencoder import Autoencoder
 from mindeye2.generation.captions import GitCaptioner, load_captioner
 from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
-from mindeye2.generation.sd.files import load_sdxl
-from mindeye2.generation.sd.pipeline import Sdxl
 from mindeye2.generation.sd.refine import Refiner, load_refiner
+from mindeye2.generation.sd.sdxl import Sdxl
+from mindeye2.generation.sd.sdxl_files import load_sdxl
 from mindeye2.models.checkpoint import LoadedRun
 from mindeye2.released.imported import find_networks, inner_folders
-from mindeye2.released.networks import load_clip_converter, load_lowlevel_vae
-from mindeye2.released.unclip import load_unclip
-from mindeye2.stages.reconstruct.settings import NEAREST, ReconstructSettings
+from mindeye2.released.network_loaders import load_clip_converter, load_lowlevel_vae
+from mindeye2.released.published_unclip import load_unclip
+from mindeye2.stages.reconstruct.reconstruct_settings import NEAREST, ReconstructSettings
 
 __all__ = ["ENCODER", "SD_CHANNELS", "PublishedNetworks", "networks_of_run"]
 

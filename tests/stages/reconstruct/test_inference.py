@@ -4,7 +4,7 @@ import torch
 from mindeye2.core.runtime import generator
 from mindeye2.models.checkpoint import load_run
 from mindeye2.stages.reconstruct.inference import sample_prior
-from mindeye2.stages.reconstruct.settings import ReconstructSettings
+from mindeye2.stages.reconstruct.reconstruct_settings import ReconstructSettings
 
 SEEDS = (3, 4, 5)
 

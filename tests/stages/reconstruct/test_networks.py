@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from mindeye2.generation.sd.pipeline import SdxlSampling
 from mindeye2.generation.sd.refine import RefineSettings
+from mindeye2.generation.sd.sdxl import SdxlSampling
 from mindeye2.stages.reconstruct import ReconstructSettings, RunPipeline
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from mindeye2.core.runtime import process_rng
 from mindeye2.models.closed_form import ALPHAS
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.settings import LowLevelSettings, ModelSettings, PriorSettings
+from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
 from mindeye2.stages.train.closed_form_start import cross_fitted, set_ridge, start_closed_form
 from mindeye2.training.trials import SubjectTrials, TargetBank
 

@@ -5,7 +5,7 @@ from scipy.stats import rankdata
 
 from mindeye2.core.runtime import process_rng
 from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.settings import ModelSettings, PriorSettings
+from mindeye2.models.model_settings import ModelSettings, PriorSettings
 from mindeye2.stages.train.scores import identification
 from mindeye2.training.trials import SubjectTrials, TargetBank
 

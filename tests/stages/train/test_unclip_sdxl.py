@@ -7,8 +7,8 @@ from PIL import Image
 
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import InterruptedRun
-from mindeye2.generation.sd.files import attend_to, load_base, load_sdxl
-from mindeye2.generation.sd.pipeline import Sdxl
+from mindeye2.generation.sd.sdxl import Sdxl
+from mindeye2.generation.sd.sdxl_files import attend_to, load_base, load_sdxl
 from mindeye2.recipes import unclip_sdxl
 from mindeye2.stages.train import train
 from mindeye2.stages.train.unclip_sdxl import TokenCache, UnclipLoss, sample_noise

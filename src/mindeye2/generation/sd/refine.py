@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError, require
 from mindeye2.core.settings import Settings
-from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
+from mindeye2.generation.sd.sdxl import Sdxl, SdxlSampling
 from mindeye2.generation.sd.unet import take_vector
 from mindeye2.generation.unclip import image_noise
 

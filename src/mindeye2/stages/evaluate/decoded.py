@@ -19,7 +19,7 @@ from mindeye2.data.prepared import Prepared
 from mindeye2.encoders.bank import to_float
 from mindeye2.metrics.catalogue import IMAGES
 from mindeye2.metrics.protocols import Protocol
-from mindeye2.stages.evaluate.settings import EvaluateSettings
+from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
 
 __all__ = ["Decoded", "Job", "Scores", "resize"]
 

@@ -33,8 +33,8 @@ from mindeye2.stages.evaluate.caption_scores import (
     published_caption_scores,
 )
 from mindeye2.stages.evaluate.decoded import Decoded, Job, Scores
+from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
 from mindeye2.stages.evaluate.image_scores import laptop_image_scores, published_image_scores
-from mindeye2.stages.evaluate.settings import EvaluateSettings
 from mindeye2.stages.evaluate.token_scores import (
     calibrated_scores,
     published_scores,

@@ -1,6 +1,7 @@
 """The prepare stage: a source to one folder of images, trials, z-scored betas and targets."""
 
 from mindeye2.stages.prepare.adapters import KINDS
+from mindeye2.stages.prepare.encode_targets import ENCODERS
 from mindeye2.stages.prepare.preparation import (
     SETTINGS,
     BidsPreparation,
@@ -14,7 +15,6 @@ from mindeye2.stages.prepare.preparation import (
     TablePreparation,
 )
 from mindeye2.stages.prepare.run import prepare
-from mindeye2.stages.prepare.targets import ENCODERS
 
 __all__ = [
     "ENCODERS",

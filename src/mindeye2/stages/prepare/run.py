@@ -15,8 +15,8 @@ from mindeye2.data.prepared.subject_writer import SubjectSource, write_subject
 from mindeye2.data.prepared.writer import seal_prepared, write_images
 from mindeye2.data.source_dataset import SourceDataset, used_trials
 from mindeye2.stages.prepare.adapters import KINDS
+from mindeye2.stages.prepare.encode_targets import ENCODERS, fill_targets
 from mindeye2.stages.prepare.preparation import PrepareSettings
-from mindeye2.stages.prepare.targets import ENCODERS, fill_targets
 
 __all__ = ["prepare"]
 

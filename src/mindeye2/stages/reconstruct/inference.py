@@ -16,7 +16,7 @@ from mindeye2.generation.blend import blend
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.training_bank import TrainingBank
 from mindeye2.stages.reconstruct.pipeline import Pipeline
-from mindeye2.stages.reconstruct.settings import ReconstructSettings
+from mindeye2.stages.reconstruct.reconstruct_settings import ReconstructSettings
 from mindeye2.training.trials import SubjectTrials, load_trials
 
 __all__ = [

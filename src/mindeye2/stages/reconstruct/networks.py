@@ -14,7 +14,7 @@ from mindeye2.encoders.registry import load_encoder
 from mindeye2.generation.decoders import load_unclip_decoder, shipped_decoder
 from mindeye2.generation.unclip import Unclip
 from mindeye2.models.checkpoint import LoadedRun
-from mindeye2.stages.reconstruct.settings import NEAREST, ReconstructSettings
+from mindeye2.stages.reconstruct.reconstruct_settings import NEAREST, ReconstructSettings
 
 __all__ = ["LaptopNetworks", "Networks"]
 

@@ -15,7 +15,7 @@ from mindeye2.models.decoder import MindEye
 from mindeye2.models.forward_model import load_forward_model
 from mindeye2.models.training_bank import TrainingBank, load_training_bank
 from mindeye2.stages.reconstruct.networks import LaptopNetworks, Networks
-from mindeye2.stages.reconstruct.settings import ReconstructSettings
+from mindeye2.stages.reconstruct.reconstruct_settings import ReconstructSettings
 
 __all__ = ["Pipeline", "RunPipeline", "check_fit"]
 

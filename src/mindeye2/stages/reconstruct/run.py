@@ -28,7 +28,7 @@ from mindeye2.stages.reconstruct.inference import (
 )
 from mindeye2.stages.reconstruct.partial import PartialResults
 from mindeye2.stages.reconstruct.pipeline import Pipeline, RunPipeline, check_fit
-from mindeye2.stages.reconstruct.settings import ReconstructSettings
+from mindeye2.stages.reconstruct.reconstruct_settings import ReconstructSettings
 from mindeye2.training.trials import SubjectTrials, load_trials
 
 __all__ = ["reconstruct"]

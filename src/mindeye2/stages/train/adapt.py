@@ -25,7 +25,7 @@ from mindeye2.models.closed_form import choose_alpha, image_folds
 from mindeye2.models.decoder import MindEye
 from mindeye2.stages.train.closed_form_start import latent_targets, set_ridge
 from mindeye2.stages.train.scores import identification
-from mindeye2.stages.train.targets import TargetSettings
+from mindeye2.stages.train.training_targets import TargetSettings
 from mindeye2.training.brain_step import (
     BatchSampler,
     BrainStep,

@@ -11,7 +11,7 @@ from mindeye2.models.forward_model import load_forward_model
 from mindeye2.models.training_bank import TrainingBank, save_training_bank
 from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
 from mindeye2.stages.train.shared_subject import SharedTraining, train_shared
-from mindeye2.stages.train.targets import open_targets, targets_of
+from mindeye2.stages.train.training_targets import open_targets, targets_of
 from mindeye2.training.distributed import run_on_rank0
 from mindeye2.training.trials import TargetBank, load_trials
 

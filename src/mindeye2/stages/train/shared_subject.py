@@ -15,10 +15,10 @@ from mindeye2.data.prepared import Prepared
 from mindeye2.models.closed_form import mean_reciprocal_rank, pca_components
 from mindeye2.models.decoder import MindEye, build_mindeye
 from mindeye2.models.forward_model import ForwardModel, choose_forward_model, fit_forward_model
-from mindeye2.models.settings import ModelSettings
+from mindeye2.models.model_settings import ModelSettings
 from mindeye2.stages.train.closed_form_start import cross_fitted, start_closed_form
 from mindeye2.stages.train.scores import identification
-from mindeye2.stages.train.targets import TargetSettings
+from mindeye2.stages.train.training_targets import TargetSettings
 from mindeye2.training.batches import epoch_rows
 from mindeye2.training.brain_step import (
     BatchSampler,

@@ -16,10 +16,10 @@ from mindeye2.core.settings import Settings
 from mindeye2.data.image_collection import ImageCollection, open_image_collection
 from mindeye2.encoders.bank import ImageEncoder, to_float
 from mindeye2.encoders.registry import load_encoder
-from mindeye2.generation.sd.files import attend_to, load_base, save_sdxl
-from mindeye2.generation.sd.pipeline import Sdxl
 from mindeye2.generation.sd.refine import BASE
 from mindeye2.generation.sd.schedule import N_LEVELS, training_levels
+from mindeye2.generation.sd.sdxl import Sdxl
+from mindeye2.generation.sd.sdxl_files import attend_to, load_base, save_sdxl
 from mindeye2.training.batches import epoch_rows
 from mindeye2.training.distributed import current_shard, run_on_rank0
 from mindeye2.training.loop import OptimizerSettings, fit

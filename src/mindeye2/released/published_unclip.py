@@ -15,7 +15,7 @@ from mindeye2.generation.sd.ldm_names import (
     rename_unet,
     rename_vae,
 )
-from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
+from mindeye2.generation.sd.sdxl import Sdxl, SdxlSampling
 from mindeye2.generation.sd.unet import build_unet
 from mindeye2.released.kinds import published_state
 from mindeye2.released.state_dict import entries_under, fill_network

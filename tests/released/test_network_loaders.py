@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mindeye2.core.torchvision_operators import declare_torchvision_operators
-from mindeye2.released.networks import (
+from mindeye2.released.network_loaders import (
     load_clip_converter,
     load_convnext_teacher,
     load_gnet,

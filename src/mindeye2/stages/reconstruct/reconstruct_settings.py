@@ -7,8 +7,8 @@ from pydantic import Field
 
 from mindeye2.core.settings import Settings
 from mindeye2.generation.captions import GIT
-from mindeye2.generation.sd.pipeline import SdxlSampling
 from mindeye2.generation.sd.refine import RefineSettings
+from mindeye2.generation.sd.sdxl import SdxlSampling
 
 __all__ = ["NEAREST", "ReconstructSettings"]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mindeye2.released.unclip import load_unclip
+from mindeye2.released.published_unclip import load_unclip
 
 
 @pytest.fixture(scope="module")

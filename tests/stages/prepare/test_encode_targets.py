@@ -5,7 +5,7 @@ import torch
 from mindeye2.core.errors import ArtifactError
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.tokens import Lite0Tokens
-from mindeye2.stages.prepare.targets import ENCODERS, fill_targets, load_target
+from mindeye2.stages.prepare.encode_targets import ENCODERS, fill_targets, load_target
 
 
 def test_targets_are_the_encoder_s_tokens_of_the_stored_images(prepared):

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.models.settings import LowLevelSettings
+from mindeye2.models.model_settings import LowLevelSettings
 from mindeye2.stages.train import train
 
 

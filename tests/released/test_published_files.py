@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mindeye2.released.files import PUBLISHED, find_published, published_file
 from mindeye2.released.kinds import KINDS
+from mindeye2.released.published_files import PUBLISHED, find_published, published_file
 
 
 def test_every_file_has_a_purpose_an_address_a_size_and_a_licence():

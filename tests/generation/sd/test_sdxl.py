@@ -5,7 +5,7 @@ import torch
 
 from mindeye2.core.runtime import process_rng
 from mindeye2.encoders.sd_vae import VaeSettings, build_vae
-from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
+from mindeye2.generation.sd.sdxl import Sdxl, SdxlSampling
 from mindeye2.generation.sd.unet import UnetSettings, build_unet
 
 UNET = UnetSettings(

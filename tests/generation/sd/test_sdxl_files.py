@@ -4,8 +4,8 @@ from safetensors.torch import save_file
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import process_rng
-from mindeye2.generation.sd.files import attend_to, load_base, load_sdxl, save_sdxl
-from mindeye2.generation.sd.pipeline import Sdxl
+from mindeye2.generation.sd.sdxl import Sdxl
+from mindeye2.generation.sd.sdxl_files import attend_to, load_base, load_sdxl, save_sdxl
 
 
 @pytest.fixture

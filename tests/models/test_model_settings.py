@@ -3,7 +3,7 @@
 import pytest
 
 from mindeye2.core.settings import build_settings, plain
-from mindeye2.models.settings import ModelSettings
+from mindeye2.models.model_settings import ModelSettings
 
 
 def test_stored_settings_are_read_back():

@@ -20,7 +20,7 @@ from mindeye2.generation.sd.ldm_names import (
     rename_unet,
     rename_vae,
 )
-from mindeye2.generation.sd.pipeline import Sdxl, SdxlSampling
+from mindeye2.generation.sd.sdxl import Sdxl, SdxlSampling
 from mindeye2.generation.sd.unet import build_unet, take_vector
 
 __all__ = ["attend_to", "load_base", "load_sdxl", "save_sdxl"]
