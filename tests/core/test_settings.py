@@ -1,4 +1,5 @@
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,34 @@ def test_an_unknown_setting_is_searched_at_all_levels():
 def test_a_message_of_our_own_has_no_words_of_the_library():
     with pytest.raises(ValueError, match=r"^setting 'steps': must be at least 1, got 0\.$"):
         build_settings(Run, {"steps": 0})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("blocks=3", r"should be a list, e\.g\. --set 'blocks=\[3\]', got 3"),
+        ("names=[a]", r"should be a mapping, e\.g\. --set 'names=\{name: value\}', got \['a'\]"),
+        (
+            "run.backbone=3",
+            r"--set 'run\.backbone=\{\.\.\.\}' or --set run\.backbone\.NAME=\.\.\.",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_answered_with_an_example(assignment, message):
+    class Study(Settings):
+        """Collections."""
+
+        blocks: tuple[int, ...] = ()
+        """List."""
+
+        names: Mapping[str, Path] = {}
+        """Mapping."""
+
+        run: Run = Run()
+        """Run."""
+
+    with pytest.raises(ValueError, match=message):
+        load_settings(Study(), assignments=[assignment])
 
 
 def test_every_mistake_is_listed_at_once():

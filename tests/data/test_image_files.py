@@ -31,9 +31,30 @@ def test_missing_images_are_listed_by_name(folder):
         find_images(folder, ["red", "cat", "dog"])
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(ArtifactError, match=r"stimuli does not exist\. Put the images"):
-        find_images(tmp_path / "stimuli", ["a"])
+def test_an_image_of_another_suffix_is_named(folder):
+    with pytest.raises(ArtifactError, match=r"\['red\.jpg'\]\).* red\.png is there: correct the"):
+        find_images(folder, ["red.jpg"])
+
+
+def test_a_missing_folder_is_named_with_its_setting(tmp_path):
+    message = r"stimuli does not exist\. Put the images .*--set bids\.images=FOLDER"
+    with pytest.raises(ArtifactError, match=message):
+        find_images(tmp_path / "stimuli", ["a"], setting="bids.images")
+
+
+def test_files_that_are_changed_are_counted(folder):
+    Image.new("LA", (32, 32)).save(folder / "gray.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    names = ["red.png", "sub/wide.v2.bmp", "clear.png", "gray.png", "broken.png"]
+    images = ImageFiles([folder / n for n in names], ImageSettings(fit="pad"))
+    assert images.conversions(setting="table.stimuli") == {
+        "not_square": 1,
+        "gray": 1,
+        "transparent": 2,
+        "files": 5,
+        "fit": "pad",
+        "setting": "table.stimuli",
+    }
 
 
 @pytest.mark.parametrize(("fit", "corner"), [("crop", 255), ("pad", 127), ("stretch", 0)])

@@ -60,10 +60,18 @@ def test_a_given_split_is_kept_but_for_sampled_validation_images(trials):
     assert make_splits(given, settings=SplitSettings(validation=0)).equals(given["split"])
 
 
+def test_sampling_validation_images_hides_no_image_of_two_splits(trials):
+    leaking = trials.assign(split=["train", "test"] * 30)
+    split = make_splits(leaking, settings=SplitSettings(validation=0.5))
+    shared = leaking.groupby("image")["split"].nunique() > 1
+    assert (leaking.assign(split=split).groupby("image")["split"].nunique() > 1).equals(shared)
+
+
 def test_too_few_images_are_refused():
     trials = pd.DataFrame({"subject": "a", "image": [0, 1]})
-    with pytest.raises(ArtifactError, match="1 images are left to train on, and 1 of them"):
-        make_splits(trials, settings=SplitSettings())
+    message = r"1 images are left to train on, and 1 of them .*table\.splits\.test and table\.sp"
+    with pytest.raises(ArtifactError, match=message):
+        make_splits(trials, settings=SplitSettings(), kind="table")
 
 
 @pytest.fixture

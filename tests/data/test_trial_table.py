@@ -43,6 +43,13 @@ def test_parquet_is_read_as_it_is(tmp_path):
         ("none.csv", None, r"none\.csv does not exist\. Write one row per trial.*docs/data\.md"),
         ("a.xlsx", b"x", r"must be one of .*got '\.xlsx'"),
         ("a.csv", b"image\n", "has no rows"),
+        (
+            "a.csv",
+            b"image;run\na;1\n",
+            r"columns by semicolons, but \.csv is read with commas\. S",
+        ),
+        ("a.csv", b"image\trun\na\t1\n", r"columns by tabs, but .* with commas, or name it \.tsv"),
+        ("a.tsv", b"image,run\na,1\n", r"columns by commas, but \.tsv is read with tabs\."),
         ("a.csv", b"", "cannot be read as a table"),
         ("a.parquet", b"no parquet", "cannot be read as a table"),
     ],
@@ -52,6 +59,13 @@ def test_a_file_that_is_no_table_is_named(tmp_path, name, content, message):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ArtifactError, match=message):
         read_table(tmp_path / name)
+
+
+def test_a_table_of_another_suffix_is_named_with_the_setting(tmp_path):
+    (tmp_path / "trials.tsv").touch()
+    message = r"csv does not exist\. trials\.tsv is there: --set table\.trials=trials\.tsv\."
+    with pytest.raises(ArtifactError, match=message):
+        read_table(tmp_path / "trials.csv", setting="table.trials")
 
 
 def test_what_a_table_lacks_is_one_subject_one_session_one_run():
@@ -79,8 +93,11 @@ def test_columns_may_have_other_names():
     ("columns", "message"),
     [
         ({"image": "stim_file"}, r"trials\.csv has no column 'stim_file'.*it has \['photo'\]"),
-        ({"photo": "photo"}, r"'columns' names 'photo'; it takes \['image', 'subject'"),
-        ({}, r"no column 'image'; it has \['photo'\].*columns=\{image: stim_file\}"),
+        ({"photo": "photo"}, r"table\.columns names 'photo'; it takes \['image', 'subject'"),
+        (
+            {},
+            r"no column 'image'; it has \['photo'\].*--set 'table\.columns=\{image: stim_file\}'",
+        ),
     ],
 )
 def test_a_missing_column_is_named_with_those_there(columns, message):

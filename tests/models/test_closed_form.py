@@ -101,7 +101,9 @@ def test_folds_share_no_image_and_cover_all_trials():
 
 @pytest.mark.parametrize("n_folds", [1, 4])
 def test_folds_without_an_image_each_are_refused(n_folds, rng):
-    with pytest.raises(ValueError, match=rf"3 distinct images into {n_folds} folds; at least 2"):
+    with pytest.raises(
+        ValueError, match=rf"3 distinct images into {n_folds} folds; .*Train on more"
+    ):
         image_folds(torch.tensor([0, 1, 2, 2]), n_folds=n_folds, generator=rng)
 
 

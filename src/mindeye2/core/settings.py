@@ -107,6 +107,19 @@ def _suggest(cls: type[BaseModel], path: Sequence[str | int], value: object) -> 
     return by_end[near[0]] if near else ""
 
 
+def _in_words(kind: str, path: str, value: object) -> str:
+    """Say what is accepted where pydantic speaks of objects and arrays, with an example."""
+    if kind == "tuple_type":
+        return f"Input should be a list, e.g. --set '{path}=[{value}]'"
+    if kind in {"dict_type", "mapping_type"}:
+        return f"Input should be a mapping, e.g. --set '{path}={{name: value}}'"
+    if kind == "model_type":
+        return (
+            f"Input should be its settings, e.g. --set '{path}={{...}}' or --set {path}.NAME=..."
+        )
+    return ""
+
+
 def build_settings(cls: type[S], values: Mapping[str, Any]) -> S:
     """Build settings from nested plain values; missing keys take their defaults.
 
@@ -127,7 +140,8 @@ def build_settings(cls: type[S], values: Mapping[str, Any]) -> S:
                 hint = f" Did you mean {near!r}?" if near else ""
                 lines.append(f"there is no setting {path!r}; here are {names}.{hint}")
             else:
-                message = item["msg"].removeprefix("Value error, ")
+                message = _in_words(item["type"], path, item["input"])
+                message = message or item["msg"].removeprefix("Value error, ")
                 lines.append(f"setting {path!r}: {message}, got {item['input']!r}.")
         raise ValueError(" ".join(lines)) from error
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int, UInt8
+from PIL import Image
 from pydantic import Field
 
 from mindeye2.core.errors import ArtifactError
@@ -14,6 +15,9 @@ from mindeye2.core.settings import Settings
 from mindeye2.data.image_reading import IMAGE_SUFFIXES, Fit, read_image, resize_to_square
 
 __all__ = ["ImageFiles", "ImageSettings", "find_images"]
+
+
+_GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "F"})
 
 
 class ImageSettings(Settings):
@@ -27,7 +31,7 @@ class ImageSettings(Settings):
     (``"pad"``) or distort (``"stretch"``)."""
 
 
-def find_images(folder: Path, names: Sequence[str]) -> list[Path]:
+def find_images(folder: Path, names: Sequence[str], *, setting: str | None = None) -> list[Path]:
     """Find the image files that a trial table names.
 
     Parameters
@@ -36,6 +40,8 @@ def find_images(folder: Path, names: Sequence[str]) -> list[Path]:
         The folder of the stimuli.
     names
         Paths inside the folder; the suffix may be left out.
+    setting
+        Name of the setting that chooses the folder, for messages.
 
     Returns
     -------
@@ -50,7 +56,8 @@ def find_images(folder: Path, names: Sequence[str]) -> list[Path]:
     if not folder.is_dir():
         raise ArtifactError(
             f"the folder of images {folder} does not exist. Put the images that the subjects saw "
-            "there, under the names that the trial table gives them."
+            "there, under the names that the trial table gives them"
+            f"{f', or name their folder with --set {setting}=FOLDER' if setting else ''}."
         )
     found = [_find(folder, name) for name in names]
     missing = [name for name, path in zip(names, found, strict=True) if path is None]
@@ -58,10 +65,18 @@ def find_images(folder: Path, names: Sequence[str]) -> list[Path]:
         n_files = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.rglob("*"))
         raise ArtifactError(
             f"{len(missing)} of {len(names)} images that the trial table lists are missing in "
-            f"{folder} (first: {missing[:5]}); {n_files} image files are there. Add them, or "
-            "leave their trials out of the table and of the betas."
+            f"{folder} (first: {missing[:5]}); {n_files} image files are there."
+            f"{_other_suffix(folder, missing[0])} Add them, or leave their trials out of the "
+            "table and of the betas."
         )
     return [path for path in found if path is not None]
+
+
+def _other_suffix(folder: Path, name: str) -> str:
+    """Say that an image is there under another suffix."""
+    path = folder / name
+    there = [p.name for s in IMAGE_SUFFIXES if (p := path.with_suffix(s)).is_file()]
+    return f" {there[0]} is there: correct the table, or leave suffixes out." if there else ""
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -91,6 +106,22 @@ class ImageFiles:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.paths)
+
+    def conversions(self, *, setting: str) -> dict[str, object]:
+        """Count the files that are changed when they are read, from their headers.
+
+        `setting` names the settings of size and cropping.
+        """
+        counts = {"not_square": 0, "gray": 0, "transparent": 0}
+        for path in self.paths:
+            try:
+                with Image.open(path) as image:
+                    counts["not_square"] += image.width != image.height
+                    counts["gray"] += image.mode in _GRAY_MODES
+                    counts["transparent"] += image.has_transparency_data
+            except (Image.DecompressionBombError, OSError, ValueError):
+                continue  # refused with its name when it is read
+        return {**counts, "files": len(self), "fit": self.settings.fit, "setting": setting}
 
     def __getitem__(
         self, rows: slice | Int[np.ndarray, " images"]

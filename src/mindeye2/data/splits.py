@@ -28,7 +28,7 @@ class SplitSettings(Settings):
     """Seed of the random choice."""
 
 
-def make_splits(trials: pd.DataFrame, *, settings: SplitSettings) -> pd.Series:
+def make_splits(trials: pd.DataFrame, *, settings: SplitSettings, kind: str = "KIND") -> pd.Series:
     """Assign every trial to a split, disjoint in images.
 
     Images shown to more subjects, and then more often, become test images first, because scores
@@ -41,6 +41,8 @@ def make_splits(trials: pd.DataFrame, *, settings: SplitSettings) -> pd.Series:
         trials, validation images are sampled from its training images.
     settings
         Fractions and seed.
+    kind
+        Kind of source, which begins the names of its settings in messages.
 
     Returns
     -------
@@ -56,8 +58,11 @@ def make_splits(trials: pd.DataFrame, *, settings: SplitSettings) -> pd.Series:
         split = trials["split"].copy()
         if (split == "validation").any() or settings.validation == 0:
             return split
-        train = np.unique(trials.loc[split == "train", "image"])
-        return split.mask(trials["image"].isin(_sample_validation(train, settings)), "validation")
+        training = split == "train"
+        train = np.unique(trials.loc[training, "image"])
+        chosen = trials["image"].isin(_sample_validation(train, settings, kind))
+        # Rows of another split stay, so that an image in two splits is found later.
+        return split.mask(training & chosen, "validation")
     by_image = trials.groupby("image")["subject"].agg(["nunique", "size"])
     tie = numpy_rng(settings.seed, "splits", "test").permutation(len(by_image))
     order = by_image.assign(tie=tie).sort_values(
@@ -68,18 +73,19 @@ def make_splits(trials: pd.DataFrame, *, settings: SplitSettings) -> pd.Series:
     return (
         pd.Series("train", index=trials.index)
         .mask(trials["image"].isin(test), "test")
-        .mask(trials["image"].isin(_sample_validation(train, settings)), "validation")
+        .mask(trials["image"].isin(_sample_validation(train, settings, kind)), "validation")
     )
 
 
 def _sample_validation(
-    train: Int64[np.ndarray, " images"], settings: SplitSettings
+    train: Int64[np.ndarray, " images"], settings: SplitSettings, kind: str
 ) -> Int64[np.ndarray, " _"]:
     n = max(1, round(settings.validation * len(train))) if settings.validation else 0
     if n >= len(train):
         raise ArtifactError(
             f"{len(train)} images are left to train on, and {n} of them are wanted for "
-            "validation. Give more images, or smaller fractions in the settings 'splits'."
+            f"validation. Give more images, or smaller fractions: {kind}.splits.test and "
+            f"{kind}.splits.validation."
         )
     return numpy_rng(settings.seed, "splits", "validation").choice(train, n, replace=False)
 

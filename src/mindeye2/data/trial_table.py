@@ -36,12 +36,21 @@ class StudyTable:
 
 
 def read_table(
-    path: Path, *, text: Collection[str] = (), purpose: str = "the trial table"
+    path: Path,
+    *,
+    text: Collection[str] = (),
+    purpose: str = "the trial table",
+    setting: str | None = None,
 ) -> pd.DataFrame:
-    """Read a CSV, tab-separated or Parquet table; ``n/a`` is missing, `text` columns stay text."""
+    """Read a CSV, tab-separated or Parquet table; ``n/a`` is missing, `text` columns stay text.
+
+    `setting` names the file, for messages.
+    """
     if not path.is_file():
+        others = [p.name for s in (*_READ, ".parquet") if (p := path.with_suffix(s)).is_file()]
+        hint = f" {others[0]} is there: --set {setting}={others[0]}." if others and setting else ""
         raise ArtifactError(
-            f"{purpose} {path} does not exist. Write one row per trial, in the order of the "
+            f"{purpose} {path} does not exist.{hint} Write one row per trial, in the order of the "
             "betas' rows, with at least a column 'image'; docs/data.md shows one."
         )
     if path.suffix not in {*_READ, ".parquet"}:
@@ -59,26 +68,45 @@ def read_table(
         raise ArtifactError(f"{purpose} {path} cannot be read as a table ({error}).") from error
     if not len(table):
         raise ArtifactError(f"{purpose} {path} has no rows. Write one row per trial.")
+    _check_separator(table, path, purpose=purpose)
     return table
 
 
+def _check_separator(table: pd.DataFrame, path: Path, *, purpose: str) -> None:
+    """Refuse one column whose name is a whole header, split by another character."""
+    wanted = _READ.get(path.suffix)
+    used = [c for c in (";", "\t", ",") if c != wanted and c in str(table.columns[0])]
+    if wanted and used and len(table.columns) == 1:
+        words = {";": "semicolons", "\t": "tabs", ",": "commas"}
+        raise ArtifactError(
+            f"{purpose} {path} separates its columns by {words[used[0]]}, but {path.suffix} is "
+            f"read with {words[wanted]}. Save it with {words[wanted]}"
+            f"{', or name it .tsv' if used[0] == chr(9) else ''}."
+        )
+
+
 def complete_trials(
-    table: pd.DataFrame, *, source: Path, columns: Mapping[str, str] | None = None
+    table: pd.DataFrame,
+    *,
+    source: Path,
+    columns: Mapping[str, str] | None = None,
+    kind: str = "table",
 ) -> pd.DataFrame:
     """Rename, check and complete the columns of a trial table.
 
-    `columns` maps our name of a column to the table's. Defaults: one subject ``subj01``, one
-    session, one run, trials counted within their session.
+    `columns` maps our name of a column to the table's; `kind` begins the names of settings in
+    messages. Defaults: one subject ``subj01``, one session, one run, trials counted within their
+    session.
     """
     for name, column in (columns or {}).items():
         if name not in {"image", *OPTIONAL}:
             raise ArtifactError(
-                f"the setting 'columns' names {name!r}; it takes {['image', *OPTIONAL]}, each "
-                "with the table's name of it."
+                f"the setting {kind}.columns names {name!r}; it takes "
+                f"{['image', *OPTIONAL]}, each with the table's name of it."
             )
         if column not in table:
             raise ArtifactError(
-                f"{source} has no column {column!r}, which the setting 'columns' gives for "
+                f"{source} has no column {column!r}, which the setting {kind}.columns gives for "
                 f"{name!r}; it has {list(table.columns)}."
             )
         # Another column that has our name would be a duplicate.
@@ -87,8 +115,8 @@ def complete_trials(
     if "image" not in table:
         raise ArtifactError(
             f"{source} has no column 'image'; it has {list(table.columns)}. It holds the name of "
-            "the image shown in each trial. If it is called otherwise, use the setting "
-            "'columns', e.g. columns={image: stim_file}."
+            f"the image shown in each trial. If it is called otherwise: "
+            f"--set '{kind}.columns={{image: stim_file}}'."
         )
     used = [c for c in ("image", "subject", "session", "run", "trial", "split") if c in table]
     empty = table[used].isna()

@@ -47,7 +47,10 @@ def two_way_identification(
     tensor([1., 1., 1.])
     """
     if len(preds) < 2:
-        raise ValueError(f"two-way identification needs at least 2 images, got {len(preds)}.")
+        raise ValueError(
+            f"two-way identification needs at least 2 images, got {len(preds)}. Hold out more "
+            "images when preparing the data, e.g. --set table.splits.test=0.2."
+        )
     left, right = standardise_pair(preds, targets)
     similarity = left @ right.T
     true = similarity.diagonal()[:, None]

@@ -138,7 +138,8 @@ def image_folds(
     if n_folds < 2 or len(distinct) < n_folds:
         raise ValueError(
             f"cannot split {len(distinct)} distinct images into {n_folds} folds; "
-            "at least 2 folds and one image a fold are needed."
+            "at least 2 folds and one image a fold are needed. Train on more images: settings "
+            "sessions, n_trials and train_on."
         )
     fold = torch.randperm(len(distinct), generator=generator) % n_folds
     return [(fold[row] == f).nonzero()[:, 0] for f in range(n_folds)]

@@ -57,7 +57,7 @@ def test_tasks_must_be_distinguished(write):
     write("sub-01_task-rest_events.tsv")
     root = write("sub-01_task-look_events.tsv")
     with pytest.raises(
-        ArtifactError, match=r"tasks \['look', 'rest'\]; choose one .*events\.task"
+        ArtifactError, match=r"tasks \['look', 'rest'\]; choose one, .*bids\.events\.task=rest"
     ):
         find_runs(root, task=None)
     with pytest.raises(ArtifactError, match=r"no events of the task 'lok'.*only of \['look'"):
@@ -79,16 +79,19 @@ def test_runs_without_labels_of_their_own_are_refused(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (EVENTS.replace("stim_file", "photo"), r"no column \['stim_file'\]; it has .*'photo'"),
+        (
+            EVENTS.replace("stim_file", "photo"),
+            r"no column \['stim_file'\]; it has .*'photo'.*setting glmsingle\.events\.image",
+        ),
         (
             EVENTS.replace("8.0\t2\t", "8.0\tx\t"),
             r"onset or duration that is not a number \(line 2\)",
         ),
-        (EVENTS.replace("8.0\t", "4.0\t"), r"two trials that begin at 4\.0 s"),
+        (EVENTS.replace("8.0\t", "4.0\t"), r"two .* begin at 4\.0 s.*glmsingle\.events\.drop"),
     ],
     ids=["column", "number", "twice"],
 )
 def test_a_wrong_table_is_named_with_the_line(write, text, message):
     (run,) = find_runs(write("sub-01_task-look_events.tsv", text), task=None)
     with pytest.raises(ArtifactError, match=message):
-        read_events(run, settings=EventSettings())
+        read_events(run, settings=EventSettings(), kind="glmsingle")

@@ -42,7 +42,7 @@ def trials():
         (lambda t: t[t["split"] != "train"], r"no trial is in the split 'train'"),
         (
             lambda t: t.assign(split=["test", "train"] * 20),
-            r"10 images are in more than one split",
+            r"10 images are in more than one split: 100, 101, .*, 108, 109\. Splits must be",
         ),
     ],
     ids=["column", "image", "negative", "name", "no test", "no train", "leak"],

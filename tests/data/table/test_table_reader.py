@@ -113,6 +113,24 @@ def test_a_missing_part_is_named(study, gone, message):
         read_study(study, settings=settings())
 
 
+def test_a_table_named_otherwise_is_named_with_its_setting(study):
+    (study / "trials.csv").rename(study / "trials.tsv")
+    with pytest.raises(ArtifactError, match=r"--set table\.trials=trials\.tsv"):
+        read_study(study, settings=settings())
+
+
+def test_changed_images_are_counted_for_the_manifest(study):
+    Image.new("L", (20, 30)).save(study / "images" / "pic00.png")
+    assert read_study(study, settings=settings()).facts["converted_images"] == {
+        "not_square": 1,
+        "gray": 1,
+        "transparent": 0,
+        "files": 12,
+        "fit": "crop",
+        "setting": "table.stimuli",
+    }
+
+
 def test_a_source_that_is_no_folder_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match=r"nowhere is not a folder\. Give the folder with"):
         read_study(tmp_path / "nowhere", settings=settings())

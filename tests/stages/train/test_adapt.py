@@ -71,6 +71,14 @@ def test_an_unknown_subject_is_refused_with_the_known_ones(adapt_to):
         adapt_to("closed_form", subject="subj09")
 
 
+def test_too_few_images_to_choose_a_level_are_answered_with_the_setting(adapt_to):
+    message = (
+        r"training images, but held_out=0\.01 splits them into 100 folds .* raise --set held_"
+    )
+    with pytest.raises(ArtifactError, match=message):
+        adapt_to("closed_form", "ridge", held_out=0.01)
+
+
 def test_missing_sessions_are_named(adapt_to):
     with pytest.raises(ArtifactError, match=r"in the sessions \[7\]\..*--set sessions="):
         adapt_to("closed_form", sessions=(7,))

@@ -62,8 +62,10 @@ def _numbers(labels: list[str]) -> dict[str, int]:
     return {label: i for i, label in enumerate(unique, start=1)}
 
 
-def find_runs(root: Path, *, task: str | None, subject: str | None = None) -> list[Run]:
-    """Find the runs with a table of events, in the order of subject, session and run."""
+def find_runs(
+    root: Path, *, task: str | None, subject: str | None = None, kind: str = "bids"
+) -> list[Run]:
+    """Find the runs with events, in order; `kind` begins the names of settings in messages."""
     pattern = f"sub-{subject or '*'}"
     tables = [p for f in ("func", "*/func") for p in root.glob(f"{pattern}/{f}/*_events.tsv")]
     named = [(entities(path), path) for path in tables]
@@ -72,7 +74,8 @@ def find_runs(root: Path, *, task: str | None, subject: str | None = None) -> li
         named = [(labels, p) for labels, p in named if labels.get("task") == task]
     elif len(tasks) > 1:
         raise ArtifactError(
-            f"{root} has events of the tasks {tasks}; choose one with the setting events.task."
+            f"{root} has events of the tasks {tasks}; choose one, e.g. --set "
+            f"{kind}.events.task={tasks[-1]}."
         )
     if not named:
         raise ArtifactError(
@@ -106,7 +109,7 @@ def find_runs(root: Path, *, task: str | None, subject: str | None = None) -> li
     return sorted(runs, key=lambda r: (r.subject, r.session, r.run))
 
 
-def read_events(run: Run, *, settings: EventSettings) -> pd.DataFrame:
+def read_events(run: Run, *, settings: EventSettings, kind: str = "bids") -> pd.DataFrame:
     """Read the events of a run in the order of onset; ``image`` is missing where none is shown."""
     table = read_table(run.events, text=[settings.image], purpose="the table of events")
     wanted = ["onset", "duration", settings.image, *(["trial_type"] if settings.drop else [])]
@@ -114,7 +117,8 @@ def read_events(run: Run, *, settings: EventSettings) -> pd.DataFrame:
     if missing:
         raise ArtifactError(
             f"{run.events} has no column {missing}; it has {list(table.columns)}. 'onset' and "
-            "'duration' are seconds; the column of image names is the setting events.image."
+            "'duration' are seconds; the column of image names is the setting "
+            f"{kind}.events.image."
         )
     if settings.drop:
         table = table[~table["trial_type"].isin(settings.drop)]
@@ -137,6 +141,6 @@ def read_events(run: Run, *, settings: EventSettings) -> pd.DataFrame:
         onset = events.loc[events["onset"].duplicated(), "onset"].iloc[0]
         raise ArtifactError(
             f"{run.events} has two trials that begin at {onset} s. Their responses cannot be "
-            "separated: drop rows that are not trials with the setting events.drop."
+            f"separated: drop rows that are not trials with the setting {kind}.events.drop."
         )
     return events.reset_index(drop=True)

@@ -103,21 +103,24 @@ def read_bids(source: Path, *, settings: BidsSettings) -> SourceDataset:
     """
     responses = read_responses(source, settings=settings)
     study = number_images(responses.trials, source=source)
-    files = find_images(source / settings.images, study.names)
+    files = find_images(source / settings.images, study.names, setting="bids.images")
     notes = []
     if importlib.util.find_spec("glmsingle"):
         notes.append(
             "GLMsingle is installed: its betas are more reliable than one response shape for all "
             "voxels (Prince et al. 2022). Run it, then 'mindeye2 prepare glmsingle'."
         )
+    images = ImageFiles(files, settings.stimuli)
+    split = make_splits(study.trials, settings=settings.splits, kind="bids")
     return SourceDataset(
-        images=ImageFiles(files, settings.stimuli),
-        trials=study.trials.assign(split=make_splits(study.trials, settings=settings.splits)),
+        images=images,
+        trials=study.trials.assign(split=split),
         betas=responses.betas,
         voxels=responses.voxels,
         captions=study.captions or study.categories,
         categories=study.categories,
         notes=notes,
+        facts={"converted_images": images.conversions(setting="bids.stimuli")},
     )
 
 
@@ -167,8 +170,8 @@ def read_responses(source: Path, *, settings: BidsSettings) -> BidsResponses:
             if not len(shown):
                 raise ArtifactError(
                     f"{run.events} has no trial with an image in the column "
-                    f"{settings.events.image!r}. Choose the column with the setting events.image, "
-                    "or the task with events.task."
+                    f"{settings.events.image!r}. Choose the column with the setting "
+                    "bids.events.image, or the task with bids.events.task."
                 )
             columns = settings.confounds
             table = None
@@ -181,7 +184,9 @@ def read_responses(source: Path, *, settings: BidsSettings) -> BidsResponses:
         betas[subject] = ConcatenatedRows(run_betas)
     together = pd.concat(tables, ignore_index=True)
     return BidsResponses(
-        trials=complete_trials(together, source=source), betas=dict(betas), voxels=voxels
+        trials=complete_trials(together, source=source, kind="bids"),
+        betas=dict(betas),
+        voxels=voxels,
     )
 
 

@@ -122,7 +122,9 @@ def read_glmsingle(source: Path, *, settings: GlmsingleSettings) -> SourceDatase
         tables.append(table)
         rows_of_output.append(rows)
     together = pd.concat(tables, ignore_index=True)
-    study = number_images(complete_trials(together, source=source), source=source)
+    study = number_images(
+        complete_trials(together, source=source, kind="glmsingle"), source=source
+    )
     subjects = [str(table["subject"].iloc[0]) for table in tables]
     betas: dict[str, Rows] = {}
     voxels = {}
@@ -134,20 +136,22 @@ def read_glmsingle(source: Path, *, settings: GlmsingleSettings) -> SourceDatase
         ]
         indices, voxels[subject] = _voxels([o for o, _ in own], source, settings)
         betas[subject] = ConcatenatedRows([VolumeBetas(o.path, indices, rows) for o, rows in own])
-    files = find_images(source / settings.images, study.names)
-    split = make_splits(study.trials, settings=settings.splits)
+    files = find_images(source / settings.images, study.names, setting="glmsingle.images")
+    split = make_splits(study.trials, settings=settings.splits, kind="glmsingle")
+    images = ImageFiles(files, settings.stimuli)
     return SourceDataset(
-        images=ImageFiles(files, settings.stimuli),
+        images=images,
         trials=study.trials.assign(split=split),
         betas=betas,
         voxels=voxels,
         captions=study.captions or study.categories,
         categories=study.categories,
         facts={
+            "converted_images": images.conversions(setting="glmsingle.stimuli"),
             "glmsingle": {
                 str(o.path.relative_to(source)): o.design.facts if o.design else "no DESIGNINFO"
                 for o in outputs
-            }
+            },
         },
     )
 
@@ -211,7 +215,7 @@ def _trials(
             f"{output.path} has {n_trials} trials{fitted}, but {name} has {len(found)}, by run "
             f"{runs}, {int(shown.sum())} of them with an image. Give the trials of GLMsingle's "
             "design in its order: run by run, by onset. Rows that are not trials can be left "
-            "out with the setting events.drop."
+            "out with the setting glmsingle.events.drop."
         )
     if output.design is not None:
         _check_order(output, found["image"].to_numpy(), name=name)
@@ -230,7 +234,9 @@ def _all_trials(
             columns={column: name for name, column in settings.columns.items()}
         )
         if "image" not in table:
-            complete_trials(table, source=path)  # refuses it and names the column
+            complete_trials(
+                table, source=path, kind="glmsingle"
+            )  # refuses it and names the column
         if folder != output.folder:
             table = _rows_of(table, output, path)
         if "subject" not in table:
@@ -242,12 +248,12 @@ def _all_trials(
         raise ArtifactError(
             f"there are no trials for {output.path}: neither {output.folder / settings.trials} "
             f"nor {source / settings.trials} exists. Write one row per trial in GLMsingle's "
-            "order, with a column 'image' (docs/data.md), or set glmsingle.bids to a BIDS "
-            "folder."
+            "order, with a column 'image' (docs/data.md); name the table with "
+            "--set glmsingle.trials=FILE, or a BIDS folder with --set glmsingle.bids=FOLDER."
         )
     root = source / settings.bids
     label = re.sub(r"^sub(j|-)?", "", output.subject) if output.subject else None
-    runs = find_runs(root, task=settings.events.task, subject=label)
+    runs = find_runs(root, task=settings.events.task, subject=label, kind="glmsingle")
     if output.session is not None:
         runs = [r for r in runs if r.labels.get("ses") == output.session]
     if not runs or len({r.subject for r in runs}) > 1:
@@ -256,7 +262,8 @@ def _all_trials(
             f"the path {output.path} does not name its subject: name its folders sub-<label> and "
             "ses-<label>, as in the BIDS folder."
         )
-    events = pd.concat([read_events(r, settings=settings.events) for r in runs], ignore_index=True)
+    tables = [read_events(r, settings=settings.events, kind="glmsingle") for r in runs]
+    events = pd.concat(tables, ignore_index=True)
     return events, f"the events of {runs[0].subject} in {root}"
 
 

@@ -57,12 +57,13 @@ def check_trials(trials: pd.DataFrame, *, n_images: int) -> None:
                 f"no trial is in the split {split!r}. Train and test must each have trials; "
                 "the column 'split' decides."
             )
-    shared = trials.groupby("image")["split"].nunique()
-    twice = shared[shared > 1].index.tolist()
+    shared = trials.groupby("image").agg(n=("split", "nunique"), name=("source_image", "first"))
+    twice = shared.loc[shared["n"] > 1, "name"].tolist()
     if twice:
         raise ArtifactError(
-            f"{len(twice)} images are in more than one split (first: {twice[:5]}). Splits must be "
-            "disjoint in images, or scores are inflated: give all trials of an image one split."
+            f"{len(twice)} images are in more than one split: {', '.join(map(str, twice[:50]))}"
+            f"{', ...' if len(twice) > 50 else ''}. Splits must be disjoint in images, or scores "
+            "are inflated: give all trials of an image one split."
         )
 
 

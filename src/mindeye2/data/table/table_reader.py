@@ -85,20 +85,25 @@ def read_study(source: Path, *, settings: TableSettings) -> SourceDataset:
             f"{settings.betas} and {settings.images}; docs/data.md shows one."
         )
     path = source / settings.trials
-    table = read_table(path, text=("image", settings.columns.get("image", "image")))
+    table = read_table(
+        path, text=("image", settings.columns.get("image", "image")), setting="table.trials"
+    )
     trials = complete_trials(table, source=path, columns=settings.columns)
     study = number_images(trials, source=path)
     subjects = sorted(study.trials["subject"].unique())
     betas = _betas(source, study.trials, subjects, settings=settings)
-    split = make_splits(study.trials, settings=settings.splits)
+    split = make_splits(study.trials, settings=settings.splits, kind="table")
+    files = find_images(source / settings.images, study.names, setting="table.images")
+    images = ImageFiles(files, settings.stimuli)
     return SourceDataset(
-        images=ImageFiles(find_images(source / settings.images, study.names), settings.stimuli),
+        images=images,
         trials=study.trials.assign(split=split),
         betas=betas,
         voxels={s: _voxels(source, s, betas[s].shape[1], settings=settings) for s in subjects},
         captions=study.captions or study.categories,
         categories=study.categories,
         zscored=settings.zscored,
+        facts={"converted_images": images.conversions(setting="table.stimuli")},
     )
 
 

@@ -115,6 +115,13 @@ def train_adapt(
     )
     _add_subject(model, subject, n_voxels=trials.betas.shape[1], prepared=prepared)
     n_folds = max(2, round(1 / settings.held_out))
+    n_images = len(trials.images.unique())
+    if n_images < n_folds:
+        raise ArtifactError(
+            f"{subject} has {n_images} training images, but held_out={settings.held_out} splits "
+            f"them into {n_folds} folds of one image at least. Train on more (settings sessions, "
+            "n_trials, train_on), or raise --set held_out, to .5 at most."
+        )
     folds = image_folds(trials.images, n_folds=n_folds, generator=generator(settings.seed, "held"))
     kept = torch.ones(len(trials), dtype=torch.bool)
     kept[folds[0]] = False
