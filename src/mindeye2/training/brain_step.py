@@ -1,13 +1,7 @@
-"""One training step of the brain decoder: its losses, and the batch that they are computed on.
+"""The losses of one training step of the brain decoder, and of its prior alone."""
 
-Everything random of a step is part of its batch: rows, mixing, noise on betas, noise levels and
-noise of the prior. It is sampled for the whole batch from streams named by seed and step, and each
-rank gets its rows, so any number of processes computes the same losses.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -15,27 +9,23 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
-from mindeye2.models.decoder import MindEye
+from mindeye2.models.decoder import MindEye, MindEyeOutput
 from mindeye2.models.prior import DiffusionPrior
-from mindeye2.training.batches import epoch_rows, to_device
-from mindeye2.training.distributed import Shard, gather_rows
+from mindeye2.training.distributed import gather_rows
 from mindeye2.training.losses import (
     bimixco_loss,
     soft_clip_loss,
     soft_clip_temperatures,
     soft_contrastive_loss,
 )
-from mindeye2.training.mixing import Mix, concatenate_mixes, sample_mix
-from mindeye2.training.trials import SubjectTrials, TargetBank
+from mindeye2.training.micro_batches import split_rows, take_rows
+from mindeye2.training.mixing import Mix
 
 __all__ = [
-    "BatchSampler",
     "BrainStep",
     "LossSettings",
     "PriorStep",
-    "TrainingTargets",
     "contrastive_phase",
 ]
 
@@ -86,23 +76,6 @@ class LossSettings(Settings):
     """Standard deviation of noise added to z-scored betas in training. A ridge that was fitted to
     few trials reproduces them, so that the body behind it gets clean latents only; noise gives it
     latents like those of images that were not fitted."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingTargets:
-    """Memory-mapped targets of every image of a data set."""
-
-    tokens: TargetBank
-    """Image tokens, (tokens, features)."""
-
-    latents: TargetBank | None = None
-    """Autoencoder latents for the low-level head."""
-
-    maps: TargetBank | None = None
-    """Teacher's feature maps of the images."""
-
-    maps_augmented: TargetBank | None = None
-    """Teacher's feature maps of augmented images."""
 
 
 def contrastive_phase(
@@ -179,6 +152,8 @@ class BrainStep(nn.Module):
         maps: Float[Tensor, "batch tokens2 features2"] | None = None,
         maps_augmented: Float[Tensor, "batch tokens2 features2"] | None = None,
         prior: Mapping[str, Tensor] | None = None,
+        embed: bool = False,
+        gradients: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Compute the losses of this rank's rows.
 
@@ -200,6 +175,11 @@ class BrainStep(nn.Module):
             The teacher's feature maps of the images, and of augmented images.
         prior
             Keyword arguments of `DiffusionPrior.loss`.
+        embed
+            Return the embeddings that `compare` takes instead.
+        gradients
+            Gradient of `compare` at the embeddings of these rows: its terms are left out, and
+            ``surrogate`` has their gradient.
 
         Returns
         -------
@@ -209,39 +189,100 @@ class BrainStep(nn.Module):
         weights, targets = self.settings, tokens if token_targets is None else token_targets
         shared = torch.cat([self.model.ridge(b, subject=s) for s, b in betas.items()])
         out = self.model.heads(shared)
+        embeddings = self._embeddings(out)
+        if embed:
+            return embeddings
         terms = {}
         if weights.tokens:
             terms["tokens"] = F.mse_loss(out.backbone_tokens.float(), targets)
         if weights.prior:
             assert prior is not None
             terms["prior"] = self.model.prior.loss(targets, out.backbone_tokens, **prior)
-        if weights.contrastive:
-            terms["contrastive"] = self._contrastive(
-                out.retrieval_tokens, tokens, mix, temperature=temperature
-            )
         if weights.lowlevel and out.lowlevel_latents is not None:
             assert latents is not None
             terms["lowlevel"] = F.l1_loss(out.lowlevel_latents.float(), latents)
-        if weights.maps and out.lowlevel_maps is not None:
+        if gradients is not None:
+            products = [(embeddings[n].float() * g).sum() for n, g in gradients.items()]
+            return {**self._weighted(terms), "surrogate": torch.stack(products).sum()}
+        given = {"maps": maps, "maps_augmented": maps_augmented}
+        terms |= self._comparisons(embeddings, tokens, mix, temperature=temperature, **given)
+        return self._weighted(terms)
+
+    def split(
+        self, batch: Mapping[str, Any], n: int
+    ) -> tuple[list[Int[Tensor, " _"]], list[dict[str, Any]]]:
+        """Return the rows of `n` micro-batches, an equal part of every subject's, and these."""
+        betas: Mapping[str, Tensor] = batch["betas"]
+        of_subjects = [split_rows(len(b), n, of=f" of {s}") for s, b in betas.items()]
+        whole = torch.arange(sum(map(len, betas.values())))
+        subjects = whole.split([len(b) for b in betas.values()])
+        rows, parts = [], []
+        for i in range(n):
+            own = [chunks[i] for chunks in of_subjects]
+            rows.append(torch.cat([s[o] for s, o in zip(subjects, own, strict=True)]))
+            part = {k: take_rows(v, rows[-1]) for k, v in batch.items() if k != "betas"}
+            pairs = zip(betas.items(), own, strict=True)
+            part["betas"] = {subject: take_rows(b, o) for (subject, b), o in pairs}
+            parts.append(part)
+        return rows, parts
+
+    def compare(
+        self, embeddings: Mapping[str, Tensor], batch: Mapping[str, Any]
+    ) -> dict[str, Tensor]:
+        """Compute the terms that compare rows, from the embeddings of all of this rank's rows."""
+        names = ("mix", "temperature", "maps", "maps_augmented")
+        given: dict[str, Any] = {name: batch.get(name) for name in names}
+        return self._weighted(self._comparisons(embeddings, batch["tokens"], **given))
+
+    def _embeddings(self, out: MindEyeOutput) -> dict[str, Tensor]:
+        """Return what the terms that compare rows are computed from."""
+        embeddings = {}
+        if self.settings.contrastive:
+            embeddings["contrastive"] = out.retrieval_tokens.flatten(1)
+        if self.settings.maps and out.lowlevel_maps is not None:
+            embeddings["maps"] = out.lowlevel_maps
+        return embeddings
+
+    def _comparisons(
+        self,
+        embeddings: Mapping[str, Tensor],
+        tokens: Tensor,
+        mix: Mix | None,
+        *,
+        temperature: float,
+        maps: Tensor | None,
+        maps_augmented: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """Compute the terms that compare the rows of all ranks."""
+        terms = {}
+        if "contrastive" in embeddings:
+            preds, targets = gather_rows(embeddings["contrastive"]), gather_rows(tokens.flatten(1))
+            if mix is None:
+                terms["contrastive"] = soft_clip_loss(preds, targets, temperature=temperature)
+            else:
+                released = self.settings.released_labels
+                terms["contrastive"] = bimixco_loss(
+                    preds, targets, mix, temperature=temperature, released=released
+                )
+        if "maps" in embeddings:
             assert maps is not None
             assert maps_augmented is not None
             terms["maps"] = soft_contrastive_loss(
-                gather_rows(out.lowlevel_maps),
+                gather_rows(embeddings["maps"]),
                 gather_rows(maps),
                 gather_rows(maps_augmented),
-                temperature=weights.maps_temperature,
+                temperature=self.settings.maps_temperature,
             )
-        loss = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+        return terms
+
+    def _weighted(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weighted sum of terms as ``loss``, and the terms."""
+        weighted = [getattr(self.settings, name) * term for name, term in terms.items()]
+        loss = torch.stack(weighted).sum() if weighted else self._zero()
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
 
-    def _contrastive(
-        self, preds: Tensor, targets: Tensor, mix: Mix | None, *, temperature: float
-    ) -> Tensor:
-        preds, targets = gather_rows(preds.flatten(1)), gather_rows(targets.flatten(1))
-        if mix is None:
-            return soft_clip_loss(preds, targets, temperature=temperature)
-        released = self.settings.released_labels
-        return bimixco_loss(preds, targets, mix, temperature=temperature, released=released)
+    def _zero(self) -> Tensor:
+        return torch.zeros((), device=next(self.parameters()).device)
 
 
 class PriorStep(nn.Module):
@@ -277,135 +318,3 @@ class PriorStep(nn.Module):
             keep_target=keep_target,
         )
         return {"loss": loss}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchSampler:
-    """Samples the batch of a step: equally many trials of every subject, and all randomness."""
-
-    trials: Mapping[str, SubjectTrials]
-    """Training trials by subject."""
-
-    targets: TrainingTargets
-    """Targets of every image."""
-
-    losses: LossSettings
-    """Decides what the batch holds."""
-
-    prior: DiffusionPrior
-    """Gives noise levels and noise where `losses` train it."""
-
-    per_subject: int
-    """Trials of each subject, of all ranks together; fewer where a subject has fewer."""
-
-    seed: int
-    """Seed of the run."""
-
-    device: torch.device
-    """Device of the batch."""
-
-    shard: Shard
-    """This rank's part of each subject's trials."""
-
-    def __post_init__(self) -> None:
-        """Refuse a batch that cannot be divided among the ranks."""
-        for subject, own in self.trials.items():
-            self.shard.check(self._size(own), rows=f"trials of {subject}", setting="per_subject")
-
-    @property
-    def batch_size(self) -> int:
-        """Trials of a step, of all ranks together."""
-        return sum(map(self._size, self.trials.values()))
-
-    def __call__(self, step: int, *, mixing: bool, temperature: float) -> dict[str, object]:
-        """Return keyword arguments of `BrainStep.forward`.
-
-        Parameters
-        ----------
-        step
-            The batch is a function of it and the seed.
-        mixing
-            Mix the betas.
-        temperature
-            Of the contrastive loss.
-        """
-        betas, images, partners, mixes = {}, [], [], []
-        for subject, own in self.trials.items():
-            size = self._size(own)
-            rows = epoch_rows(len(own), size, step, seed=self.seed, stream=subject)
-            chosen, shown = own.betas[rows], own.images[rows]
-            mix = _no_mix(size)
-            if mixing:
-                mix = sample_mix(size, generator=generator(self.seed, "mixco", step, subject))
-                chosen = mix.apply(chosen)
-            if self.losses.beta_noise:
-                random = generator(self.seed, "beta noise", step, subject)
-                chosen = chosen + self.losses.beta_noise * torch.randn(
-                    chosen.shape, generator=random
-                )
-            betas[subject] = to_device(self.shard.of(chosen), self.device)
-            images.append(self.shard.of(shown))
-            partners.append(self.shard.of(shown[mix.permutation]))
-            mixes.append(mix)
-        weights = torch.cat([self.shard.of(mix.kept) for mix in mixes])
-        batch = self._targets(torch.cat(images), torch.cat(partners), weights)
-        if self.losses.prior:
-            n = sum(map(len, mixes))
-            noise = self.prior.sample_noise(n, generator=generator(self.seed, "prior", step))
-            sizes = [len(mix) for mix in mixes]
-            batch["prior"] = {k: self._of_subjects(v, sizes) for k, v in noise.items()}
-        whole = concatenate_mixes(mixes, released=self.losses.released_labels)
-        mix_of_ranks = _in_order_of_ranks(whole, [len(m) for m in mixes], self.shard.world_size)
-        return {
-            "betas": betas,
-            "mix": mix_of_ranks if mixing else None,
-            "temperature": temperature,
-            **batch,
-        }
-
-    def _size(self, own: SubjectTrials) -> int:
-        return min(self.per_subject, len(own))
-
-    def _of_subjects(self, whole: Tensor, sizes: Sequence[int]) -> Tensor:
-        return torch.cat([self.shard.of(part) for part in whole.split(list(sizes))])
-
-    def _targets(self, images: Tensor, partners: Tensor, weights: Tensor) -> dict[str, object]:
-        """Read the targets of this rank's rows; regression targets are mixed like the betas."""
-
-        def read(bank: TargetBank, *, mixed: bool) -> Tensor:
-            values = bank[images]
-            rows = (weights < 1).nonzero()[:, 0]
-            if mixed and self.losses.mixed_targets and len(rows):
-                kept = weights[rows].view(-1, *[1] * (values.ndim - 1))
-                values[rows] = kept * values[rows] + (1 - kept) * bank[partners[rows]]
-            return to_device(values, self.device)
-
-        batch: dict[str, object] = {
-            "tokens": read(self.targets.tokens, mixed=False),
-            "token_targets": read(self.targets.tokens, mixed=True),
-        }
-        if self.targets.latents is not None:
-            batch["latents"] = read(self.targets.latents, mixed=True)
-        if self.targets.maps is not None:
-            batch["maps"] = read(self.targets.maps, mixed=False)
-        if self.targets.maps_augmented is not None:
-            batch["maps_augmented"] = read(self.targets.maps_augmented, mixed=False)
-        return batch
-
-
-def _no_mix(n: int) -> Mix:
-    nobody = torch.zeros(n, dtype=torch.bool)
-    return Mix(permutation=torch.arange(n), weights=torch.ones(n), selected=nobody)
-
-
-def _in_order_of_ranks(mix: Mix, sizes: Sequence[int], world_size: int) -> Mix:
-    """Reorder a mix from subject after subject to the order in which ranks are gathered."""
-    if world_size == 1:
-        return mix
-    parts = [part.chunk(world_size) for part in torch.arange(len(mix)).split(list(sizes))]
-    order = torch.cat([part[rank] for rank in range(world_size) for part in parts])
-    return Mix(
-        permutation=order.argsort()[mix.permutation[order]],
-        weights=mix.weights[order],
-        selected=mix.selected[order],
-    )

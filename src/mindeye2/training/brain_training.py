@@ -10,8 +10,9 @@ from torch import Tensor
 from mindeye2.core.settings import Settings
 from mindeye2.models.decoder import MindEye
 from mindeye2.training.brain_step import BrainStep, LossSettings, contrastive_phase
-from mindeye2.training.loop import OptimizerSettings, Trainer
 from mindeye2.training.mixing import Mix, concatenate_mixes
+from mindeye2.training.optimizer import OptimizerSettings
+from mindeye2.training.trainer import Trainer
 
 __all__ = ["BrainTraining", "replay"]
 

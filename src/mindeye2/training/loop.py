@@ -9,7 +9,6 @@ alone writes, and all stop after the same step.
 
 import functools
 import json
-import math
 import os
 import signal
 import threading
@@ -18,109 +17,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
 import torch
-from accelerate import Accelerator, DistributedType
-from torch import Tensor, nn
+from torch import nn
 
 from mindeye2.core.errors import InterruptedRun
-from mindeye2.core.runtime import process_rng, progress
+from mindeye2.core.runtime import progress
 from mindeye2.training.batches import prefetched
 from mindeye2.training.distributed import current_shard, mean_over_ranks, run_on_rank0
-from mindeye2.training.optimizer import OptimizerSettings, build_optimizer, set_schedule
+from mindeye2.training.micro_batches import Batch
+from mindeye2.training.optimizer import OptimizerSettings
 from mindeye2.training.state import TrainingState
+from mindeye2.training.trainer import Trainer
 
-__all__ = ["OptimizerSettings", "Trainer", "fit"]
-
-Batch = dict[str, Any]
-
-
-class Trainer:
-    """A module and its optimiser: one call is one step.
-
-    Parameters
-    ----------
-    module
-        Called with a batch's entries as keyword arguments; returns a dict of scalars, of which
-        ``"loss"`` is minimised. Parameters that need no gradient stay as they are. With several
-        processes the loss is the mean over ranks.
-    settings
-        Optimiser and schedule.
-    device
-        Device of this rank.
-    seed
-        Seeds dropout.
-    label
-        Names the training in messages and streams.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        settings: OptimizerSettings,
-        *,
-        device: torch.device,
-        seed: int,
-        label: str,
-    ) -> None:
-        module.to(device)
-        self.settings, self.seed, self.label = settings, seed, label
-        self.accelerator = _accelerator(device)
-        self.trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        self.optimizer = build_optimizer(self.trainable, settings)
-        # The module is on its device already; accelerate would choose one by itself.
-        self.module, self._prepared = self.accelerator.prepare(
-            module, self.optimizer, device_placement=[False, False]
-        )
-
-    def __call__(self, batch: Batch, step: int) -> dict[str, float]:
-        """Take one step.
-
-        Parameters
-        ----------
-        batch
-            Keyword arguments of the module.
-        step
-            Number of the step, from 0.
-
-        Returns
-        -------
-        dict
-            The module's scalars, learning rate and gradient norm before clipping.
-
-        Raises
-        ------
-        FloatingPointError
-            If a loss is not finite; nothing is updated by that step.
-        """
-        rate = set_schedule(self.optimizer, step, self.settings)
-        rank = current_shard().rank
-        with process_rng(self.seed, self.label, step, *([rank] if rank else [])):
-            scalars = self.module(**batch)
-        entry = _means(scalars)
-        self._check_finite(entry, step)
-        self._prepared.zero_grad(set_to_none=True)
-        self.accelerator.backward(scalars["loss"])
-        norm = self._clip()
-        self._prepared.step()
-        return entry | {"lr": rate, "grad_norm": norm}
-
-    def _clip(self) -> float:
-        if self.settings.max_norm is not None:
-            parameters = self.trainable.values()
-            return float(self.accelerator.clip_grad_norm_(parameters, self.settings.max_norm))
-        gradients = [p.grad for p in self.trainable.values() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients))
-
-    def _check_finite(self, entry: dict[str, float], step: int) -> None:
-        wrong = [name for name, value in entry.items() if not math.isfinite(value)]
-        if wrong:
-            raise FloatingPointError(
-                f"the loss is {entry['loss']} at step {step} of {self.label} (not finite: "
-                f"{', '.join(wrong)}); nothing was updated. Look for extreme values in the betas "
-                "with 'mindeye2 doctor', or lower max_lr."
-            )
+__all__ = ["OptimizerSettings", "fit"]
 
 
 def fit(
@@ -144,7 +55,7 @@ def fit(
     batch_of
         The batch of one step, a pure function of the step's number; this rank's rows of it.
     settings
-        Optimiser and schedule.
+        Optimiser, schedule, and how a step is computed.
     seed
         Seeds dropout.
     folder
@@ -168,7 +79,7 @@ def fit(
         If the state cannot be written, does not belong to this module, or is not on a file system
         that all processes read.
     ValueError
-        If accelerate is configured for FSDP or DeepSpeed.
+        If the settings do not fit the module or the device; see `Trainer`.
     """
     train_step = Trainer(module, settings, device=device, seed=seed, label=label)
     state = TrainingState(
@@ -186,6 +97,7 @@ def fit(
     with (
         _stop_signals() as stop,
         _log(folder, first) as lines,
+        _tensor_float32(),
         prefetched(batch_of, steps) as take,
     ):
         for step in progress(steps, label=label, total=settings.steps, start=first, note=loss):
@@ -211,23 +123,6 @@ def fit(
                 )
     state.keep_average()
     module.eval()
-
-
-def _accelerator(device: torch.device) -> Accelerator:
-    accelerator = Accelerator(cpu=device.type == "cpu")
-    kind = accelerator.distributed_type
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise ValueError(
-            f"training cannot be divided by {kind.value}: each process must hold the whole model, "
-            "or its state is not saved. Start with torchrun or accelerate launch --multi_gpu."
-        )
-    return accelerator
-
-
-def _means(scalars: dict[str, Tensor]) -> dict[str, float]:
-    """Average scalars over ranks, in one transfer."""
-    values = torch.stack([v.detach().double() for v in scalars.values()])
-    return dict(zip(scalars, mean_over_ranks(values).tolist(), strict=True))
 
 
 def _on_any_rank(*flags: bool, device: torch.device) -> list[bool]:
@@ -260,6 +155,18 @@ def _log(folder: Path, step: int) -> Iterator[TextIO]:
         path.write_text("".join(lines))
     with path.open("a") as log:
         yield log
+
+
+@contextmanager
+def _tensor_float32() -> Iterator[None]:
+    """Multiply matrices in TF32 where there is CUDA."""
+    before = torch.get_float32_matmul_precision()
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

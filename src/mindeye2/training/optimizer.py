@@ -1,4 +1,4 @@
-"""AdamW, its parameter groups, and the schedules of its learning rate and momentum."""
+"""AdamW, its parameter groups and schedules, and how its steps are computed."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ __all__ = ["OptimizerSettings", "build_optimizer", "set_schedule"]
 
 
 class OptimizerSettings(Settings):
-    """AdamW and its learning rate."""
+    """AdamW, its learning rate, and how a step is computed."""
 
     steps: Annotated[int, Field(ge=1)] = 1000
     """Optimiser steps in all."""
@@ -53,6 +53,21 @@ class OptimizerSettings(Settings):
 
     save_minutes: Annotated[float, Field(gt=0)] = 5.0
     """Minutes between two saved states."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of activations (autocast); weights, moments and losses stay float32. float32 is
+    TF32 on CUDA; float16 scales the loss, and skips steps whose gradients overflow."""
+
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Micro-batches that the rows of a process are computed in, one after the other. Losses and
+    gradients stay those of the whole batch: contrastive losses compare all of its rows, for
+    which the model is computed twice."""
+
+    checkpointing: bool = False
+    """Compute the activations of every block again on the way back: less memory, more time."""
+
+    compile_blocks: bool = False
+    """Compile every block by `torch.compile`."""
 
 
 def build_optimizer(

@@ -26,13 +26,8 @@ from mindeye2.models.decoder import MindEye
 from mindeye2.stages.train.closed_form_start import latent_targets, set_ridge
 from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.training_targets import TargetSettings
-from mindeye2.training.brain_step import (
-    BatchSampler,
-    BrainStep,
-    LossSettings,
-    TrainingTargets,
-    contrastive_phase,
-)
+from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
+from mindeye2.training.brain_step import BrainStep, LossSettings, contrastive_phase
 from mindeye2.training.distributed import current_shard
 from mindeye2.training.loop import OptimizerSettings, fit
 from mindeye2.training.trials import SubjectTrials, load_trials

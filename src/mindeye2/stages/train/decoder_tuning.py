@@ -67,6 +67,8 @@ class DecoderTuning(Settings):
 class _TuningStep(nn.Module):
     """Losses of images decoded in one step from noise."""
 
+    whole_batch = True  # divided by the spread of its targets
+
     def __init__(self, unclip: Unclip, settings: DecoderTuning) -> None:
         super().__init__()
         self.unclip = unclip

@@ -80,6 +80,8 @@ class UnclipTraining(Settings):
 class _AutoencoderStep(nn.Module):
     """L1 and perceptual loss of reconstructed images."""
 
+    whole_batch = True  # divided by the spread of its targets
+
     def __init__(self, autoencoder: Autoencoder, *, weight: float, size: int) -> None:
         super().__init__()
         self.autoencoder = autoencoder

@@ -19,14 +19,9 @@ from mindeye2.models.model_settings import ModelSettings
 from mindeye2.stages.train.closed_form_start import cross_fitted, start_closed_form
 from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.training_targets import TargetSettings
+from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
 from mindeye2.training.batches import epoch_rows
-from mindeye2.training.brain_step import (
-    BatchSampler,
-    BrainStep,
-    PriorStep,
-    TrainingTargets,
-    contrastive_phase,
-)
+from mindeye2.training.brain_step import BrainStep, PriorStep, contrastive_phase
 from mindeye2.training.brain_training import BrainTraining
 from mindeye2.training.distributed import current_shard, run_on_rank0
 from mindeye2.training.loop import OptimizerSettings, fit

@@ -5,7 +5,8 @@ from mindeye2.core.settings import Settings, build_settings
 from mindeye2.data.prepared import Prepared
 from mindeye2.models.checkpoint import LoadedRun
 from mindeye2.models.model_settings import ModelSettings
-from mindeye2.training.brain_step import LossSettings, TrainingTargets
+from mindeye2.training.batch_sampler import TrainingTargets
+from mindeye2.training.brain_step import LossSettings
 from mindeye2.training.trials import TargetBank, load_targets
 
 __all__ = ["TargetSettings", "open_targets", "targets_of"]
