@@ -135,14 +135,6 @@ def test_recomputed_blocks_change_nothing_but_the_time(batches):
     assert trace(batches, module=copy.deepcopy(module), steps=1) != expected[:1]
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # PyTorch's own
-def test_compiled_blocks_give_the_same_numbers(batches):
-    expected = trace(batches, steps=2)
-    for a, b in zip(expected, trace(batches, steps=2, compile_blocks=True), strict=True):
-        assert b == pytest.approx(a, rel=1e-4)
-
-
 @pytest.mark.parametrize(
     ("value", "message"),
     [
