@@ -114,7 +114,7 @@ def unclip():
 
 @pytest.fixture(scope="session")
 def decoder(home, data, unclip):
-    """Return the run of an image decoder that draws noise, around the shipped autoencoder."""
+    """Return the run of an image decoder that generates noise, with the shipped autoencoder."""
     from mindeye2.generation.decoders import shipped_decoder
     from mindeye2.stages.train import train
 

@@ -13,8 +13,8 @@ def rows(step, *, n_rows=10, batch_size=4, seed=0, stream="subj01"):
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 25])
 def test_every_row_comes_once_an_epoch(batch_size):
     n_steps = 10 * batch_size // torch.gcd(torch.tensor(10), torch.tensor(batch_size)).item()
-    drawn = torch.cat([rows(s, batch_size=batch_size) for s in range(n_steps // batch_size)])
-    for epoch in drawn.split(10):
+    sampled = torch.cat([rows(s, batch_size=batch_size) for s in range(n_steps // batch_size)])
+    for epoch in sampled.split(10):
         assert sorted(epoch.tolist()) == list(range(10))
 
 

@@ -42,7 +42,7 @@ def test_another_number_of_rows_is_refused(mix):
         mix.apply(torch.zeros(4, 2))
 
 
-def test_drawn_weights_follow_the_beta_distribution(rng):
+def test_sampled_weights_follow_the_beta_distribution(rng):
     """Beta(a, a) has mean 1/2 and variance 1 / (8 a + 4)."""
     mix = sample_mix(20_000, beta=0.15, probability=0.3, generator=rng)
     assert sorted(mix.permutation.tolist()) == list(range(20_000))

@@ -15,7 +15,7 @@ from mindeye2.training.trials import (
 
 @pytest.fixture
 def prepared(tmp_path):
-    """Return one person: 2 sessions of 6 trials, 4 training and 2 test images in each."""
+    """Return one subject: 2 sessions of 6 trials, 4 training and 2 test images in each."""
     images = [0, 1, 2, 3, 8, 9, 3, 2, 1, 0, 9, 8]
     trials = pd.DataFrame(
         {
@@ -79,9 +79,9 @@ def test_targets_stay_on_disk_until_their_rows_are_read(prepared):
     assert rows.tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
-def test_the_images_of_several_people_are_listed_once():
-    def person(*images):
+def test_the_images_of_several_subjects_are_listed_once():
+    def subject(*images):
         shown = torch.tensor(images)
         return SubjectTrials(betas=torch.zeros(len(images), 1), images=shown, sessions=shown)
 
-    assert all_images({"a": person(5, 1), "b": person(1, 3)}).tolist() == [1, 3, 5]
+    assert all_images({"a": subject(5, 1), "b": subject(1, 3)}).tolist() == [1, 3, 5]

@@ -1,4 +1,4 @@
-"""Trials in memory, and the batches of several subjects that training draws from them."""
+"""Trials of a subject, and memory-mapped banks of targets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -24,11 +24,11 @@ def tuned(data, decoder, tuning, tmp_path_factory):
     return out
 
 
-def test_what_is_drawn_comes_nearer_to_the_pictures(tuned):
+def test_decoded_images_come_closer_to_the_originals(tuned):
     lines = [json.loads(line) for line in (tuned / "steps.jsonl").read_text().splitlines()]
     for part in ("latents", "l1", "maps", "pooled"):
-        drawn = np.array([line[part] for line in lines])
-        assert drawn[-4:].mean() < drawn[:4].mean(), part
+        values = np.array([line[part] for line in lines])
+        assert values[-4:].mean() < values[:4].mean(), part
 
 
 def test_latents_keep_their_meaning_because_the_autoencoder_stays(decoder, tuned):

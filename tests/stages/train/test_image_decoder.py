@@ -35,8 +35,8 @@ def test_an_autoencoder_s_latents_are_standardised_on_what_it_was_trained_on(
     autoencoder, prepared, settings
 ):
     size = (settings.model.size, settings.model.size)
-    pictures = torch.nn.functional.interpolate(to_float(prepared.images[:]), size, mode="area")
-    latents = load_autoencoder(autoencoder).encode(pictures)
+    images = torch.nn.functional.interpolate(to_float(prepared.images[:]), size, mode="area")
+    latents = load_autoencoder(autoencoder).encode(images)
     assert latents.mean().item() == pytest.approx(0, abs=0.05)
     assert latents.std().item() == pytest.approx(1, abs=0.1)
 
@@ -49,12 +49,12 @@ def test_an_autoencoder_s_run_is_float16_and_knows_its_sizes(autoencoder, settin
     assert facts["config"]["model"]["latent_channels"] == settings.model.latent_channels
 
 
-def test_a_trained_decoder_draws_from_tokens(decoder, prepared):
+def test_a_trained_decoder_decodes_tokens(decoder, prepared):
     tokens = torch.tensor(np.array(prepared.targets("lite0")[:2])).float()
-    drawn = load_unclip_decoder(decoder).decode(tokens, seeds=[1, 2])
-    assert drawn.shape == (2, 3, 112, 112)
-    assert drawn.isfinite().all()
-    assert 0 <= drawn.min() < drawn.max() <= 1
+    decoded = load_unclip_decoder(decoder).decode(tokens, seeds=[1, 2])
+    assert decoded.shape == (2, 3, 112, 112)
+    assert decoded.isfinite().all()
+    assert 0 <= decoded.min() < decoded.max() <= 1
 
 
 def test_a_decoder_carries_the_autoencoder_that_it_was_trained_for(decoder):

@@ -11,10 +11,10 @@ from mindeye2.stages.train import TargetSettings, train
 
 def test_validation_is_recorded_and_choices_are_made_on_it(pretrained, standard):
     facts = read_manifest(pretrained, stage="train")
-    assert set(facts["penalties"]) == set(standard.subjects)
+    assert set(facts["alphas"]) == set(standard.subjects)
     assert 0 <= facts["validation"]["two_way"] <= 1
-    best = max(facts["expectation"].values())
-    chosen = facts["expectation"]["none"] < best
+    best = max(facts["forward_model"].values())
+    chosen = facts["forward_model"]["none"] < best
     assert (pretrained / "expectation.safetensors").exists() == chosen
 
 
@@ -29,7 +29,7 @@ def test_a_data_set_without_a_validation_split_trains_without_validation(data, s
     (tmp_path / "data" / "manifest.json").write_text(json.dumps(seal))
     train(standard, source=tmp_path / "data", out=tmp_path / "run", device="cpu")
     facts = read_manifest(tmp_path / "run", stage="train")
-    assert not {"validation", "expectation"} & set(facts)
+    assert not {"validation", "forward_model"} & set(facts)
 
 
 def test_one_subject_without_a_prior_is_the_closed_form_alone(data, standard, tmp_path):
@@ -37,7 +37,7 @@ def test_one_subject_without_a_prior_is_the_closed_form_alone(data, standard, tm
     settings = standard.model_copy(update={**alone, "train_on": ("train", "validation")})
     train(settings, source=data, out=tmp_path, device="cpu")
     facts = read_manifest(tmp_path, stage="train")
-    assert not {"validation", "expectation"} & set(facts)
+    assert not {"validation", "forward_model"} & set(facts)
     assert not (tmp_path / "prior").exists()
     assert not (tmp_path / "steps.jsonl").exists()
 

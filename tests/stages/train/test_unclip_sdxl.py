@@ -17,12 +17,13 @@ from mindeye2.training.optimizer import learning_rate
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder, draws = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+def folder(tmp_path_factory):
+    """Return a folder of five images."""
+    made, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for number in range(5):
-        pixels = draws.integers(0, 256, (70, 64 + number, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    return folder
+        pixels = random.integers(0, 256, (70, 64 + number, 3), np.uint8)
+        Image.fromarray(pixels).save(made / f"{number}.png")
+    return made
 
 
 @pytest.fixture
@@ -33,14 +34,16 @@ def settings(tiny_base):
     return unclip_sdxl().model_copy(update={**changes, "optimizer": optimizer})
 
 
-def test_a_trained_decoder_draws_from_the_encoder_s_tokens(pictures, settings, tmp_path):
+def test_a_trained_decoder_denoises_with_the_encoder_s_tokens(folder, settings, tmp_path):
     cached = settings.model_copy(update={"cache_tokens": True, "checkpointing": True})
-    train(cached, source=pictures, out=tmp_path / "run", recipe="unclip_sdxl", device="cpu")
+    train(cached, source=folder, out=tmp_path / "run", recipe="unclip_sdxl", device="cpu")
     sdxl = load_sdxl(tmp_path / "run")
     assert sdxl.unet.config["cross_attention_dim"] == 128
     vector = sdxl.size_vector(original_size=(64, 64))
-    drawn = sdxl.denoise(torch.zeros(1, 4, 8, 8), torch.ones(1), torch.zeros(1, 49, 128), vector)
-    assert drawn.isfinite().all()
+    denoised = sdxl.denoise(
+        torch.zeros(1, 4, 8, 8), torch.ones(1), torch.zeros(1, 49, 128), vector
+    )
+    assert denoised.isfinite().all()
     manifest = read_manifest(tmp_path / "run", stage="train")
     assert manifest["pictures"] == 5
     assert not [name for name in manifest["files"] if "tokens" in name]
@@ -48,9 +51,9 @@ def test_a_trained_decoder_draws_from_the_encoder_s_tokens(pictures, settings, t
     assert [line["step"] for line in lines] == [0, 1, 2]
 
 
-def test_a_stopped_training_goes_on_to_the_same_weights(pictures, settings, tmp_path, monkeypatch):
+def test_a_stopped_training_goes_on_to_the_same_weights(folder, settings, tmp_path, monkeypatch):
     def run(name, **options):
-        train(settings, source=pictures, out=tmp_path / name, device="cpu", **options)
+        train(settings, source=folder, out=tmp_path / name, device="cpu", **options)
         return load_sdxl(tmp_path / name).unet.state_dict()
 
     whole = run("whole")
@@ -74,9 +77,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights(pictures, settings, tmp_
     assert all(torch.equal(value, whole[name]) for name, value in again.items())
 
 
-def test_only_attention_to_tokens_can_be_trained(pictures, settings, tmp_path):
+def test_only_attention_to_tokens_can_be_trained(folder, settings, tmp_path):
     few = settings.model_copy(update={"trained": "cross_attention"})
-    train(few, source=pictures, out=tmp_path / "run", device="cpu")
+    train(few, source=folder, out=tmp_path / "run", device="cpu")
     learned = load_sdxl(tmp_path / "run").unet.state_dict()
     before = load_base(settings.base)[0].half().float().state_dict()
     kept = [k for k in before if ".attn2." not in k and "class_embedding.linear_1" not in k]

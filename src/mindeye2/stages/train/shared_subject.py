@@ -131,7 +131,7 @@ def train_shared(
             model.ridge.replace_subjects(n_voxels, first_bias=settings.released_bias)
     facts: dict[str, object] = {}
     if settings.closed_form_start:
-        facts["penalties"] = start_closed_form(
+        facts["alphas"] = start_closed_form(
             model, trials, tokens=targets.tokens, latents=targets.latents, seed=settings.seed
         )
     model.to(device)
@@ -160,7 +160,7 @@ def train_shared(
         model, trials, tokens=targets.tokens, n_folds=settings.prior.n_folds, seed=settings.seed
     )
     if several:
-        facts["expectation"] = _fit_forward_model(
+        facts["forward_model"] = _fit_forward_model(
             model,
             validation,
             preds=preds,
