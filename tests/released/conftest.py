@@ -104,13 +104,15 @@ def data(files):
     from mindeye2.core.artifacts import write_manifest
 
     folder, rng = files / "data", np.random.default_rng(0)
-    for name in ("", "betas", "voxels", "targets/bigg"):
+    for name in ("", "betas", "voxels", "targets/bigg", "targets/sd-latents"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     shown = [0, 1, 2, 3, 4, 4, 4, 5, 5]
     np.save(folder / "images.npy", rng.integers(0, 256, (6, 48, 48, 3), np.uint8))
     np.save(folder / "betas" / "subj01.npy", rng.standard_normal((9, N_VOXELS)).astype(np.float16))
     tokens = rng.standard_normal((6, 16, 24)).astype(np.float16)
     np.save(folder / "targets" / "bigg" / "values.npy", tokens)
+    latents = rng.standard_normal((6, 4, 28, 28)).astype(np.float16)
+    np.save(folder / "targets" / "sd-latents" / "values.npy", latents)
     table = pd.DataFrame({"image": shown, "source_image": shown, "trial": range(9)})
     table = table.assign(subject="subj01", session=1, run=1, repeat=0)
     table["split"] = ["train"] * 4 + ["test"] * 5
