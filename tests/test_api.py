@@ -1,6 +1,8 @@
+import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -65,6 +67,55 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def decoder(run):
     return Decoder.from_run(run, decoder=run, device="cpu")
+
+
+LINES = """
+import mindeye2
+
+test = mindeye2.load("runs/demo/data", subject="subj08")
+decoder = mindeye2.Decoder.from_run("runs/demo/adapted")
+seen = decoder.decode(test.betas[:10], subject="subj08")
+found = decoder.retrieve(test.betas, gallery=test.images, subject="subj08", k=3)
+hits = sum(best == shown for shown, best in enumerate(found.indices[:, 0]))
+print(f"{hits} of {len(test)} seen images found")
+"""
+"""The example of README.md."""
+
+
+def test_the_lines_of_the_readme_decode_test_images_and_print_hits(
+    run, decoder, tmp_path, monkeypatch, capsys
+):
+    data = tmp_path / "runs" / "demo" / "data"
+    (data / "betas").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    np.save(data / "images.npy", rng.integers(0, 256, (6, 64, 64, 3), np.uint8))
+    np.save(data / "betas" / "subj01.npy", rng.normal(size=(12, 30)).astype(np.float16))
+    split = ["train", "test", "test", "test", "test", "train"] * 2
+    trials = pd.DataFrame({"subject": "subj01", "image": [*range(6)] * 2, "split": split})
+    trials.to_parquet(data / "trials.parquet")
+    write_manifest(data, stage="prepare", config={}, subjects={"subj01": 30})
+    (data.parent / "adapted").symlink_to(run)
+    monkeypatch.chdir(tmp_path)
+    # The image decoder of the fixture is smaller than the shipped one.
+    monkeypatch.setattr(Decoder, "from_run", lambda _: decoder)
+    names = {}
+    exec(compile(LINES.replace("subj08", "subj01"), "README.md", "exec"), names)
+    assert re.fullmatch(r"[0-4] of 4 seen images found\n", capsys.readouterr().out)
+    assert names["test"].betas.shape == (4, 2, 30)
+    assert len(names["seen"].images) == 4
+    assert re.fullmatch(
+        r"Retrieved\(4 images, best 4 of the gallery, first: \[.*\]\)",
+        repr(decoder.retrieve(names["test"].betas, gallery=names["test"].images, k=4, **SUBJECT)),
+    )
+
+
+SUBJECT = {"subject": "subj01"}
+
+
+@pytest.mark.parametrize("change", [lambda b: 2 * b + 5, lambda b: 300 * b, lambda b: b / 100])
+def test_betas_that_are_not_z_scored_are_warned_of(decoder, betas, change):
+    with pytest.warns(UserWarning, match=r"betas have mean .* trained on z-scored ones"):
+        decoder.predict(change(betas), **SUBJECT)
 
 
 @pytest.fixture

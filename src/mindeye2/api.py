@@ -1,5 +1,6 @@
 """Decode, retrieve and caption with a trained model in three lines."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Decoded:
         return f"Decoded({shapes}, {'no ' if self.captions is None else ''}captions)"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Retrieved:
     """The most similar gallery images for each decoded one, best first."""
 
@@ -57,6 +58,12 @@ class Retrieved:
 
     scores: np.ndarray
     """(images, k): calibrated similarity, higher is better; comparable within a row."""
+
+    def __repr__(self) -> str:
+        """Describe shapes and the first image instead of printing arrays."""
+        n_images, k = self.indices.shape
+        first = f", first: {self.indices[0].tolist()}" if n_images else ""
+        return f"Retrieved({n_images} images, best {k} of the gallery{first})"
 
 
 class Decoder:
@@ -324,8 +331,24 @@ def _trials(betas: np.ndarray | Tensor) -> SubjectTrials:
             "betas must be (images, voxels) or (images, repeats, voxels), "
             f"got shape {tuple(given.shape)}."
         )
+    _warn_unscaled(given)
     present = torch.ones(given.shape[:2], dtype=torch.bool)
     if given.shape[1] > 1:
         present = ~given.isnan().all(dim=2)
     images = torch.arange(len(given))[:, None].expand(given.shape[:2])[present]
     return SubjectTrials(betas=given[present], images=images, sessions=torch.zeros_like(images))
+
+
+def _warn_unscaled(betas: Tensor) -> None:
+    """Warn of betas that cannot be z-scored; averages of repeats vary less than 1."""
+    values = betas[betas.isfinite()]
+    if len(values) < 2:
+        return
+    mean, std = float(values.mean()), float(values.std())
+    if abs(mean) > 1 or not 0.1 < std < 2:
+        warnings.warn(
+            f"betas have mean {mean:.3g} and standard deviation {std:.3g}; the model was trained "
+            "on z-scored ones (about 0 and 1 for single trials). Z-score each voxel in each "
+            "session, without the test images, or use mindeye2.load.",
+            stacklevel=5,
+        )

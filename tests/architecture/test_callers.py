@@ -11,6 +11,7 @@ WITHOUT_CALLER: dict[str, str] = {
     "api.Decoder": "what users import, as mindeye2.Decoder",
     "cli.commands.app": "the command",
     "core.axes.AXES": "read by test_vocabulary.py",
+    "data.prepared.responses.load": "what users import, as mindeye2.load",
     "metrics.ranking.top_k_accuracy": GOLDEN,
     "training.brain_training.replay": GOLDEN,
     "training.losses.info_nce_loss": GOLDEN,

@@ -5,7 +5,7 @@ import typer.main
 import mindeye2
 from mindeye2.cli import app
 
-NAMES = {"Decoded", "Decoder", "Retrieved", "__version__"}
+NAMES = {"Decoded", "Decoder", "Responses", "Retrieved", "__version__", "load"}
 
 COMMON = {"--out", "--config", "--set", "--resume", "--debug"}
 
@@ -33,6 +33,7 @@ def commands():
 def test_public_names_are_frozen():
     assert set(mindeye2.__all__) == NAMES
     assert all(hasattr(mindeye2, name) for name in NAMES)
+    assert set(dir(mindeye2)) == NAMES  # what tab completion offers
 
 
 def test_command_line_has_not_grown():

@@ -10,6 +10,7 @@ AXES: dict[str, str] = {
     "trials": "trials, repeats not averaged",
     "sessions": "scanning sessions of one subject, ascending",
     "images": "distinct stimulus images",
+    "repeats": "presentations of one image to one subject",
     "query": "items compared with a gallery; attention queries",
     "gallery": "candidate images of a retrieval",
     "bank": "training images of the training bank",
