@@ -102,6 +102,7 @@ def released_training() -> SharedTraining:
             released_labels=True,
         ),
         closed_form_start=False,
+        distinct_images=True,
         per_subject=6,
         epochs=150,
         warmup_epochs=2,
@@ -149,6 +150,7 @@ def standard() -> SharedTraining:
                 update={"mixed_targets": True, "released_labels": False}
             ),
             "closed_form_start": True,
+            "distinct_images": False,
             "optimizer": OptimizerSettings(max_lr=3e-4),
             "validate_every": 714,
         }

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
+from mindeye2.training.brain_step import LossSettings
 from mindeye2.training.distributed import Shard
+from mindeye2.training.trials import SubjectTrials, TargetBank
 
 
 def row_of(table, row):
@@ -92,3 +95,33 @@ def test_a_batch_names_its_trials_for_messages(sample, data):
     batch = sample(3, trials=True)
     for subject, own in data[0].items():
         assert torch.equal(own.betas[batch["trials"][subject]], batch["betas"][subject])
+
+
+def test_batches_without_repeated_images_go_over_subjects(full, rng):
+    """Images of 12 are shown 30 times by two subjects: five of each without a repeat."""
+    trials = {
+        subject: SubjectTrials(
+            betas=torch.randn(30, 3, generator=rng),
+            images=torch.randint(12, (30,), generator=rng),
+            sessions=torch.ones(30, dtype=torch.long),
+        )
+        for subject in ("subj01", "subj02")
+    }
+    numbers = torch.arange(12.0)[:, None, None]
+    given = {
+        "trials": trials,
+        "targets": TrainingTargets(tokens=TargetBank(numbers.numpy())),
+        "losses": LossSettings(),
+        "prior": full.prior,
+        "seed": 0,
+        "device": torch.device("cpu"),
+        "shard": Shard(),
+        "distinct_images": True,
+    }
+    sampler = BatchSampler(per_subject=5, **given)
+    batches = [sampler(step, mixing=False, temperature=0.1) for step in range(9)]
+    steps = [batch["tokens"].flatten() for batch in batches]
+    assert all(len(tokens.unique()) == 10 for tokens in steps)
+    assert len({tuple(tokens.tolist()) for tokens in steps}) == 9
+    with pytest.raises(ValueError, match=r"7 trials of subj02 without repeated images .* Lower"):
+        BatchSampler(per_subject=7, **given)(0, mixing=False, temperature=0.1)

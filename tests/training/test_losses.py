@@ -125,6 +125,26 @@ def test_scale_and_order_do_not_matter(pair, name):
     torch.testing.assert_close(loss(preds, targets, temperature=0.1), loss(*pair, temperature=0.1))
 
 
+def test_rows_of_one_image_are_no_false_negatives():
+    """The loss is that of labels which rows with equal targets share, also if they are mixed."""
+    rng = torch.Generator().manual_seed(1)
+    preds, targets = torch.randn(2, 4, 6, generator=rng)
+    targets[1] = targets[0]
+    kept = torch.tensor([0.7, 1.0, 0.2, 1.0])
+    mix = Mix(permutation=torch.tensor([2, 3, 1, 0]), weights=kept, selected=kept < 1)
+    unit = torch.nn.functional.normalize
+    logits = unit(preds, dim=1) @ unit(targets, dim=1).T / 0.1
+    labels = kept.diag()
+    labels[torch.arange(4), mix.permutation] += 1 - kept
+    labels[:, :2] = labels[:, :2].mean(dim=1, keepdim=True)
+    expected = [
+        -(given * x.log_softmax(dim=1)).sum(dim=1).mean()
+        for given, x in ((labels, logits), (labels.T, logits.T))
+    ]
+    loss = losses.bimixco_loss(preds, targets, mix, temperature=0.1)
+    torch.testing.assert_close(loss, sum(expected) / 2)
+
+
 def test_losses_are_computed_in_float32_under_autocast(pair):
     expected = losses.soft_clip_loss(*pair, temperature=0.006)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -67,6 +67,9 @@ class BatchSampler:
     shard: Shard
     """This rank's part of each subject's trials."""
 
+    distinct_images: bool = False
+    """Sample every step anew, without two rows of one image, instead of going through epochs."""
+
     def __post_init__(self) -> None:
         """Refuse a batch that cannot be divided among the ranks."""
         for subject, own in self.trials.items():
@@ -90,9 +93,14 @@ class BatchSampler:
             Of the contrastive loss.
         """
         betas, chosen_rows, images, partners, mixes = {}, {}, [], [], []
+        whole_images: list[Tensor] = []
         for subject, own in self.trials.items():
             size = self._size(own)
-            rows = epoch_rows(len(own), size, step, seed=self.seed, stream=subject)
+            if self.distinct_images:
+                taken = torch.cat(whole_images) if whole_images else None
+                rows = self._distinct_rows(subject, step, taken=taken)
+            else:
+                rows = epoch_rows(len(own), size, step, seed=self.seed, stream=subject)
             chosen, shown = own.betas[rows], own.images[rows]
             mix = _no_mix(size)
             if mixing:
@@ -105,6 +113,7 @@ class BatchSampler:
                 )
             betas[subject] = to_device(self.shard.of(chosen), self.device)
             chosen_rows[subject] = self.shard.of(rows)
+            whole_images.append(shown)
             images.append(self.shard.of(shown))
             partners.append(self.shard.of(shown[mix.permutation]))
             mixes.append(mix)
@@ -124,6 +133,26 @@ class BatchSampler:
             **batch,
             "trials": chosen_rows,
         }
+
+    def _distinct_rows(self, subject: str, step: int, *, taken: Tensor | None) -> Tensor:
+        """Sample trials of images that neither each other nor the batch so far shows."""
+        own, random = self.trials[subject], generator(self.seed, "distinct", step, subject)
+        order = torch.randperm(len(own), generator=random)
+        images = own.images[order].tolist()
+        seen = set() if taken is None else set(taken.tolist())
+        rows = []
+        for row, image in zip(order.tolist(), images, strict=True):
+            if image not in seen:
+                seen.add(image)
+                rows.append(row)
+        size = self._size(own)
+        if len(rows) < size:
+            raise ValueError(
+                f"a batch of {size} trials of {subject} without repeated images needs {size} "
+                f"images that the batch does not show yet, but there are {len(rows)}. Lower "
+                "per_subject, or add --set distinct_images=false."
+            )
+        return torch.tensor(rows[:size])
 
     def _size(self, own: SubjectTrials) -> int:
         return min(self.per_subject, len(own))

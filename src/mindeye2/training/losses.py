@@ -88,6 +88,9 @@ def bimixco_loss(
 ) -> Float[Tensor, ""]:
     """Contrastive loss for mixed betas: both images of a mix are right, by their weights.
 
+    Rows with the same image are no false negatives of each other: their targets are equal, and so
+    the loss is that of labels which such rows share.
+
     Parameters
     ----------
     preds

@@ -81,6 +81,10 @@ class SharedTraining(BrainTraining):
     train_body: bool = True
     """Train at all; off, the closed-form solution is the result (the ridge baseline)."""
 
+    distinct_images: bool = False
+    """Sample batches without repeated images, anew at every step, as the released code does, which
+    skips batches that show an image twice; instead of going through all trials in epochs."""
+
     validate_every: Annotated[int, Field(ge=0)] = 50
     """Steps between validations."""
 
@@ -216,6 +220,7 @@ def _fit_body(
         seed=settings.seed,
         device=device,
         shard=current_shard(),
+        distinct_images=settings.distinct_images,
     )
     steps_per_epoch = settings.epoch_length(
         n_subjects=len(trials),
