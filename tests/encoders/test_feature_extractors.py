@@ -7,6 +7,7 @@ from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.encoders.feature_extractors import (
     FEATURE_EXTRACTORS,
     FeatureExtractor,
+    layer_features,
     load_feature_extractor,
     metric_features,
 )
@@ -174,3 +175,13 @@ def test_only_networks_that_come_with_a_package_download_nothing():
         "lite1",
         "lite2",
     }
+
+
+def test_two_layers_of_one_network_are_read_in_one_pass(alexnet, images):
+    want = {n: metric_features(n, images, network=alexnet) for n in ("alexnet2", "alexnet5")}
+    passes = []
+    alexnet.register_forward_pre_hook(lambda *_: passes.append(1))
+    got = layer_features(("alexnet2", "alexnet5"), images, network=alexnet, batch=2)
+    assert len(passes) == 2  # of three images in batches of two
+    for name, features in want.items():
+        torch.testing.assert_close(got[name], features)

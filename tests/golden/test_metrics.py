@@ -85,4 +85,5 @@ def test_metric_networks(name, images, want):
     network = filled(NETWORKS[name])
     preds, targets = (metric_features(name, x, network=network) for x in images)
     scores = getattr(metrics, FEATURE_EXTRACTORS[name].compared_by)(preds, targets)
-    assert float(scores.mean()) == pytest.approx(want[name], rel=1e-4)
+    # Distances are 1 - r in float32, which leaves seven decimals.
+    assert float(scores.mean()) == pytest.approx(want[name], rel=1e-4, abs=2e-7)

@@ -224,7 +224,7 @@ def pooling(monkeypatch):
     """Replace each published network but CLIP by the mean colours of four quadrants."""
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2)).eval()
     for name in ("alexnet2", "alexnet5", "inception", "effnet", "swav"):
-        small = replace(FEATURE_EXTRACTORS[name], build=lambda _: network, layer="", size=None)
+        small = replace(FEATURE_EXTRACTORS[name], build=lambda _: network, layer="0", size=None)
         monkeypatch.setitem(FEATURE_EXTRACTORS, name, small)
 
 

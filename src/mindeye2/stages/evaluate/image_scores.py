@@ -1,6 +1,6 @@
 """Scores of images: pixels, and features of frozen networks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
 from mindeye2.encoders.feature_extractors import (
     FEATURE_EXTRACTORS,
+    layer_features,
     load_feature_extractor,
-    metric_features,
 )
 from mindeye2.metrics import correlation_distance, pixcorr, ssim, two_way_identification
 from mindeye2.metrics.catalogue import IMAGES
@@ -22,8 +22,8 @@ from mindeye2.stages.evaluate.decoded import Decoded, Job, Scores, resize
 
 __all__ = ["laptop_image_scores", "published_image_scores"]
 
-PAPER = ("alexnet2", "alexnet5", "inception", "clip", "effnet", "swav")
-"""Feature extractors of the paper."""
+PAPER = (("alexnet2", "alexnet5"), ("inception",), ("clip",), ("effnet",), ("swav",))
+"""Feature extractors of the paper; those of one network share its pass. In the order of layers."""
 
 
 def laptop_image_scores(job: Job) -> Scores:
@@ -56,32 +56,30 @@ def published_image_scores(job: Job) -> Scores:
         return Scores(missing=["Image scores need images: reconstruct with --set images=true."])
     scores = _pixel_scores(job)
     missing = []
-    loaded: dict[str, torch.nn.Module] = {}
-    for name in PAPER:
-        extractor = FEATURE_EXTRACTORS[name]
-        weights = extractor.download
+    for names in PAPER:
+        weights = FEATURE_EXTRACTORS[names[0]].download
         assert weights is not None
         if weights.find(job.settings.networks) is None and not job.settings.download:
             missing.append(
-                f"{name} scores need {weights.terms}: put the file into the folder of "
-                "--set networks=FOLDER, or add --set download=true."
+                f"{' and '.join(names)} scores need {weights.terms}: put the file into the folder "
+                "of --set networks=FOLDER, or add --set download=true."
             )
             continue
         try:
-            if weights.url not in loaded:
-                loaded = {weights.url: load_feature_extractor(name, folder=job.settings.networks)}
+            network = load_feature_extractor(names[0], folder=job.settings.networks)
         except MissingExtraError as error:
-            missing.append(f"{name} scores: {error}.")
+            missing.append(f"{' and '.join(names)} scores: {error}.")
             continue
-        network = loaded[weights.url].to(job.device)
-        targets = _network_features(job, name, network, kind="seen")
+        network = network.to(job.device)
+        targets = _network_features(job, names, network, kind="seen")
         for kind in job.decoded.files:
-            preds = _network_features(job, name, network, kind=kind)
-            scores[f"{name}_{kind}"] = (
-                correlation_distance(preds, targets)
-                if extractor.compared_by == "correlation_distance"
-                else two_way_identification(preds, targets, tie=job.protocol.tie)
-            )
+            preds = _network_features(job, names, network, kind=kind)
+            for name in names:
+                scores[f"{name}_{kind}"] = (
+                    correlation_distance(preds[name], targets[name])
+                    if FEATURE_EXTRACTORS[name].compared_by == "correlation_distance"
+                    else two_way_identification(preds[name], targets[name], tie=job.protocol.tie)
+                )
     return Scores(scores, missing)
 
 
@@ -104,17 +102,17 @@ def _pixel_scores(job: Job) -> dict[str, Tensor]:
 
 
 def _network_features(
-    job: Job, name: str, network: torch.nn.Module, *, kind: str
-) -> Float[Tensor, "images features"]:
+    job: Job, names: Sequence[str], network: torch.nn.Module, *, kind: str
+) -> dict[str, Float[Tensor, "images _"]]:
     antialias = job.protocol.antialias
     batches = job.decoded.batches(kind, size=job.settings.batch_size, antialias=antialias)
-    label = f"{name}: {IMAGES.get(kind, 'seen images')}"
-    return torch.cat(
-        [
-            metric_features(name, batch.to(job.device), network=network, antialias=antialias).cpu()
-            for batch in progress(batches, label=label)
-        ]
-    )
+    label = f"{names[0]}: {IMAGES.get(kind, 'seen images')}"
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    for batch in progress(batches, label=label):
+        shared = layer_features(names, batch.to(job.device), network=network, antialias=antialias)
+        for name, features in shared.items():
+            parts[name].append(features.cpu())
+    return {name: torch.cat(rows) for name, rows in parts.items()}
 
 
 def _mean_training_image(decoded: Decoded, targets: Tensor) -> Tensor:
