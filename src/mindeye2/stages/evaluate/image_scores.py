@@ -76,7 +76,8 @@ def published_image_scores(job: Job) -> Scores:
             preds = _network_features(job, names, network, kind=kind)
             for name in names:
                 scores[f"{name}_{kind}"] = (
-                    correlation_distance(preds[name], targets[name])
+                    # One minus a correlation loses digits in single precision.
+                    correlation_distance(preds[name].double(), targets[name].double()).float()
                     if FEATURE_EXTRACTORS[name].compared_by == "correlation_distance"
                     else two_way_identification(preds[name], targets[name], tie=job.protocol.tie)
                 )
