@@ -12,6 +12,7 @@ WITHOUT_CALLER: dict[str, str] = {
     "cli.commands.app": "the command",
     "core.axes.AXES": "read by test_vocabulary.py",
     "data.prepared.responses.load": "what users import, as mindeye2.load",
+    "encoders.feature_extractors.metric_features": GOLDEN,
     "metrics.ranking.top_k_accuracy": GOLDEN,
     "training.brain_training.replay": GOLDEN,
     "training.losses.info_nce_loss": GOLDEN,
