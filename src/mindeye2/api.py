@@ -19,7 +19,7 @@ from mindeye2.released.folder import ReleasedPipeline, open_pipeline
 from mindeye2.released.imported import locate
 from mindeye2.stages.reconstruct import Pipeline, ReconstructSettings
 from mindeye2.stages.reconstruct.inference import Predictions, generate, image_seeds, predict
-from mindeye2.training.trials import SubjectTrials
+from mindeye2.training.trials import BetaRows, SubjectTrials
 
 __all__ = ["Decoded", "Decoder", "Retrieved"]
 
@@ -336,7 +336,9 @@ def _trials(betas: np.ndarray | Tensor) -> SubjectTrials:
     if given.shape[1] > 1:
         present = ~given.isnan().all(dim=2)
     images = torch.arange(len(given))[:, None].expand(given.shape[:2])[present]
-    return SubjectTrials(betas=given[present], images=images, sessions=torch.zeros_like(images))
+    return SubjectTrials(
+        betas=BetaRows(given[present].numpy()), images=images, sessions=torch.zeros_like(images)
+    )
 
 
 def _warn_unscaled(betas: Tensor) -> None:

@@ -1,18 +1,16 @@
-import math
-
 import pytest
 import torch
 from scipy.stats import rankdata
-from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 from mindeye2.models.closed_form import (
+    RidgeProblem,
+    centred_cosines,
     choose_alpha,
     fit_ridge,
     image_folds,
     mean_by_image,
     mean_reciprocal_rank,
-    pca_components,
 )
 
 
@@ -47,24 +45,74 @@ def test_the_smaller_side_is_decomposed(rng, monkeypatch):
     monkeypatch.setattr(torch.linalg, "eigh", lambda g: sizes.append(len(g)) or eigh(g))
     fit_ridge(torch.randn(400, 7, generator=rng), torch.randn(400, 2, generator=rng))
     fit_ridge(torch.randn(6, 70, generator=rng), torch.randn(6, 2, generator=rng))
-    pca_components(torch.randn(300, 8, generator=rng), n_components=3)
-    assert sizes == [7, 6, 8]
+    assert sizes == [7, 6]
 
 
-@pytest.mark.parametrize(
-    ("solve", "problem"),
-    [
-        (lambda x: fit_ridge(x, x[:, :2]), "ridge regression with 12 trials and 11 voxels"),
-        (lambda x: pca_components(x, n_components=3), "PCA of 12 images"),
-    ],
-)
-def test_matrices_too_large_for_lapack_are_refused(solve, problem, rng, monkeypatch):
+def test_matrices_too_large_for_lapack_are_refused(rng, monkeypatch):
     monkeypatch.setattr("mindeye2.models.closed_form.LARGEST_EIGH", 10)
     message = (
-        rf"{problem} needs the eigenvectors of a matrix of 11 rows; .* at most 10\. Use fewer"
+        r"ridge regression with 12 trials and 11 voxels needs the eigenvectors of a matrix of 11 "
+        r"rows; .* at most 10\. Use fewer"
     )
     with pytest.raises(ValueError, match=message):
-        solve(torch.randn(12, 11, generator=rng))
+        fit_ridge(torch.randn(12, 11, generator=rng), torch.randn(12, 2, generator=rng))
+
+
+@pytest.mark.parametrize("kept", [45, 20, 6], ids=["most", "fewer than half", "few"])
+def test_a_fit_to_some_trials_is_sklearn_s(kept, rng, monkeypatch):
+    """From the covariances of all trials, of these alone, or from the trials: in chunks of 4."""
+    monkeypatch.setattr("mindeye2.models.moments.CHUNK", 4 * (12 + 3))
+    X = torch.randn(50, 12, generator=rng) + 2
+    Y = torch.randn(50, 3, generator=rng) - 1
+    trials = torch.randperm(50, generator=rng)[:kept]
+    fitted = RidgeProblem(X, Y).fit(trials)
+    reference = Ridge(alpha=5.0).fit(X[trials].double().numpy(), Y[trials].double().numpy())
+    weights, bias = fitted.weights(5.0)
+    expected = torch.from_numpy(reference.coef_.T).float()
+    torch.testing.assert_close(weights, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        bias, torch.from_numpy(reference.intercept_).float(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_trials_are_read_in_chunks_and_never_all_at_once(problem, monkeypatch):
+    """Two passes: all trials for their covariances, then each fold's."""
+    monkeypatch.setattr("mindeye2.models.moments.CHUNK", 4 * (30 + 8))
+    betas, features, images = problem
+    reads = []
+
+    class Spy:
+        shape = betas.shape
+
+        def __getitem__(self, rows):
+            reads.append(len(rows))
+            return betas[rows]
+
+    given = {"alphas": (30.0, 100.0), "n_folds": 5}
+    generator = torch.Generator().manual_seed(1)
+    found = choose_alpha(RidgeProblem(Spy(), features), images, generator=generator, **given)
+    assert max(reads) <= 4
+    assert sum(reads) == 4 + 60 + 2 * 60  # offsets, all, each fold to subtract and to predict
+    monkeypatch.undo()
+    generator = torch.Generator().manual_seed(1)
+    whole = choose_alpha(RidgeProblem(betas, features), images, generator=generator, **given)
+    assert found[1] == pytest.approx(whole[1])
+
+
+def test_a_fold_of_many_images_is_identified_in_part(problem, rng, monkeypatch):
+    monkeypatch.setattr("mindeye2.models.closed_form.N_IDENTIFIED", 1)
+    betas, features, images = problem
+    _, scores = choose_alpha(RidgeProblem(betas, features), images, generator=rng)
+    assert set(scores.values()) == {1.0}  # a gallery of one image
+
+
+def test_cosines_in_blocks_of_features_are_torch_s(rng, monkeypatch):
+    monkeypatch.setattr("mindeye2.models.closed_form.CHUNK", 9 * 3)
+    preds, targets = torch.randn(2, 9, 20, generator=rng)
+    expected = torch.nn.functional.cosine_similarity(
+        (preds - preds.mean(0))[:, None], (targets - targets.mean(0))[None], dim=2
+    )
+    torch.testing.assert_close(centred_cosines(preds, targets), expected)
 
 
 def test_trials_of_one_image_are_averaged():
@@ -110,7 +158,9 @@ def test_folds_without_an_image_each_are_refused(n_folds, rng):
 def test_the_best_alpha_is_chosen(problem, rng):
     betas, features, images = problem
     alphas = (1e-3, 30.0, 1e7)
-    chosen, scores = choose_alpha(betas, features, images, generator=rng, alphas=alphas)
+    chosen, scores = choose_alpha(
+        RidgeProblem(betas, features), images, generator=rng, alphas=alphas
+    )
     assert set(scores) == set(alphas)
     assert scores[chosen] == max(scores.values())
     assert 1 / 4 * sum(1 / k for k in range(1, 5)) < scores[chosen] <= 1
@@ -121,7 +171,7 @@ def test_repeats_of_an_image_are_held_out_together(rng):
     images = torch.arange(90) % 30
     betas = torch.randn(30, 60, generator=rng)[images]
     targets = torch.randn(30, 5, generator=rng)[images]
-    _, scores = choose_alpha(betas, targets, images, generator=rng, alphas=(1.0,))
+    _, scores = choose_alpha(RidgeProblem(betas, targets), images, generator=rng, alphas=(1.0,))
     chance = sum(1 / k for k in range(1, 7)) / 6  # 6 images a fold
     assert scores[1.0] == pytest.approx(chance, abs=0.15)
 
@@ -130,30 +180,14 @@ def test_a_read_out_is_compared_with_its_own_targets(problem, rng):
     betas, features, images = problem
     rotation = torch.linalg.qr(torch.randn(8, 8, generator=rng)).Q
     given = {"alphas": (30.0,), "generator": torch.Generator().manual_seed(1)}
-    _, plain = choose_alpha(betas, features, images, **given)
+    problem = RidgeProblem(betas, features)
+    _, plain = choose_alpha(problem, images, **given)
     given["generator"] = torch.Generator().manual_seed(1)
     _, read = choose_alpha(
-        betas,
-        features,
+        problem,
         images,
         read_out=lambda z: z @ rotation,
-        read_out_targets=features @ rotation,
+        gallery_of=lambda shown: features[shown] @ rotation,
         **given,
     )
     assert read[30.0] == pytest.approx(plain[30.0])
-
-
-@pytest.mark.parametrize("shape", [(20, 30), (30, 20)], ids=["more features", "more images"])
-def test_pca_components_are_sklearn_s(shape, rng):
-    values = torch.randn(shape, generator=rng) * torch.linspace(3, 0.1, shape[1]) + 1
-    components, mean = pca_components(values, n_components=4)
-    reference = PCA(n_components=4).fit(values.numpy())
-    cosines = (torch.from_numpy(reference.components_) @ components).abs()
-    torch.testing.assert_close(cosines, torch.eye(4), rtol=0, atol=1e-3)
-    torch.testing.assert_close(mean, values.mean(dim=0))
-    assert math.isclose((components[:, 0] @ components[:, 0]).item(), 1, rel_tol=1e-4)
-
-
-def test_more_components_than_images_are_refused():
-    with pytest.raises(ValueError, match=r"5 PCA components need at least 6 images, got 5"):
-        pca_components(torch.zeros(5, 9), n_components=5)

@@ -1,12 +1,15 @@
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sklearn.linear_model import Ridge
+from torch import nn
 
 from mindeye2.models.forward_model import (
     choose_forward_model,
     fit_forward_model,
     load_forward_model,
 )
+from mindeye2.models.moments import Moments
 
 
 @pytest.fixture
@@ -17,17 +20,27 @@ def space(rng):
     return targets, targets.mean(dim=0), components
 
 
+def fit(preds, targets, *, mean, components, alpha):
+    """Fit to PCA scores that are added in two chunks."""
+    zeros = torch.zeros(components.shape[1], dtype=torch.float64)
+    moments = Moments.about(zeros, zeros)
+    X, Y = (((values - mean) @ components).double() for values in (targets, preds))
+    for rows in torch.arange(len(X)).split(25):
+        moments.add(X[rows], Y[rows])
+    return fit_forward_model(moments, mean=mean, components=components, alpha=alpha)
+
+
 def test_the_forward_model_is_sklearn_s_ridge_between_pca_scores(space, rng):
     targets, mean, components = space
     preds = torch.randn(40, 12, generator=rng)
-    fitted = fit_forward_model(preds, targets, mean=mean, components=components, alpha=3.0)
+    fitted = fit(preds, targets, mean=mean, components=components, alpha=3.0)
     X, Y = (targets - mean) @ components, (preds - mean) @ components
     reference = Ridge(alpha=3.0).fit(X.numpy(), Y.numpy())
     torch.testing.assert_close(
-        fitted.weights, torch.from_numpy(reference.coef_.T), rtol=1e-3, atol=1e-5
+        fitted.weights, torch.from_numpy(reference.coef_.T), rtol=1e-5, atol=1e-5
     )
     torch.testing.assert_close(
-        fitted.bias, torch.from_numpy(reference.intercept_), rtol=1e-3, atol=1e-5
+        fitted.bias, torch.from_numpy(reference.intercept_), rtol=1e-5, atol=1e-5
     )
 
 
@@ -35,15 +48,33 @@ def test_shrinkage_of_decoded_tokens_is_fitted(space):
     targets, mean, components = space
     inside = (targets - mean) @ components @ components.T + mean
     shrunk = 0.3 * (inside - mean) + mean
-    fitted = fit_forward_model(shrunk, inside, mean=mean, components=components, alpha=1e-4)
+    fitted = fit(shrunk, inside, mean=mean, components=components, alpha=1e-4)
     expected = fitted(inside.view(40, 3, 4))
     torch.testing.assert_close(expected.flatten(1), shrunk, rtol=1e-3, atol=1e-3)
 
 
 def test_a_stored_map_gives_the_same_tokens(space, tmp_path):
     targets, mean, components = space
-    fitted = fit_forward_model(0.5 * targets, targets, mean=mean, components=components, alpha=1.0)
+    fitted = fit(0.5 * targets, targets, mean=mean, components=components, alpha=1.0)
     fitted.save(tmp_path)
+    tokens = targets.view(40, 3, 4)
+    torch.testing.assert_close(
+        load_forward_model(tmp_path)(tokens), fitted(tokens), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_axes_of_the_output_layer_are_not_stored_twice(space, tmp_path):
+    targets, mean, components = space
+    fitted = fit(0.5 * targets, targets, mean=mean, components=components, alpha=1.0)
+    output = nn.Linear(7, 12)
+    fitted.save(tmp_path, output=output)
+    assert set(load_file(tmp_path / "expectation.safetensors")) >= {"axes", "mean"}
+    with torch.no_grad():
+        output.weight[:, :5], output.bias[:] = components, mean
+    fitted.save(tmp_path, output=output)
+    assert set(load_file(tmp_path / "expectation.safetensors")) == {"weights", "bias"}
+    weights = {f"backbone.output.{n}": p for n, p in output.named_parameters()}
+    save_file(weights, tmp_path / "model.safetensors")
     tokens = targets.view(40, 3, 4)
     torch.testing.assert_close(
         load_forward_model(tmp_path)(tokens), fitted(tokens), rtol=1e-2, atol=1e-2
@@ -62,8 +93,7 @@ def test_a_run_without_a_forward_model_has_none(tmp_path):
 def test_a_forward_model_must_beat_none(scores, best, space):
     targets, mean, components = space
     fitted = {
-        a: fit_forward_model(targets, targets, mean=mean, components=components, alpha=a)
-        for a in (1.0, 2.0)
+        a: fit(targets, targets, mean=mean, components=components, alpha=a) for a in (1.0, 2.0)
     }
     alpha_of = {id(m): a for a, m in fitted.items()}
     chosen, reported = choose_forward_model(

@@ -9,7 +9,7 @@ from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, Prio
 from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
 from mindeye2.training.brain_step import LossSettings
 from mindeye2.training.distributed import Shard
-from mindeye2.training.trials import SubjectTrials, TargetBank
+from mindeye2.training.trials import BetaRows, SubjectTrials, TargetBank
 
 SIZES = ModelSettings(
     n_tokens=4,
@@ -26,7 +26,7 @@ def data(rng):
     """Return trials of two subjects, of 7 and 5 voxels, and the targets of 12 images."""
     trials = {
         subject: SubjectTrials(
-            betas=torch.randn(20, n_voxels, generator=rng),
+            betas=BetaRows(torch.randn(20, n_voxels, generator=rng).numpy()),
             images=torch.randint(12, (20,), generator=rng),
             sessions=torch.ones(20, dtype=torch.long),
         )

@@ -19,7 +19,7 @@ def test_a_batch_holds_equally_many_trials_of_each_subject_with_their_targets(sa
     assert {s: len(b) for s, b in batch["betas"].items()} == {"subj01": 8, "subj02": 8}
     for i, (subject, row) in enumerate((("subj01", 3), ("subj02", 5))):
         own = data[0][subject]
-        image = own.images[row_of(own.betas, batch["betas"][subject][row])]
+        image = own.images[row_of(own.betas[:], batch["betas"][subject][row])]
         for name in ("tokens", "latents"):
             expected = getattr(data[1], name).values[image].tolist()
             assert batch[name][8 * i + row].tolist() == expected

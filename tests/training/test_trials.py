@@ -6,7 +6,10 @@ import torch
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import Prepared
 from mindeye2.training.trials import (
+    BetaRows,
     SubjectTrials,
+    TargetBank,
+    TargetRows,
     all_images,
     load_targets,
     load_trials,
@@ -37,8 +40,9 @@ def prepared(tmp_path):
 def test_trials_come_with_their_own_betas(prepared):
     own = load_trials(prepared, "subj01", ["train"], sessions=[2])
     assert own.images.tolist() == [3, 2, 1, 0]
-    assert own.betas[:, 0].tolist() == [12, 14, 16, 18]
-    assert own.betas.dtype == torch.float32
+    assert own.betas[:][:, 0].tolist() == [12, 14, 16, 18]
+    assert own.betas[torch.tensor([3, 1])].tolist() == [[18, 19], [14, 15]]
+    assert own.betas[:].dtype == torch.float32
     assert own.sessions.tolist() == [2] * 4
     assert len(own) == 4
 
@@ -62,7 +66,7 @@ def test_a_session_that_is_not_there_meets_those_that_are(prepared):
 def test_presentations_of_one_image_are_averaged(prepared):
     averaged = load_trials(prepared, "subj01", ["train"]).averaged()
     assert averaged.images.tolist() == [0, 1, 2, 3]
-    assert averaged.betas[0].tolist() == [(0 + 18) / 2, (1 + 19) / 2]
+    assert averaged.betas[:1].tolist() == [[(0 + 18) / 2, (1 + 19) / 2]]
 
 
 def test_rows_are_chosen_by_number_or_by_mask(prepared):
@@ -82,6 +86,63 @@ def test_targets_stay_on_disk_until_their_rows_are_read(prepared):
 def test_the_images_of_several_subjects_are_listed_once():
     def subject(*images):
         shown = torch.tensor(images)
-        return SubjectTrials(betas=torch.zeros(len(images), 1), images=shown, sessions=shown)
+        betas = BetaRows(np.zeros((len(images), 1)))
+        return SubjectTrials(betas=betas, images=shown, sessions=shown)
 
     assert all_images({"a": subject(5, 1), "b": subject(1, 3)}).tolist() == [1, 3, 5]
+
+
+def test_betas_stay_on_disk_until_their_rows_are_read(prepared, monkeypatch):
+    read, stored = [], Prepared.betas
+
+    class Spy(np.memmap):
+        def __getitem__(self, rows):
+            read.append(rows.tolist())
+            return np.asarray(self)[rows]
+
+    monkeypatch.setattr(Prepared, "betas", lambda *given: stored(*given).view(Spy))
+    own = load_trials(prepared, "subj01", ["train"])
+    averaged = own.rows(own.images > 0).averaged().rows(torch.tensor([2, 0]))
+    assert read == []
+    assert averaged.betas[:].tolist() == [[(6 + 12) / 2, (7 + 13) / 2], [(2 + 16) / 2, 10]]
+    assert read == [[3, 6, 1, 8]]
+
+
+@pytest.mark.parametrize("n_images", [1, 5, 40])
+def test_rows_of_averages_are_numpy_s(n_images, rng):
+    images = torch.randint(n_images, (60,), generator=rng)
+    betas = torch.randn(60, 3, generator=rng).numpy().astype(np.float16)
+    averaged = SubjectTrials(betas=BetaRows(betas), images=images, sessions=images).averaged()
+    expected = [betas[images == i].astype(np.float32).mean(axis=0) for i in averaged.images]
+    rows = torch.randperm(len(expected), generator=rng)
+    np.testing.assert_allclose(
+        averaged.betas[rows], np.stack(expected)[rows.numpy()], rtol=1e-5, atol=1e-6
+    )
+    assert torch.equal(torch.cat([*averaged.betas.split(7)]), averaged.betas[:])
+
+
+def test_averages_are_not_averaged_again(prepared):
+    averaged = load_trials(prepared, "subj01", ["train"]).averaged()
+    with pytest.raises(ValueError, match="averaged already"):
+        averaged.averaged()
+
+
+def test_at_most_so_many_trials_are_taken_in_their_order(prepared):
+    own = load_trials(prepared, "subj01", ["train"])
+    few = own.at_most(4, seed=0)
+    assert own.at_most(8, seed=0) is own
+    assert len(few) == 4
+    order = [own.betas[:].tolist().index(row) for row in few.betas[:].tolist()]
+    assert order == sorted(order)
+    assert few.images.tolist() == own.images[torch.tensor(order)].tolist()
+
+
+def test_a_block_of_columns_of_some_targets_is_read(rng):
+    values = torch.randn(9, 4, 5, generator=rng).numpy()
+    flat = TargetBank(values).flat
+    rows = torch.tensor([7, 2])
+    assert flat.shape == (9, 20)
+    np.testing.assert_array_equal(flat[rows, 3:8], values.reshape(9, 20)[[7, 2], 3:8])
+    trials = TargetRows(flat, torch.tensor([2, 2, 7]))
+    assert trials.shape == (3, 20)
+    np.testing.assert_array_equal(trials[torch.tensor([2, 0])], flat[rows])

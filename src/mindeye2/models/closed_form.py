@@ -8,19 +8,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from mindeye2.models.moments import CHUNK, Moments, Rows, row_chunks
 
 __all__ = [
     "ALPHAS",
     "RidgeFit",
+    "RidgeProblem",
+    "centred_cosines",
     "choose_alpha",
+    "decompose",
     "fit_ridge",
     "image_folds",
     "mean_by_image",
     "mean_reciprocal_rank",
-    "pca_components",
 ]
 
 ALPHAS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
@@ -29,6 +32,10 @@ ALPHAS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 LARGEST_EIGH = 32_766
 """Rows of the largest matrix that LAPACK decomposes: above, the size of its workspace overflows an
 integer of 32 bits, and the process is killed without a message."""
+
+N_IDENTIFIED = 500
+"""Held-out images of a fold that are identified to choose alpha: a gallery of all would cost the
+square of their number, and for a read-out their tokens."""
 
 
 @dataclass(frozen=True)
@@ -66,34 +73,103 @@ class RidgeFit:
         self, betas: Float[Tensor, "batch voxels"], alpha: float
     ) -> Float[Tensor, "batch features"]:
         """Predict targets for one alpha above 0, without forming the weights."""
-        scores = (betas - self.x_mean) @ self.basis
-        return scores @ (self.rotated / (self.eigenvalues + alpha)[:, None]) + self.y_mean
+        return self.predict_projected(self.project(betas), alpha)
+
+    def project(self, betas: Float[Tensor, "batch voxels"]) -> Float[Tensor, "batch components"]:
+        """Return components of betas in the basis, which predictions for every alpha share."""
+        return (betas - self.x_mean) @ self.basis
+
+    def predict_projected(
+        self, projected: Float[Tensor, "batch components"], alpha: float
+    ) -> Float[Tensor, "batch features"]:
+        """Predict targets for one alpha above 0 from the output of `project`."""
+        return projected @ (self.rotated / (self.eigenvalues + alpha)[:, None]) + self.y_mean
 
 
-def fit_ridge(
-    betas: Float[Tensor, "trials voxels"], targets: Float[Tensor, "trials features"]
-) -> RidgeFit:
-    """Decompose a ridge problem once for all alphas.
+class RidgeProblem:
+    """Ridge regressions onto the same targets from several sets of trials, read in chunks.
 
-    Minimises ``|XW + b - Y|^2 + alpha |W|^2`` with an unpenalised bias b. Costs the third power of
-    the number of trials or of voxels, whichever is smaller; ValueError if both are above
-    `LARGEST_EIGH`.
+    Fits to most of the trials subtract the covariances of the trials that are left out from those
+    of all trials, which are accumulated once.
+
+    Parameters
+    ----------
+    betas
+        Trials, (trials, voxels).
+    targets
+        Target of each trial, (trials, features).
+    device
+        Device to compute on.
     """
-    x_mean, y_mean = betas.mean(dim=0), targets.mean(dim=0)
-    X, Y = betas - x_mean, targets - y_mean
-    problem = f"ridge regression with {len(X)} trials and {X.shape[1]} voxels"
-    if len(X) <= X.shape[1]:
-        eigenvalues, vectors = _decompose(X @ X.T, problem)
-        basis, rotated = X.T @ vectors, vectors.T @ Y
-    else:
-        eigenvalues, basis = _decompose(X.T @ X, problem)
-        rotated = basis.T @ (X.T @ Y)
-    return RidgeFit(
-        x_mean=x_mean, y_mean=y_mean, eigenvalues=eigenvalues, basis=basis, rotated=rotated
-    )
+
+    def __init__(self, betas: Rows, targets: Rows, *, device: torch.device | None = None) -> None:
+        self.betas, self.targets = betas, targets
+        self.device = device or torch.device("cpu")
+        self._width = betas.shape[1] + targets.shape[1]
+        self._total: Moments | None = None
+
+    def fit(self, trials: Int[Tensor, " batch"] | None = None) -> RidgeFit:
+        """Decompose the problem of some trials, all by default, once for all alphas.
+
+        Minimises ``|XW + b - Y|^2 + alpha |W|^2`` with an unpenalised bias b. Costs the third
+        power of the number of trials or of voxels, whichever is smaller, and its square in memory;
+        ValueError if both are above `LARGEST_EIGH`.
+        """
+        n_trials, n_voxels = self.betas.shape
+        trials = torch.arange(n_trials) if trials is None else trials
+        problem = f"ridge regression with {len(trials)} trials and {n_voxels} voxels"
+        if len(trials) <= n_voxels:
+            X, Y = self._read(trials)
+            x_mean, y_mean = X.mean(dim=0), Y.mean(dim=0)
+            X, Y = X - x_mean, Y - y_mean
+            eigenvalues, vectors = decompose(X @ X.T, problem)
+            basis, rotated = X.T @ vectors, vectors.T @ Y
+        else:
+            moments = self._moments(trials)
+            x_mean, y_mean = moments.x_mean, moments.y_mean
+            gram, products = moments.centred()
+            eigenvalues, basis = decompose(gram, problem)
+            rotated = basis.T @ products
+        return RidgeFit(
+            x_mean=x_mean, y_mean=y_mean, eigenvalues=eigenvalues, basis=basis, rotated=rotated
+        )
+
+    def project(self, ridge: RidgeFit, trials: Int[Tensor, " batch"]) -> Float[Tensor, "batch _"]:
+        """Return the components of some trials in the basis of a fit."""
+        chunks = row_chunks(trials, width=self._width)
+        return torch.cat([ridge.project(self.betas[c].to(self.device)) for c in chunks])
+
+    def _read(self, trials: Tensor) -> tuple[Tensor, Tensor]:
+        return self.betas[trials].to(self.device), self.targets[trials].to(self.device)
+
+    def _moments(self, trials: Tensor) -> Moments:
+        n_trials = self.betas.shape[0]
+        if self._total is None:
+            every = torch.arange(n_trials)
+            first = row_chunks(every, width=self._width)[0]
+            means = (values.mean(dim=0) for values in self._read(first))
+            self._total = self._accumulate(every, Moments.about(*means))
+        if len(trials) == n_trials:
+            return self._total
+        part = Moments.about(self._total.x_offset, self._total.y_offset)
+        if 2 * len(trials) <= n_trials:
+            return self._accumulate(trials, part)
+        left_out = torch.ones(n_trials, dtype=torch.bool)
+        left_out[trials] = False
+        return self._total - self._accumulate(left_out.nonzero()[:, 0], part)
+
+    def _accumulate(self, trials: Tensor, moments: Moments) -> Moments:
+        for chunk in row_chunks(trials, width=self._width):
+            moments.add(*self._read(chunk))
+        return moments
 
 
-def _decompose(gram: Tensor, problem: str) -> tuple[Tensor, Tensor]:
+def fit_ridge(betas: Rows, targets: Rows) -> RidgeFit:
+    """Fit one ridge regression of all trials; see `RidgeProblem.fit`."""
+    return RidgeProblem(betas, targets).fit()
+
+
+def decompose(gram: Tensor, problem: str) -> tuple[Tensor, Tensor]:
     """Return eigenvalues (ascending, at least 0) and eigenvectors of a Gram matrix."""
     if len(gram) > LARGEST_EIGH:
         raise ValueError(
@@ -109,9 +185,30 @@ def mean_by_image(
     values: Float[Tensor, "trials features"], images: Int[Tensor, " trials"]
 ) -> tuple[Float[Tensor, "images features"], Int[Tensor, " images"]]:
     """Average trials that show the same image; return means and distinct images, ascending."""
-    distinct, row, counts = images.unique(return_inverse=True, return_counts=True)
-    sums = values.new_zeros(len(distinct), values.shape[1]).index_add_(0, row, values)
-    return sums / counts[:, None], distinct
+    distinct, row = images.unique(return_inverse=True)
+    return _mean_of_rows(values, row, len(distinct)), distinct
+
+
+def _mean_of_rows(values: Tensor, row: Tensor, n_rows: int) -> Tensor:
+    sums = values.new_zeros(n_rows, values.shape[1]).index_add_(0, row.to(values.device), values)
+    return sums / row.bincount(minlength=n_rows)[:, None].to(values)
+
+
+def centred_cosines(
+    preds: Float[Tensor, "images features"], targets: Float[Tensor, "gallery features"]
+) -> Float[Tensor, "images gallery"]:
+    """Return cosines between rows after subtracting each side's mean, in blocks of features."""
+    width = max(1, CHUNK // max(len(preds), len(targets)))
+    products = torch.zeros(len(preds), len(targets), dtype=preds.dtype, device=preds.device)
+    squares = [products.new_zeros(len(side)) for side in (preds, targets)]
+    for start in range(0, preds.shape[1], width):
+        a, b = (side[:, start : start + width] for side in (preds, targets))
+        a, b = a - a.mean(dim=0), b - b.mean(dim=0)
+        products.addmm_(a, b.T)
+        squares[0] += a.square().sum(dim=1)
+        squares[1] += b.square().sum(dim=1)
+    of_preds, of_targets = (s.sqrt().clamp_min(1e-12) for s in squares)
+    return products / of_preds[:, None] / of_targets
 
 
 def mean_reciprocal_rank(
@@ -122,8 +219,7 @@ def mean_reciprocal_rank(
     Smoother than top-1 accuracy and less easily saturated than two-way identification, so it can
     choose settings on few images. Ties share the mean of their ranks.
     """
-    preds = F.normalize(preds - preds.mean(dim=0), dim=1)
-    similarity = preds @ F.normalize(targets - targets.mean(dim=0), dim=1).T
+    similarity = centred_cosines(preds, targets)
     own = similarity.diagonal()[:, None]
     # Without the mean over ties, constant predictions would score 1.
     rank = (similarity > own).sum(dim=1) + ((similarity == own).sum(dim=1) + 1) / 2
@@ -146,74 +242,66 @@ def image_folds(
 
 
 def choose_alpha(
-    betas: Float[Tensor, "trials voxels"],
-    targets: Float[Tensor, "trials features"],
+    problem: RidgeProblem,
     images: Int[Tensor, " trials"],
     *,
     generator: torch.Generator,
     n_folds: int = 5,
     alphas: Sequence[float] = ALPHAS,
     read_out: Callable[[Tensor], Tensor] | None = None,
-    read_out_targets: Float[Tensor, "trials features2"] | None = None,
+    gallery_of: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[float, dict[float, float]]:
     """Choose the alpha that identifies held-out images best.
 
     Parameters
     ----------
-    betas
-        Z-scored betas of the training trials.
-    targets
-        What the ridge predicts.
+    problem
+        Z-scored betas of the training trials and what the ridge predicts.
     images
         Image of each trial; all repeats of an image are in one fold.
     generator
         Shuffles images into folds.
     n_folds
-        Folds over images.
+        Folds over images. At most `N_IDENTIFIED` images of each are identified.
     alphas
         Values to choose from.
     read_out
         Applied to predictions before they are compared, e.g. frozen layers; nothing by default.
-    read_out_targets
-        What the output of `read_out` is compared with; `targets` by default.
+    gallery_of
+        Returns what the output of `read_out` is compared with, given images; `problem.targets` of
+        these images by default.
 
     Returns
     -------
     tuple
         The best alpha, and the mean reciprocal rank of every alpha.
     """
-    compared = targets if read_out_targets is None else read_out_targets
     scores = dict.fromkeys(alphas, 0.0)
     for held_out in image_folds(images, n_folds=n_folds, generator=generator):
         fitted = torch.ones(len(images), dtype=torch.bool)
         fitted[held_out] = False
-        ridge = fit_ridge(betas[fitted], targets[fitted])
-        gallery, _ = mean_by_image(compared[held_out], images[held_out])
+        ridge = problem.fit(fitted.nonzero()[:, 0])
+        shown = _sample(images[held_out].unique(), N_IDENTIFIED, generator)
+        trials = held_out[torch.isin(images[held_out], shown)]
+        row = torch.searchsorted(shown, images[trials])
+        if gallery_of is None:
+            gallery = _mean_of_rows(problem.targets[trials].to(problem.device), row, len(shown))
+        else:
+            gallery = gallery_of(shown)
+        projected = problem.project(ridge, trials)
         for alpha in alphas:
-            preds = ridge.predict(betas[held_out], alpha)
-            preds = read_out(preds) if read_out else preds
-            averaged, _ = mean_by_image(preds, images[held_out])
+            averaged = torch.zeros_like(gallery)
+            for chunk in row_chunks(torch.arange(len(trials)), width=gallery.shape[1]):
+                preds = ridge.predict_projected(projected[chunk], alpha)
+                preds = read_out(preds) if read_out else preds
+                averaged.index_add_(0, row[chunk].to(preds.device), preds)
+            averaged /= row.bincount()[:, None].to(averaged)
             scores[alpha] += mean_reciprocal_rank(averaged, gallery) / n_folds
     return max(scores, key=lambda a: scores[a]), scores
 
 
-def pca_components(
-    values: Float[Tensor, "images features"], *, n_components: int
-) -> tuple[Float[Tensor, "features components"], Float[Tensor, " features"]]:
-    """Return the leading PCA components of flattened tokens, orthonormal columns, and the mean."""
-    if n_components > min(len(values) - 1, values.shape[1]):
-        raise ValueError(
-            f"{n_components} PCA components need at least {n_components + 1} images, got "
-            f"{len(values)}, and as many features, got {values.shape[1]}. Lower "
-            "model.n_latent, or give more training images."
-        )
-    mean = values.mean(dim=0)
-    centred = values - mean
-    problem = f"PCA of {len(values)} images"
-    if len(values) <= values.shape[1]:
-        eigenvalues, vectors = _decompose(centred @ centred.T, problem)
-        top = vectors.flip(1)[:, :n_components]
-        scale = eigenvalues.flip(0)[:n_components].clamp_min(1e-12).sqrt()
-        return centred.T @ top / scale, mean
-    _, vectors = _decompose(centred.T @ centred, problem)
-    return vectors.flip(1)[:, :n_components], mean
+def _sample(images: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Return at most so many of ascending images, at random, ascending."""
+    if len(images) <= n:
+        return images
+    return images[torch.randperm(len(images), generator=generator)[:n].sort().values]

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mindeye2.core.tensors import save_tensors
+from mindeye2.models.moments import Moments
 
 __all__ = ["ForwardModel", "choose_forward_model", "fit_forward_model", "load_forward_model"]
 
@@ -45,15 +47,21 @@ class ForwardModel:
         scores = (tokens.flatten(1) - self.mean) @ self.components @ self.weights + self.bias
         return (scores @ self.components.T + self.mean).view_as(tokens)
 
-    def save(self, folder: Path) -> None:
-        """Write the map into a run folder as float16."""
-        tensors = {
-            "mean": self.mean,
-            "axes": self.components,
-            "weights": self.weights,
-            "bias": self.bias,
-        }
+    def save(self, folder: Path, *, output: nn.Linear | None = None) -> None:
+        """Write the map into a run folder as float16.
+
+        Mean and components are left out where they are bias and weights of the output layer of the
+        model in that folder.
+        """
+        tensors = {"weights": self.weights, "bias": self.bias}
+        if output is None or not self._is_of(output):
+            tensors |= {"mean": self.mean, "axes": self.components}
         save_tensors({name: tensor.half() for name, tensor in tensors.items()}, folder / _FILE)
+
+    def _is_of(self, output: nn.Linear) -> bool:
+        own = output.weight[:, : self.components.shape[1]]
+        same = torch.equal(self.mean, output.bias.to(self.mean))
+        return same and torch.equal(self.components, own.to(self.components))
 
 
 def load_forward_model(folder: Path) -> ForwardModel | None:
@@ -61,30 +69,32 @@ def load_forward_model(folder: Path) -> ForwardModel | None:
     if not (folder / _FILE).exists():
         return None
     tensors = {name: tensor.float() for name, tensor in load_file(folder / _FILE).items()}
+    if "axes" not in tensors:
+        with safe_open(folder / "model.safetensors", "pt") as model:
+            n_components = len(tensors["bias"])
+            output = model.get_slice("backbone.output.weight")
+            tensors["axes"] = output[:, :n_components].float()
+            tensors["mean"] = model.get_tensor("backbone.output.bias").float()
     return ForwardModel(components=tensors.pop("axes"), **tensors)
 
 
 def fit_forward_model(
-    preds: Float[Tensor, "trials features"],
-    targets: Float[Tensor, "trials features"],
+    scores: Moments,
     *,
     mean: Float[Tensor, " features"],
     components: Float[Tensor, "features components"],
     alpha: float,
 ) -> ForwardModel:
-    """Fit a ridge from PCA scores of true tokens to PCA scores of decoded tokens.
+    """Fit a ridge from PCA scores of true tokens (x) to those of held-out decoded tokens (y).
 
-    `preds` are tokens decoded for held-out images, `targets` the true tokens of the same trials;
-    `mean` and `components` are a PCA of true tokens; `alpha` is above 0.
+    `mean` and `components` are the PCA of true tokens; `alpha` is above 0.
     """
-    X, Y = (targets - mean) @ components, (preds - mean) @ components
-    x_mean, y_mean = X.mean(dim=0), Y.mean(dim=0)
-    X, Y = X - x_mean, Y - y_mean
-    gram = X.T @ X
+    gram, products = scores.centred()
     gram.diagonal().add_(alpha)
-    weights = torch.linalg.solve(gram, X.T @ Y)
+    weights = torch.linalg.solve(gram, products)
+    bias = scores.y_mean - scores.x_mean @ weights
     return ForwardModel(
-        mean=mean, components=components, weights=weights, bias=y_mean - x_mean @ weights
+        mean=mean, components=components, weights=weights.to(mean), bias=bias.to(mean)
     )
 
 

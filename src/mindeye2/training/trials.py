@@ -1,6 +1,6 @@
-"""Trials of a subject, and memory-mapped banks of targets."""
+"""Trials and targets as they lie on disk, of which a step reads its own rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +9,96 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.runtime import generator
 from mindeye2.data.prepared import Prepared
-from mindeye2.models.closed_form import mean_by_image
 
-__all__ = ["SubjectTrials", "TargetBank", "all_images", "load_targets", "load_trials"]
+__all__ = [
+    "BetaRows",
+    "SubjectTrials",
+    "TargetBank",
+    "TargetRows",
+    "all_images",
+    "load_targets",
+    "load_trials",
+]
+
+
+class BetaRows:
+    """Betas of trials as they lie on disk; rows become float32 tensors when they are read.
+
+    Parameters
+    ----------
+    stored
+        (trials, voxels), usually a memory map of float16.
+    members
+        Stored trials, row after row; by default each stored trial is a row.
+    counts
+        Stored trials of each row, over which the row is the mean; by default 1.
+    """
+
+    def __init__(
+        self,
+        stored: Float[np.ndarray, "_ voxels"],
+        members: Int[Tensor, " _"] | None = None,
+        counts: Int[Tensor, " trials"] | None = None,
+    ) -> None:
+        self._stored = stored
+        self._members = torch.arange(len(stored)) if members is None else members
+        self._counts = counts
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._members if self._counts is None else self._counts)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(trials, voxels)."""
+        return len(self), self._stored.shape[1]
+
+    def __getitem__(self, rows: Tensor | slice) -> Float[Tensor, "batch voxels"]:
+        """Read some rows, given by number, by a mask or as a slice."""
+        chosen = self.select(torch.arange(len(self))[rows])
+        stored = self._stored[chosen._members.numpy()]
+        values = torch.from_numpy(stored.astype(np.float32, copy=False))
+        if chosen._counts is None:
+            return values
+        row = torch.arange(len(chosen)).repeat_interleave(chosen._counts)
+        sums = values.new_zeros(chosen.shape).index_add_(0, row, values)
+        return sums / chosen._counts[:, None]
+
+    def split(self, size: int) -> Iterator[Float[Tensor, "_ voxels"]]:
+        """Read all rows in chunks of so many."""
+        for rows in torch.arange(len(self)).split(size):
+            yield self[rows]
+
+    def select(self, rows: Int[Tensor, " batch"]) -> "BetaRows":
+        """Return some rows, by number, without reading them."""
+        if self._counts is None:
+            return BetaRows(self._stored, self._members[rows])
+        counts = self._counts[rows]
+        # Each row's members are consecutive: its first one, and its count of steps from there.
+        first = (self._counts.cumsum(0) - self._counts)[rows]
+        steps = torch.arange(int(counts.sum())) - (counts.cumsum(0) - counts).repeat_interleave(
+            counts
+        )
+        members = self._members[first.repeat_interleave(counts) + steps]
+        return BetaRows(self._stored, members, counts)
+
+    def averaged(self, group: Int[Tensor, " trials"]) -> "BetaRows":
+        """Return one row a group, numbered from 0: the mean of its rows, without reading them."""
+        ordered = self.select(group.argsort(stable=True))
+        counts = torch.ones(len(self), dtype=torch.int64) if self._counts is None else self._counts
+        if (counts > 1).any():
+            raise ValueError("these betas are averaged already.")
+        return BetaRows(self._stored, ordered._members, group.bincount())
 
 
 @dataclass(frozen=True)
 class SubjectTrials:
     """Single trials of one subject."""
 
-    betas: Float[Tensor, "trials voxels"]
-    """Z-scored, float32."""
+    betas: BetaRows
+    """Z-scored; float32 when read."""
 
     images: Int[Tensor, " trials"]
     """Row of the image in the data set."""
@@ -34,25 +112,24 @@ class SubjectTrials:
 
     def averaged(self) -> "SubjectTrials":
         """Return one row per image: the mean over its presentations, in the order of images."""
-        betas, images = mean_by_image(self.betas, self.images)
-        return SubjectTrials(betas=betas, images=images, sessions=torch.zeros_like(images))
+        images, group = self.images.unique(return_inverse=True)
+        return SubjectTrials(
+            betas=self.betas.averaged(group), images=images, sessions=torch.zeros_like(images)
+        )
 
     def rows(self, chosen: Int[Tensor, " batch"] | Bool[Tensor, " trials"]) -> "SubjectTrials":
-        """Return some of the trials.
-
-        Parameters
-        ----------
-        chosen
-            Row numbers, or a mask.
-
-        Returns
-        -------
-        SubjectTrials
-            Those trials.
-        """
+        """Return some of the trials, given by number or by a mask, without reading them."""
+        rows = torch.arange(len(self))[chosen]
         return SubjectTrials(
-            betas=self.betas[chosen], images=self.images[chosen], sessions=self.sessions[chosen]
+            betas=self.betas.select(rows), images=self.images[rows], sessions=self.sessions[rows]
         )
+
+    def at_most(self, n: int, *, seed: int) -> "SubjectTrials":
+        """Return at most so many trials, at random, in their order."""
+        if len(self) <= n:
+            return self
+        order = torch.randperm(len(self), generator=generator(seed, "at most"))
+        return self.rows(order[:n].sort().values)
 
 
 def load_trials(
@@ -102,9 +179,9 @@ def load_trials(
             f"sessions {there}: choose among these with --set sessions=[...] or "
             "--set train_on=[...]."
         )
-    betas = np.asarray(prepared.betas(subject)[table.index.to_numpy()], dtype=np.float32)
+    rows = torch.from_numpy(table.index.to_numpy().astype(np.int64))
     return SubjectTrials(
-        betas=torch.from_numpy(betas),
+        betas=BetaRows(prepared.betas(subject), rows),
         images=torch.from_numpy(table["image"].to_numpy().astype(np.int64)),
         sessions=torch.from_numpy(table["session"].to_numpy().astype(np.int64)),
     )
@@ -131,9 +208,46 @@ class TargetBank:
         """Shape of one image's targets."""
         return self.values.shape[1:]
 
-    def __getitem__(self, images: Int[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
-        """Read the targets of some images, given by their rows in the data set."""
-        return torch.from_numpy(self.values[images.numpy()].astype(np.float32))
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all targets."""
+        return self.values.shape
+
+    @property
+    def flat(self) -> "TargetBank":
+        """The same targets, one axis an image."""
+        return TargetBank(self.values.reshape(len(self), -1))
+
+    def __getitem__(
+        self, images: Int[Tensor, " batch"] | tuple[Int[Tensor, " batch"], slice]
+    ) -> Float[Tensor, "batch ..."]:
+        """Read the targets of some images, given by their rows in the data set.
+
+        A slice of the next axis can be given too.
+        """
+        rows, columns = images if isinstance(images, tuple) else (images, slice(None))
+        found = self.values[rows.numpy(), columns]
+        return torch.from_numpy(found.astype(np.float32, copy=False))
+
+
+@dataclass(frozen=True)
+class TargetRows:
+    """Targets of trials, one row a trial, read when they are indexed."""
+
+    bank: TargetBank
+    """Targets of every image."""
+
+    images: Int[Tensor, " trials"]
+    """Image of each trial."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(trials, ...)."""
+        return (len(self.images), *self.bank.row_shape)
+
+    def __getitem__(self, trials: Int[Tensor, " batch"]) -> Float[Tensor, "batch ..."]:
+        """Read the targets of some trials."""
+        return self.bank[self.images[trials]]
 
 
 def load_targets(prepared: Prepared, encoder: str) -> TargetBank:

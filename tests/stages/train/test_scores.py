@@ -7,7 +7,7 @@ from mindeye2.core.runtime import process_rng
 from mindeye2.models.decoder import build_mindeye
 from mindeye2.models.model_settings import ModelSettings, PriorSettings
 from mindeye2.stages.train.scores import identification
-from mindeye2.training.trials import SubjectTrials, TargetBank
+from mindeye2.training.trials import BetaRows, SubjectTrials, TargetBank
 
 SIZES = ModelSettings(
     n_tokens=4, n_features=6, n_latent=10, lowlevel=None, prior=PriorSettings(head_width=4)
@@ -27,7 +27,7 @@ def bank(tokens):
 
 def subject_trials(n_voxels, images, rng):
     shown = torch.tensor(images)
-    betas = torch.randn(len(shown), n_voxels, generator=rng)
+    betas = BetaRows(torch.randn(len(shown), n_voxels, generator=rng).numpy())
     return SubjectTrials(betas=betas, images=shown, sessions=shown * 0)
 
 
@@ -41,7 +41,7 @@ def test_scores_are_those_of_ranks_averaged_over_subjects(model, rng):
     expected = []
     for subject, own in held.items():
         with torch.no_grad():
-            out = model(own.betas, subject=subject).backbone_tokens.flatten(1).numpy()
+            out = model(own.betas[:], subject=subject).backbone_tokens.flatten(1).numpy()
         true = tokens[own.images].flatten(1).numpy()
         out, true = out - out.mean(0), true - true.mean(0)
         cosines = out @ true.T / np.outer(*(np.linalg.norm(x, axis=1) for x in (out, true)))
@@ -55,7 +55,7 @@ def test_scores_are_those_of_ranks_averaged_over_subjects(model, rng):
 def test_true_predictions_score_best(model, rng):
     held = {"subj01": subject_trials(7, range(12), rng)}
     with torch.no_grad():
-        tokens = bank(model(held["subj01"].betas, subject="subj01").backbone_tokens)
+        tokens = bank(model(held["subj01"].betas[:], subject="subj01").backbone_tokens)
     scores = identification(model, held, tokens=tokens, device=CPU)
     assert scores["mse"] < 1e-10
     assert {scores[n] for n in ("top1", "reciprocal_rank", "two_way")} == {1.0}

@@ -21,7 +21,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
-from mindeye2.models.closed_form import choose_alpha, image_folds
+from mindeye2.models.closed_form import RidgeProblem, choose_alpha, image_folds
 from mindeye2.models.decoder import MindEye
 from mindeye2.stages.train.closed_form_start import latent_targets, set_ridge
 from mindeye2.stages.train.scores import identification
@@ -30,7 +30,7 @@ from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
 from mindeye2.training.brain_step import BrainStep, LossSettings, contrastive_phase
 from mindeye2.training.distributed import current_shard
 from mindeye2.training.loop import OptimizerSettings, fit
-from mindeye2.training.trials import SubjectTrials, load_trials
+from mindeye2.training.trials import SubjectTrials, TargetRows, load_trials
 
 __all__ = ["AdaptTraining", "train_adapt"]
 
@@ -76,6 +76,10 @@ class AdaptTraining(Settings):
 
     margin: Annotated[float, Field(ge=0)] = 0.0
     """How much better (reciprocal rank) a higher level must be on the held-out images."""
+
+    n_bank: Annotated[int, Field(ge=2)] = 2000
+    """Training images of each subject, at random, in the run's training bank, which calibrates
+    retrieval and supplies captions. At the published size 300 take 0.5 GiB."""
 
     ridge: OptimizerSettings = OptimizerSettings(steps=200, max_lr=5e-4)
     """Training of the new ridge through the frozen body."""
@@ -182,7 +186,7 @@ class _Adapter:
     def fit(self, level: Level, model: MindEye, trials: SubjectTrials, *, folder: Path) -> None:
         """Fit one level to trials, starting from the model as it is."""
         if level == "closed_form":
-            self._closed_form(model, trials)
+            self._closed_form(model, trials, folder=folder)
             return
         settings = self.settings
         optimizer = settings.ridge if level == "ridge" else settings.full
@@ -217,22 +221,25 @@ class _Adapter:
         )
 
     @torch.no_grad()
-    def _closed_form(self, model: MindEye, trials: SubjectTrials) -> None:
+    def _closed_form(self, model: MindEye, trials: SubjectTrials, *, folder: Path) -> None:
         """Fit the ridge whose latents the body maps closest to the true tokens."""
-        targets = latent_targets(model, trials.images, tokens=self.targets.tokens)
+        folder.mkdir(parents=True, exist_ok=True)
+        tokens = self.targets.tokens
+        targets = latent_targets(model, trials.images, tokens=tokens, folder=folder)
+        problem = RidgeProblem(
+            trials.betas, TargetRows(targets, trials.images), device=self.device
+        )
 
         def read_out(latents: Tensor) -> Tensor:
-            tokens: Tensor = model.heads(latents.to(self.device)).backbone_tokens
-            return tokens.flatten(1).cpu()
+            return model.heads(latents).backbone_tokens.flatten(1).cpu()
 
         model.eval()
         subject = self.settings.subject
         self.alpha, _ = choose_alpha(
-            trials.betas,
-            targets,
+            problem,
             trials.images,
             generator=generator(self.settings.seed, "folds", subject),
             read_out=read_out,
-            read_out_targets=self.targets.tokens[trials.images].flatten(1),
+            gallery_of=tokens.flat.__getitem__,
         )
-        set_ridge(model, subject, betas=trials.betas, targets=targets, alpha=self.alpha)
+        set_ridge(model, subject, problem, alpha=self.alpha)

@@ -1,5 +1,6 @@
 """Train a brain decoder of either kind, and write what other stages read of it."""
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -68,6 +69,8 @@ def train_brain(
     def save() -> None:
         save_run(out, model=model, settings=sizes, encoder=chosen.tokens)
         _save_banks(settings, model, prepared, tokens=targets.tokens, out=out, device=device)
+        # Only a resumed run needs it.
+        shutil.rmtree(out / "closed_form", ignore_errors=True)
 
     run_on_rank0(save)
     return facts
@@ -93,15 +96,18 @@ def _save_banks(
             sessions=settings.sessions,
             n_trials=settings.n_trials,
         ).averaged()
-        parts = [
-            model(betas.to(device), subject=subject).backbone_tokens.cpu()
-            for betas in trials.betas.split(512)
+        trials = trials.at_most(settings.n_bank, seed=settings.seed)
+        # As float16, as they are stored: at the published size an image's tokens are 0.8 MiB.
+        preds = [
+            model(betas.to(device), subject=subject).backbone_tokens.half().cpu()
+            for betas in trials.betas.split(64)
         ]
+        true = [tokens[images].half() for images in trials.images.split(64)]
         captions = prepared.captions
         bank = TrainingBank(
             images=trials.images,
-            preds=torch.cat(parts),
-            targets=tokens[trials.images],
+            preds=torch.cat(preds),
+            targets=torch.cat(true),
             captions=captions and [captions[i] for i in trials.images.tolist()],
         )
         save_training_bank(out, subject, bank)

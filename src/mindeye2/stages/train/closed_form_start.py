@@ -1,20 +1,43 @@
-"""Closed-form solutions for the brain decoder: its start, new ridges, and held-out predictions."""
+"""Closed-form solutions for the brain decoder: its start, new ridges, and held-out predictions.
 
+Betas and tokens are read in chunks, and what there is of every image or trial is kept in files, so
+that memory does not grow with their number.
+"""
+
+import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from mindeye2.core.runtime import generator, progress
-from mindeye2.models.closed_form import choose_alpha, fit_ridge, image_folds, pca_components
+from mindeye2.core.tensors import save_tensors
+from mindeye2.models.closed_form import RidgeProblem, choose_alpha, image_folds
 from mindeye2.models.decoder import MindEye
-from mindeye2.training.trials import SubjectTrials, TargetBank, all_images
+from mindeye2.models.moments import row_chunks
+from mindeye2.models.pca import pca_components
+from mindeye2.training.distributed import run_on_rank0
+from mindeye2.training.trials import SubjectTrials, TargetBank, TargetRows, all_images
 
-__all__ = ["cross_fitted", "latent_targets", "set_ridge", "start_closed_form"]
+__all__ = [
+    "cross_fitted",
+    "latent_targets",
+    "pca_images",
+    "pca_scores",
+    "set_ridge",
+    "start_closed_form",
+]
+
+_START = "start.safetensors"
+_SET = ("ridge.", "backbone.output.", "lowlevel.linear.")
+"""Parameters that the start sets, by the beginning of their names."""
 
 
-@torch.no_grad()
 def start_closed_form(
     model: MindEye,
     trials: Mapping[str, SubjectTrials],
@@ -22,17 +45,20 @@ def start_closed_form(
     tokens: TargetBank,
     latents: TargetBank | None,
     seed: int,
+    folder: Path,
+    n_pca_images: int = 10_000,
 ) -> dict[str, float]:
     """Set ridges, output layer and low-level head to their closed-form solutions.
 
     The shared latent space starts as the PCA scores of the target tokens: each subject's ridge is
     a ridge regression onto them, the output layer is the inverse PCA, and the residual blocks
-    between them start as the identity.
+    between them start as the identity. It is computed once, on rank 0, and kept in `folder`, from
+    where other ranks and a resumed run read it.
 
     Parameters
     ----------
     model
-        Changed in place; on the CPU.
+        Changed in place; computed on its device.
     trials
         Training trials by subject.
     tokens
@@ -40,77 +66,176 @@ def start_closed_form(
     latents
         Low-level latents of every image; None without a low-level head.
     seed
-        Samples the folds that choose each alpha.
+        Samples the images of the PCA and the folds that choose each alpha.
+    folder
+        Where to keep the result, and while it is computed the PCA scores of all images.
+    n_pca_images
+        Training images, at random, whose tokens give the principal components.
 
     Returns
     -------
     dict
         The alpha of each subject.
     """
-    images = all_images(trials)
-    bank = tokens[images].flatten(1)
-    n_components = min(model.ridge.n_latent, len(images) - 1)
-    components, mean = pca_components(bank, n_components=n_components)
-    output = model.backbone.output
-    output.weight.zero_()
-    output.weight[:, :n_components] = components
-    output.bias.copy_(mean)
-    # Of every image by its index in the data set; only training images are filled.
-    scores = bank.new_zeros(len(tokens), n_components)
-    scores[images] = (bank - mean) @ components
-    if model.lowlevel is not None and model.lowlevel.upsampler is None:
-        assert latents is not None
-        lowlevel = fit_ridge(scores[images], latents[images].flatten(1))
-        # The scores have variances far above 1, so this alpha only guards against tiny ones.
-        weights, bias = lowlevel.weights(alpha=float(len(images)))
-        model.lowlevel.linear.weight.zero_()
-        model.lowlevel.linear.weight[:, :n_components] = weights.T
-        model.lowlevel.linear.bias.copy_(bias)
-    alphas = {}
-    for subject, own in progress(trials.items(), label="closed-form start"):
-        targets = scores[own.images]
-        folds = generator(seed, "folds", subject)
-        alphas[subject], _ = choose_alpha(own.betas, targets, own.images, generator=folds)
-        set_ridge(model, subject, betas=own.betas, targets=targets, alpha=alphas[subject])
+
+    def compute() -> None:
+        if (folder / _START).exists():
+            return
+        folder.mkdir(exist_ok=True)
+        images = all_images(trials)
+        chosen = pca_images(images, n_pca_images, seed=seed)
+        scores = _start_output(model, images, chosen, tokens=tokens, folder=folder)
+        _start_lowlevel(model, images, scores=scores, latents=latents)
+        alphas = _start_ridges(model, trials, scores=scores, seed=seed)
+        found = {name: p for name, p in model.named_parameters() if name.startswith(_SET)}
+        save_tensors(found, folder / _START, metadata={"alphas": json.dumps(alphas)})
+
+    run_on_rank0(compute)
+    parameters = dict(model.named_parameters())
+    with safe_open(folder / _START, "pt") as stored, torch.no_grad():
+        for name in stored.keys():  # noqa: SIM118 - no mapping
+            parameters[name].copy_(stored.get_tensor(name))
+        alphas: dict[str, float] = json.loads(stored.metadata()["alphas"])
     return alphas
 
 
 @torch.no_grad()
-def set_ridge(
-    model: MindEye,
-    subject: str,
-    *,
-    betas: Float[Tensor, "trials voxels"],
-    targets: Float[Tensor, "trials components"],
-    alpha: float,
-) -> None:
-    """Set one subject's ridge to the ridge regression of `betas` onto `targets`.
+def _start_output(
+    model: MindEye, images: Tensor, chosen: Tensor, *, tokens: TargetBank, folder: Path
+) -> TargetBank:
+    """Set the output layer to the inverse PCA of chosen images; return the scores of all."""
+    output = model.backbone.output
+    n_components = min(model.ridge.n_latent, len(chosen) - 1)
+    output.weight.zero_()
+    components, mean = pca_components(
+        tokens.flat, n_components=n_components, rows=chosen, out=output.weight[:, :n_components]
+    )
+    output.bias.copy_(mean)
+    return pca_scores(tokens, images, mean=mean, components=components, folder=folder)
 
-    Latent dimensions beyond those of `targets` are set to zero.
+
+@torch.no_grad()
+def _start_lowlevel(
+    model: MindEye, images: Tensor, *, scores: TargetBank, latents: TargetBank | None
+) -> None:
+    """Set a linear low-level head to the ridge regression of latents onto PCA scores."""
+    if model.lowlevel is None or model.lowlevel.upsampler is not None:
+        return
+    assert latents is not None
+    layer = model.lowlevel.linear
+    problem = RidgeProblem(
+        TargetRows(scores, images), TargetRows(latents.flat, images), device=layer.weight.device
+    )
+    # The scores have variances far above 1, so this alpha only guards against tiny ones.
+    _set(layer, *problem.fit().weights(alpha=float(len(images))), dim=1)
+
+
+@torch.no_grad()
+def _start_ridges(
+    model: MindEye, trials: Mapping[str, SubjectTrials], *, scores: TargetBank, seed: int
+) -> dict[str, float]:
+    """Set each subject's ridge to the regression onto PCA scores; return the alphas."""
+    alphas = {}
+    for subject, own in progress(trials.items(), label="closed-form start"):
+        problem = RidgeProblem(
+            own.betas, TargetRows(scores, own.images), device=model.backbone.output.weight.device
+        )
+        folds = generator(seed, "folds", subject)
+        alphas[subject], _ = choose_alpha(problem, own.images, generator=folds)
+        set_ridge(model, subject, problem, alpha=alphas[subject])
+    return alphas
+
+
+def pca_images(images: Int[Tensor, " images"], n: int, *, seed: int) -> Int[Tensor, " _"]:
+    """Sample the images of the PCA: all, or as many as are asked for, ascending."""
+    order = torch.randperm(len(images), generator=generator(seed, "pca"))
+    return images[order[:n].sort().values]
+
+
+@torch.no_grad()
+def set_ridge(model: MindEye, subject: str, problem: RidgeProblem, *, alpha: float) -> None:
+    """Set one subject's ridge to the solution of a problem of all its trials.
+
+    Latent dimensions beyond those of the targets are set to zero.
     """
-    weights, bias = fit_ridge(betas, targets).weights(alpha)
     layer = model.ridge.maps[subject]
     assert isinstance(layer, nn.Linear)
+    _set(layer, *problem.fit().weights(alpha), dim=0)
+
+
+def _set(layer: nn.Linear, weights: Tensor, bias: Tensor, *, dim: int) -> None:
+    """Set a layer whose inputs (`dim` 1) or outputs (0) are more than those of the weights."""
     layer.weight.zero_()
+    layer.weight.narrow(dim, 0, weights.T.shape[dim]).copy_(weights.T)
     layer.bias.zero_()
-    layer.weight[: weights.shape[1]] = weights.T
     layer.bias[: len(bias)] = bias
 
 
 @torch.no_grad()
+def pca_scores(
+    tokens: TargetBank,
+    images: Int[Tensor, " images"],
+    *,
+    mean: Float[Tensor, " features"],
+    components: Float[Tensor, "features components"],
+    inverse: Float[Tensor, "components components"] | None = None,
+    folder: Path | None = None,
+) -> TargetBank:
+    """Compute PCA scores of some images, times `inverse`; rows of other images are not filled.
+
+    They are in a file without a name in `folder`, which is gone when nothing refers to it.
+    """
+    shape = (len(tokens), components.shape[1])
+    with tempfile.TemporaryFile(dir=folder) as file:
+        scores = np.memmap(file, np.float32, "w+", shape=shape)
+    bank = tokens.flat
+    for chunk in row_chunks(images, width=bank.shape[1]):
+        values = (bank[chunk].to(mean) - mean) @ components
+        values = values if inverse is None else values @ inverse
+        scores[chunk.numpy()] = values.cpu().numpy()
+    return TargetBank(scores)
+
+
+@torch.no_grad()
 def latent_targets(
-    model: MindEye, images: Int[Tensor, " trials"], *, tokens: TargetBank
-) -> Float[Tensor, "trials latent"]:
-    """Return the latents that the output layer maps closest to the true tokens of each trial.
+    model: MindEye,
+    images: Int[Tensor, " trials"],
+    *,
+    tokens: TargetBank,
+    folder: Path | None = None,
+) -> TargetBank:
+    """Return the latents that the output layer maps closest to the true tokens of images.
 
     The residual blocks start as the identity and stay close to it, so that these are nearly the
     best latents for the whole backbone.
     """
     output = model.backbone.output
-    bias, inverse = output.bias.cpu(), torch.linalg.pinv(output.weight.cpu())
-    distinct, index = images.unique(return_inverse=True)
-    latents: Tensor = ((tokens[distinct].flatten(1) - bias) @ inverse.T)[index]
-    return latents
+    return pca_scores(
+        tokens,
+        images.unique(),
+        mean=output.bias,
+        components=output.weight,
+        inverse=_inverse_gram(output.weight),
+        folder=folder,
+    )
+
+
+def _inverse_gram(weight: Tensor) -> Tensor:
+    """Return the pseudo-inverse of W'W, so that W times it is the transposed one of W.
+
+    Costs the latents' number squared, where the pseudo-inverse of W itself costs several copies.
+    """
+    gram = weight.new_zeros(weight.shape[1], weight.shape[1], dtype=torch.float64)
+    for chunk in row_chunks(torch.arange(len(weight)), width=weight.shape[1]):
+        part = weight[chunk[0] : chunk[-1] + 1].double()
+        gram.addmm_(part.T, part)
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    # As `torch.linalg.pinv` does: singular values below this part of the largest are noise.
+    tolerance = min(1e-3, max(weight.shape) * torch.finfo(weight.dtype).eps)
+    kept = eigenvalues > eigenvalues[-1] * tolerance**2
+    vectors = vectors[:, kept]
+    inverse: Tensor = (vectors / eigenvalues[kept]) @ vectors.T
+    return inverse.to(weight.dtype)
 
 
 @torch.no_grad()
@@ -121,11 +246,13 @@ def cross_fitted(
     tokens: TargetBank,
     n_folds: int,
     seed: int,
-) -> tuple[Float[Tensor, "trials latent"], Int[Tensor, " trials"]]:
+    folder: Path,
+) -> tuple[TargetBank, Int[Tensor, " trials"]]:
     """Predict latents of trials with ridges that were fitted to other images.
 
     A prior that is trained on predictions of fitted trials relies on them too much. Half of the
-    predictions are of single trials, half of the mean over an image's repeats.
+    predictions are of single trials, half of the mean over an image's repeats. They are computed
+    on rank 0 and kept in `folder`, where a resumed run finds them.
 
     Parameters
     ----------
@@ -139,23 +266,61 @@ def cross_fitted(
         A ridge is fitted to one fold and predicts all others.
     seed
         Samples the folds.
+    folder
+        Where to keep them.
 
     Returns
     -------
     tuple
-        Predicted latents, and the image of each.
+        Predicted latents, which stay on disk, and the image of each.
     """
-    preds, images = [], []
-    for subject, own in trials.items():
-        targets = latent_targets(model, own.images, tokens=tokens)
+
+    def compute() -> None:
+        if (folder / "images.npy").exists():
+            return
+        folder.mkdir(exist_ok=True)
+        images = _cross_fit(
+            model, trials, tokens=tokens, n_folds=n_folds, seed=seed, folder=folder
+        )
+        # Written last: the latents are complete where it exists.
+        np.save(folder / "images.npy", images.numpy())
+
+    run_on_rank0(compute)
+    latents = np.load(folder / "latents.npy", mmap_mode="r")
+    return TargetBank(latents), torch.from_numpy(np.load(folder / "images.npy"))
+
+
+def _cross_fit(
+    model: MindEye,
+    trials: Mapping[str, SubjectTrials],
+    *,
+    tokens: TargetBank,
+    n_folds: int,
+    seed: int,
+    folder: Path,
+) -> Tensor:
+    """Write ``latents.npy``; return the image of each of its rows."""
+    targets = latent_targets(model, all_images(trials), tokens=tokens, folder=folder)
+    n_rows = sum(len(own) + len(own.images.unique()) for own in trials.values())
+    shape = ((n_folds - 1) * n_rows, *targets.row_shape)
+    latents = np.lib.format.open_memmap(folder / "latents.npy", "w+", np.float32, shape)
+    device, shown, done = model.backbone.output.weight.device, [], 0
+    for subject, own in progress(trials.items(), label="cross-fitting"):
+        problem = RidgeProblem(own.betas, TargetRows(targets, own.images), device=device)
         folds = generator(seed, "cross-fit", subject)
-        alpha, _ = choose_alpha(own.betas, targets, own.images, generator=folds)
+        alpha, _ = choose_alpha(problem, own.images, generator=folds)
         for fold in image_folds(own.images, n_folds=n_folds, generator=folds):
+            ridge = problem.fit(fold)
             held_out = torch.ones(len(own), dtype=torch.bool)
             held_out[fold] = False
-            ridge = fit_ridge(own.betas[fold], targets[fold])
             single = own.rows(held_out)
             for part in (single, single.averaged()):
-                preds.append(ridge.predict(part.betas, alpha))
-                images.append(part.images)
-    return torch.cat(preds), torch.cat(images)
+                # A row that is a mean takes the reading of all its repeats.
+                width = part.betas.shape[1] * -(-len(single) // len(part))
+                for rows in row_chunks(torch.arange(len(part)), width=width):
+                    preds = ridge.predict(part.betas[rows].to(device), alpha)
+                    latents[done : done + len(rows)] = preds.cpu().numpy()
+                    done += len(rows)
+                shown.append(part.images)
+    latents.flush()
+    return torch.cat(shown)

@@ -5,18 +5,25 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
 from mindeye2.core.runtime import generator, process_rng
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
-from mindeye2.models.closed_form import mean_reciprocal_rank, pca_components
+from mindeye2.models.closed_form import mean_reciprocal_rank
 from mindeye2.models.decoder import MindEye, build_mindeye
 from mindeye2.models.forward_model import ForwardModel, choose_forward_model, fit_forward_model
+from mindeye2.models.moments import Moments
+from mindeye2.models.pca import pca_components
 from mindeye2.models.model_settings import ModelSettings
-from mindeye2.stages.train.closed_form_start import cross_fitted, start_closed_form
+from mindeye2.stages.train.closed_form_start import (
+    cross_fitted,
+    pca_images,
+    pca_scores,
+    start_closed_form,
+)
 from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.training_targets import TargetSettings
 from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
@@ -28,6 +35,10 @@ from mindeye2.training.loop import OptimizerSettings, fit
 from mindeye2.training.trials import SubjectTrials, TargetBank, load_trials
 
 __all__ = ["PriorTraining", "SharedTraining", "train_shared"]
+
+
+_N_VALIDATION = 300
+"""Validation images of a subject, at random where there are more."""
 
 
 class PriorTraining(Settings):
@@ -75,8 +86,16 @@ class SharedTraining(BrainTraining):
     closed_form_start: bool = True
     """Start ridges and output layer from their closed-form solutions, instead of at random."""
 
+    n_pca_images: Annotated[int, Field(ge=2)] = 10_000
+    """Training images, at random, whose tokens give the principal components of the closed-form
+    start and of the forward model; more than `model.n_latent`."""
+
     per_subject: Annotated[int, Field(ge=1)] = 16
     """Trials of each subject in a step, of all processes together."""
+
+    n_bank: Annotated[int, Field(ge=2)] = 2000
+    """Training images of each subject, at random, in the run's training bank, which calibrates
+    retrieval and supplies captions. At the published size 300 take 0.5 GiB."""
 
     train_body: bool = True
     """Train at all; off, the closed-form solution is the result (the ridge baseline)."""
@@ -134,11 +153,17 @@ def train_shared(
             model = pretrained
             model.ridge.replace_subjects(n_voxels, first_bias=settings.released_bias)
     facts: dict[str, object] = {}
+    model.to(device)
     if settings.closed_form_start:
         facts["alphas"] = start_closed_form(
-            model, trials, tokens=targets.tokens, latents=targets.latents, seed=settings.seed
+            model,
+            trials,
+            tokens=targets.tokens,
+            latents=targets.latents,
+            n_pca_images=settings.n_pca_images,
+            seed=settings.seed,
+            folder=out / "closed_form",
         )
-    model.to(device)
 
     def validate() -> dict[str, float]:
         return identification(model, validation, tokens=targets.tokens, device=device)
@@ -161,10 +186,16 @@ def train_shared(
     if not (prior_alone or several):
         return model, facts
     preds, images = cross_fitted(
-        model, trials, tokens=targets.tokens, n_folds=settings.prior.n_folds, seed=settings.seed
+        model,
+        trials,
+        tokens=targets.tokens,
+        n_folds=settings.prior.n_folds,
+        seed=settings.seed,
+        folder=out / "closed_form",
     )
     if several:
         facts["forward_model"] = _fit_forward_model(
+            settings,
             model,
             validation,
             preds=preds,
@@ -194,7 +225,9 @@ def _validation_trials(
         return {}
     sessions = settings.sessions
     return {
-        s: load_trials(prepared, s, ["validation"], sessions=sessions).averaged()
+        s: load_trials(prepared, s, ["validation"], sessions=sessions)
+        .averaged()
+        .at_most(_N_VALIDATION, seed=settings.seed)
         for s in subjects
         if len(prepared.trials_of(s, "validation", sessions=sessions))
     }
@@ -250,10 +283,11 @@ def _fit_body(
 
 @torch.no_grad()
 def _fit_forward_model(
+    settings: SharedTraining,
     model: MindEye,
     validation: Mapping[str, SubjectTrials],
     *,
-    preds: Float[Tensor, "trials latent"],
+    preds: TargetBank,
     images: Int[Tensor, " trials"],
     tokens: TargetBank,
     out: Path,
@@ -261,37 +295,53 @@ def _fit_forward_model(
 ) -> dict[str, float]:
     """Fit the forward model; save it if it identifies validation images better than none."""
     distinct = images.unique()
+    chosen = pca_images(distinct, settings.n_pca_images, seed=settings.seed)
+    n_components = min(model.ridge.n_latent, len(chosen) - 1)
+    output = model.backbone.output
     components, mean = pca_components(
-        tokens[distinct].flatten(1), n_components=min(model.ridge.n_latent, len(distinct) - 1)
+        tokens.flat,
+        rows=chosen,
+        n_components=n_components,
+        out=output.weight.new_empty(len(output.weight), n_components),
     )
-    decoded = torch.cat(
-        [model.heads(z.to(device)).backbone_tokens.flatten(1).cpu() for z in preds.split(256)]
-    )
-    true = tokens[images].flatten(1)
-    held_out = {
-        s: model(own.betas.to(device), subject=s).backbone_tokens.flatten(1).cpu()
-        for s, own in validation.items()
-    }
+    true = pca_scores(tokens, distinct, mean=mean, components=components, folder=out)
+    # Scores of decoded tokens without the tokens, of which there are too many.
+    into_scores, bias = output.weight.T @ components, (output.bias - mean) @ components
+    zeros = torch.zeros(n_components, dtype=torch.float64, device=device)
+    moments = Moments.about(zeros, zeros)
+    for rows in torch.arange(len(images)).split(1024):
+        refined = model.backbone.trunk(preds[rows].to(device))
+        moments.add(
+            true[images[rows]].to(device).double(), (refined @ into_scores + bias).double()
+        )
 
     def score(forward_model: ForwardModel | None) -> float:
-        scores = []
+        ranks = []
         for subject, own in validation.items():
-            gallery = tokens[own.images]
-            gallery = gallery if forward_model is None else forward_model(gallery)
-            scores.append(mean_reciprocal_rank(held_out[subject], gallery.flatten(1)))
-        return sum(scores) / len(scores)
+            gallery = [
+                part if forward_model is None else forward_model(part.to(device)).cpu()
+                for part in map(tokens.__getitem__, own.images.split(64))
+            ]
+            decoded = [
+                model(betas.to(device), subject=subject).backbone_tokens.cpu()
+                for betas in own.betas.split(64)
+            ]
+            ranks.append(
+                mean_reciprocal_rank(torch.cat(decoded).flatten(1), torch.cat(gallery).flatten(1))
+            )
+        return sum(ranks) / len(ranks)
 
     # Alphas in units of the scores' summed squares do not depend on the number of trials.
-    unit = float(((true - mean) @ components).square().sum() / components.shape[1])
+    unit = float(moments.xx.trace() / n_components)
     best, scores = choose_forward_model(
         lambda alpha: fit_forward_model(
-            decoded, true, mean=mean, components=components, alpha=alpha * unit
+            moments, mean=mean, components=components, alpha=alpha * unit
         ),
         score,
         alphas=(0.03, 0.1, 0.3, 1.0),
     )
     if best is not None:
-        run_on_rank0(lambda: best.save(out))
+        run_on_rank0(lambda: best.save(out, output=output))
     return scores
 
 
@@ -299,7 +349,7 @@ def _fit_prior(
     settings: SharedTraining,
     model: MindEye,
     *,
-    preds: Float[Tensor, "trials latent"],
+    preds: TargetBank,
     images: Int[Tensor, " trials"],
     tokens: TargetBank,
     out: Path,
