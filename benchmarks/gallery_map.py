@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from mindeye2.core.runtime import generator
 from mindeye2.data.prepared import open_prepared
 from mindeye2.metrics.retrieval import fit_calibration, similarity
-from mindeye2.models.closed_form import fit_ridge, image_folds, pca_components
+from mindeye2.models.closed_form import fit_ridge, image_folds
 from mindeye2.models.forward_model import fit_forward_model
+from mindeye2.models.pca import pca_components
 from mindeye2.training.trials import SubjectTrials, all_images, load_targets, load_trials
 
 ALPHA = 300.0
@@ -49,7 +50,7 @@ def held_out(
             fitted = own.sessions == session
             rest = own.rows(~torch.isin(own.images, own.images[fitted])).averaged()
             ridge = fit_ridge(own.betas[fitted], scores[own.images[fitted]])
-            preds.append(ridge.predict(rest.betas, ALPHA))
+            preds.append(ridge.predict(rest.betas[:], ALPHA))
             targets.append(scores[rest.images])
         found[subject] = (torch.cat(preds), torch.cat(targets))
     return found
@@ -78,7 +79,7 @@ def score_subject(
     """Return top-1 of every comparison of the new subject's decoded scores with candidates."""
     true, bank, width = scores[test.images], new.averaged(), scores.shape[1]
     ridge = fit_ridge(new.betas, scores[new.images])
-    preds, bank_preds = (ridge.predict(t.betas, ALPHA) for t in (test, bank))
+    preds, bank_preds = (ridge.predict(t.betas[:], ALPHA) for t in (test, bank))
     plain = fit_calibration(bank_preds, scores[bank.images])
     x, y = (values - values.mean(dim=0) for values in sources["others"])
     weight = ((x * y).mean(dim=0) / (x.std(0) * y.std(0))).clamp_min(0).sqrt()

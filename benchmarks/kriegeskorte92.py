@@ -26,8 +26,10 @@ from mindeye2.core.settings import load_settings
 from mindeye2.data.prepared import open_prepared
 from mindeye2.metrics import bootstrap_interval, paired_difference, two_way_identification
 from mindeye2.models.checkpoint import load_run
-from mindeye2.models.closed_form import choose_alpha, fit_ridge, image_folds, pca_components
+from mindeye2.models.closed_form import RidgeProblem, choose_alpha, fit_ridge, image_folds
 from mindeye2.models.forward_model import fit_forward_model
+from mindeye2.models.moments import Moments
+from mindeye2.models.pca import pca_components
 from mindeye2.stages.prepare import prepare
 from mindeye2.stages.train import train
 from mindeye2.training.trials import SubjectTrials, load_targets, load_trials
@@ -80,8 +82,7 @@ def kernel_ridge(
     """Fit the strongest plain baseline: alpha by identification within the training images."""
     true = targets[own.images]
     alpha, _ = choose_alpha(
-        own.betas,
-        true,
+        RidgeProblem(own.betas, true),
         own.images,
         generator=generator(seed, "folds", subject),
         alphas=ALPHAS,
@@ -115,16 +116,18 @@ def run_fold(fold: int, args: argparse.Namespace) -> dict[str, dict[str, Tensor]
         true = same.tokens[session.test.images]
         mean = same.tokens[session.fitted.images].mean(dim=0)
         ridge = kernel_ridge(session.fitted, same.tokens, seed=args.seed, subject=subject)
-        preds = ridge(session.test.betas)
+        preds = ridge(session.test.betas[:])
         scores["ridge"][subject] = two_way(preds, true)
         scores["ridge, training mean"][subject] = two_way(preds, true, means=(mean, mean))
         larger = kernel_ridge(
             more.sessions[subject].fitted, same.tokens, seed=args.seed, subject=subject
         )
-        scores["ridge, validation images too"][subject] = two_way(larger(session.test.betas), true)
+        scores["ridge, validation images too"][subject] = two_way(
+            larger(session.test.betas[:]), true
+        )
         with torch.no_grad():
-            out = model(session.test.betas, subject=subject)
-            fitted = model(session.fitted.betas, subject=subject).backbone_tokens.flatten(1)
+            out = model(session.test.betas[:], subject=subject)
+            fitted = model(session.fitted.betas[:], subject=subject).backbone_tokens.flatten(1)
         backbone = out.backbone_tokens.flatten(1)
         scores["shared model"][subject] = two_way(backbone, true)
         scores["shared model, training mean"][subject] = two_way(
@@ -153,7 +156,7 @@ def permuted_scores(
     for _ in range(n_permutations):
         images = own.images[torch.randperm(len(own), generator=permutations)]
         permuted = SubjectTrials(betas=own.betas, images=images, sessions=own.sessions)
-        preds = kernel_ridge(permuted, tokens, seed=seed, subject=subject)(session.test.betas)
+        preds = kernel_ridge(permuted, tokens, seed=seed, subject=subject)(session.test.betas[:])
         total += two_way(preds, tokens[session.test.images]) / n_permutations
     return total
 
@@ -167,7 +170,9 @@ def held_out_predictions(
     """Predict each training image by a ridge that was not fitted to it."""
     true = tokens[own.images]
     folds = generator(seed, "held-out", subject)
-    alpha, _ = choose_alpha(own.betas, true, own.images, generator=folds, alphas=ALPHAS)
+    alpha, _ = choose_alpha(
+        RidgeProblem(own.betas, true), own.images, generator=folds, alphas=ALPHAS
+    )
     preds = torch.empty_like(true)
     for held_out in image_folds(own.images, n_folds=min(12, len(own)), generator=folds):
         fitted = torch.ones(len(own), dtype=torch.bool)
@@ -185,10 +190,11 @@ def decoded_tokens(
     """Predict decoded tokens of every image by a forward model of some subjects."""
     components, mean = pca_components(tokens[shown], n_components=len(shown) - 1)
     true = tokens[shown].repeat(len(preds), 1)
-    unit = float(((true - mean) @ components).square().sum() / components.shape[1])
-    forward_model = fit_forward_model(
-        preds.flatten(0, 1), true, mean=mean, components=components, alpha=0.1 * unit
-    )
+    zeros = torch.zeros(components.shape[1])
+    scores = Moments.about(zeros, zeros)
+    scores.add((true - mean) @ components, (preds.flatten(0, 1) - mean) @ components)
+    unit = float(scores.xx.trace() / components.shape[1])
+    forward_model = fit_forward_model(scores, mean=mean, components=components, alpha=0.1 * unit)
     return forward_model(tokens[:, None])[:, 0]
 
 
@@ -256,7 +262,7 @@ def score_new_subject(
             arms["own data"] = (0.0,)
         for arm, weights in arms.items():
             choice = choose_shrinkage(
-                own.betas,
+                own.betas[:],
                 own.images,
                 true=mine,
                 decoded=decoded[own.images],
@@ -267,7 +273,7 @@ def score_new_subject(
             blend = fit_shrinkage_targets(mine, decoded[own.images], weight=choice.weight)
             ridge = fit_ridge(own.betas, blend(mine, decoded[own.images]))
             found[arm] = two_way(
-                ridge.predict(test.betas, choice.alpha), blend(true, decoded[test.images])
+                ridge.predict(test.betas[:], choice.alpha), blend(true, decoded[test.images])
             )
     return found
 

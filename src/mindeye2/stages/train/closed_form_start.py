@@ -6,15 +6,17 @@ that memory does not grow with their number.
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import generator, progress
 from mindeye2.core.tensors import save_tensors
 from mindeye2.models.closed_form import RidgeProblem, choose_alpha, image_folds
@@ -79,9 +81,6 @@ def start_closed_form(
     """
 
     def compute() -> None:
-        if (folder / _START).exists():
-            return
-        folder.mkdir(exist_ok=True)
         images = all_images(trials)
         chosen = pca_images(images, n_pca_images, seed=seed)
         scores = _start_output(model, images, chosen, tokens=tokens, folder=folder)
@@ -90,13 +89,30 @@ def start_closed_form(
         found = {name: p for name, p in model.named_parameters() if name.startswith(_SET)}
         save_tensors(found, folder / _START, metadata={"alphas": json.dumps(alphas)})
 
-    run_on_rank0(compute)
+    _compute_on_rank0(compute, file=folder / _START)
     parameters = dict(model.named_parameters())
     with safe_open(folder / _START, "pt") as stored, torch.no_grad():
         for name in stored.keys():  # noqa: SIM118 - no mapping
             parameters[name].copy_(stored.get_tensor(name))
         alphas: dict[str, float] = json.loads(stored.metadata()["alphas"])
     return alphas
+
+
+def _compute_on_rank0(compute: Callable[[], None], *, file: Path) -> None:
+    """Write a file on rank 0, unless it is there, and check that all ranks find it."""
+
+    def write() -> None:
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            compute()
+
+    run_on_rank0(write)
+    found: list[bool] = gather_object([file.exists()])
+    if not all(found):
+        raise ArtifactError(
+            f"not all processes find {file}, which the first one wrote. Give an --out on a file "
+            "system that all machines read."
+        )
 
 
 @torch.no_grad()
@@ -276,16 +292,13 @@ def cross_fitted(
     """
 
     def compute() -> None:
-        if (folder / "images.npy").exists():
-            return
-        folder.mkdir(exist_ok=True)
         images = _cross_fit(
             model, trials, tokens=tokens, n_folds=n_folds, seed=seed, folder=folder
         )
         # Written last: the latents are complete where it exists.
         np.save(folder / "images.npy", images.numpy())
 
-    run_on_rank0(compute)
+    _compute_on_rank0(compute, file=folder / "images.npy")
     latents = np.load(folder / "latents.npy", mmap_mode="r")
     return TargetBank(latents), torch.from_numpy(np.load(folder / "images.npy"))
 

@@ -194,15 +194,17 @@ def train_shared(
         folder=out / "closed_form",
     )
     if several:
-        facts["forward_model"] = _fit_forward_model(
-            settings,
-            model,
-            validation,
-            preds=preds,
-            images=images,
-            tokens=targets.tokens,
-            out=out,
-            device=device,
+        facts["forward_model"] = run_on_rank0(
+            lambda: _fit_forward_model(
+                settings,
+                model,
+                validation,
+                preds=preds,
+                images=images,
+                tokens=targets.tokens,
+                out=out,
+                device=device,
+            )
         )
     if prior_alone:
         _fit_prior(
@@ -341,7 +343,7 @@ def _fit_forward_model(
         alphas=(0.03, 0.1, 0.3, 1.0),
     )
     if best is not None:
-        run_on_rank0(lambda: best.save(out, output=output))
+        best.save(out, output=output)
     return scores
 
 
