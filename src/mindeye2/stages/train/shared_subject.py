@@ -15,9 +15,9 @@ from mindeye2.data.prepared import Prepared
 from mindeye2.models.closed_form import mean_reciprocal_rank
 from mindeye2.models.decoder import MindEye, build_mindeye
 from mindeye2.models.forward_model import ForwardModel, choose_forward_model, fit_forward_model
+from mindeye2.models.model_settings import ModelSettings
 from mindeye2.models.moments import Moments
 from mindeye2.models.pca import pca_components
-from mindeye2.models.model_settings import ModelSettings
 from mindeye2.stages.train.closed_form_start import (
     cross_fitted,
     pca_images,
