@@ -24,6 +24,7 @@ from mindeye2.data.prepared import open_prepared
 from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.models.closed_form import fit_ridge, image_folds
 from mindeye2.models.forward_model import fit_forward_model
+from mindeye2.models.moments import Moments
 from mindeye2.models.pca import pca_components
 from mindeye2.training.trials import SubjectTrials, all_images, load_targets, load_trials
 
@@ -90,9 +91,11 @@ def score_subject(
     }
     identity = {"mean": torch.zeros(width), "components": torch.eye(width)}
     for name, (decoded, targets) in sources.items():
-        unit = float(targets.square().sum() / width)
+        pairs = Moments.about(torch.zeros(width), torch.zeros(width))
+        pairs.add(targets, decoded)
+        unit = float(pairs.xx.trace() / width)
         for alpha in (0.03, 0.1, 0.3, 1.0):
-            forward_model = fit_forward_model(decoded, targets, **identity, alpha=alpha * unit)
+            forward_model = fit_forward_model(pairs, **identity, alpha=alpha * unit)
             gallery = forward_model(true)
             label = f"forward model of {name}, alpha {alpha:g}"
             found[label] = top1(centred(preds, gallery))
