@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch import nn
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.torchvision_operators import declare_torchvision_operators
@@ -73,6 +74,35 @@ def test_released_scaling_is_clean_scaling_of_a_paler_image(visual, rng):
     clean = ClipTokens(visual, scaling="clean")
     torch.testing.assert_close(released, clean(images / 2 + 0.5), rtol=1e-3, atol=1e-4)
     assert (released - clean(images)).abs().max() > 0.1
+
+
+class _Passed(nn.Module):
+    """A tower whose tokens are the pixels that it is given."""
+
+    output_tokens = True
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        return None, images.flatten(2)
+
+
+@torch.no_grad()
+def test_images_of_256_pixels_are_resized_as_by_the_published_library():
+    """Values of kornia 0.6.12: geometry.resize, bicubic, align_corners, antialias.
+
+    The published retrieval gallery is encoded from images of that size.
+    """
+    noise = np.random.RandomState(0).rand(1, 3, 256, 256).astype(np.float32)
+    encode = ClipTokens(_Passed(), scaling="released")
+    values = encode(torch.from_numpy(noise)).unflatten(2, (224, 224)) * encode.std + encode.mean
+    resized = (values - 0.5) * 2
+    pixels = [(0, 0, 0), (0, 1, 7), (1, 100, 50), (1, 111, 223), (2, 222, 3), (2, 223, 223)]
+    expected = torch.tensor([0.548814, 0.631983, 0.149179, 0.048745, 0.235017, 0.861071])
+    found = torch.stack([resized[(0, *pixel)] for pixel in pixels])
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-6)
 
 
 @torch.no_grad()

@@ -71,7 +71,7 @@ def test_what_published_weights_need_is_said_at_the_start_and_at_the_end(
     monkeypatch.setattr(
         "mindeye2.stages.prepare.run.fill_targets", lambda *_, **__: sys.stderr.write("encoded\n")
     )
-    wanted = "--set encoders=[lite0,bigg] --set encoder_weights.bigg=FOLDER"
+    wanted = "--set 'encoders=[lite0,bigg]' --set encoder_weights.bigg=FOLDER"
     settings = ReleasedPreparation(encoders=("lite0",))
     prepare(settings, source=published.root, out=tmp_path / "small")
     before, after = capsys.readouterr().err.split("encoded")

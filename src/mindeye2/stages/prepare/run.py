@@ -121,7 +121,7 @@ def _without_bigg(settings: PrepareSettings) -> list[str]:
     return [
         "Published weights and 'adapt --init' from them will not work on this data set: they need "
         f"targets of the encoder 'bigg', and it gets those of {list(settings.encoders)} only. For "
-        f"them, prepare with --set encoders=[{added}] --set encoder_weights.bigg=FOLDER, where "
+        f"them, prepare with --set 'encoders=[{added}]' --set encoder_weights.bigg=FOLDER, where "
         "FOLDER is the import of unclip6 or bigG."
     ]
 
