@@ -1,5 +1,6 @@
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -69,16 +70,8 @@ def decoder(run):
     return Decoder.from_run(run, decoder=run, device="cpu")
 
 
-LINES = """
-import mindeye2
-
-test = mindeye2.load("runs/demo/data", subject="subj08")
-decoder = mindeye2.Decoder.from_run("runs/demo/adapted")
-seen = decoder.decode(test.betas[:10], subject="subj08")
-found = decoder.retrieve(test.betas, gallery=test.images, subject="subj08", k=3)
-hits = sum(best == shown for shown, best in enumerate(found.indices[:, 0]))
-print(f"{hits} of {len(test)} seen images found")
-"""
+README = Path(__file__).parents[1] / "README.md"
+LINES = re.search(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)[1]
 """The example of README.md."""
 
 
