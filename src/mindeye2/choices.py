@@ -3,7 +3,7 @@
 Help texts and shell completion read them at once; a test compares them with adapters and recipes.
 """
 
-__all__ = ["IMAGE_DECODERS", "KINDS", "RECIPES", "STAGES"]
+__all__ = ["GPUS", "IMAGE_DECODERS", "KINDS", "RECIPES", "STAGES"]
 
 KINDS = {
     "table": "arrays, a trial table and images of your own",
@@ -39,3 +39,6 @@ IMAGE_DECODERS = frozenset({"autoencoder", "unclip", "decoder_tuning", "unclip_s
 
 STAGES = ("prepare", "train", "reconstruct", "evaluate", "report", "compare", "demo")
 """Stages that have settings."""
+
+GPUS = ("h200", "h100", "a100", "a100-40", "l40s", "a6000", "a40", "4090", "3090")
+"""GPUs that ``mindeye2 plan`` knows."""

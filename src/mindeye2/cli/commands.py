@@ -1,12 +1,13 @@
 """Command line: one command per stage, with the same options."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mindeye2.choices import KINDS, RECIPES, STAGES
+from mindeye2.choices import GPUS, KINDS, RECIPES, STAGES
 from mindeye2.cli.options import (
     KIND_NAMES,
     Assign,
@@ -271,6 +272,59 @@ def settings(
         print(commented_yaml(start, title=f"Settings of 'mindeye2 {named}'."), end="")
     else:
         print(describe_settings(start))
+
+
+@app.command()
+@report_outcome
+def plan(
+    *,
+    recipe: Recipe = None,
+    gpu: Annotated[str, typer.Option("--gpu", help=f"{', '.join(GPUS)}.")] = "h100",
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="Number of GPUs.")] = 1,
+    source: Annotated[
+        Path | None, typer.Option("--source", help="Prepared data set; by default NSD.")
+    ] = None,
+    voxels: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--voxels", help="Voxels of a subject, instead of --source; repeat for more."
+        ),
+    ] = None,
+    init: Init = None,
+    utilisation: Annotated[
+        float | None,
+        typer.Option(
+            "--utilisation", help="Fraction of the peak arithmetic, as benchmarks/gpu.py measures."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    config: Config = None,
+    assign: Assign = None,
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
+) -> None:
+    """Plan a training: parameters, memory, disk, time, and the batches that fit some GPUs."""
+    if recipe is None:
+        raise ValueError(f"--recipe is missing: give one of {list(RECIPES)}.")
+    check_choice("--recipe", recipe, RECIPES)
+    check_choice("--gpu", gpu, GPUS)
+
+    from mindeye2.core.settings import load_settings
+    from mindeye2.planning import choose_data, choose_sizes, plan_training, plannable, print_plan
+    from mindeye2.recipes import TRAINING
+
+    settings = plannable(load_settings(TRAINING[recipe](), file=config, assignments=assign or []))
+    planned = plan_training(
+        settings,
+        data=choose_data(settings, source=source, voxels=voxels or []),
+        gpu=gpu,
+        n_gpus=gpus,
+        sizes=choose_sizes(init),
+        utilisation=utilisation,
+    )
+    if as_json:
+        print(json.dumps(planned.as_dict(), indent=2))
+    else:
+        print_plan(planned)
 
 
 @app.command()

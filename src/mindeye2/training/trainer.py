@@ -111,13 +111,7 @@ class Trainer:
         batch, trials = dict(batch), batch.get("trials", {})
         batch.pop("trials", None)
         rate = set_schedule(self.optimizer, step, self.settings)
-        self.optimizer.zero_grad(set_to_none=True)
-        with self._recomputed():
-            if self.settings.accumulate == 1:
-                scalars = self._computed(batch, step)
-                self.scaler.scale(scalars["loss"]).backward()
-            else:
-                scalars = self._accumulated(batch, step)
+        scalars = self.compute_gradients(batch, step)
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.trainable.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -130,6 +124,16 @@ class Trainer:
         self.scaler.update()
         norm_of_all = entry.pop("grad_norm")
         return entry | {"lr": rate, "grad_norm": norm_of_all}
+
+    def compute_gradients(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Compute the gradients of a batch without ``trials``; return the module's scalars."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._recomputed():
+            if self.settings.accumulate > 1:
+                return self._accumulated(batch, step)
+            scalars = self._computed(batch, step)
+            self.scaler.scale(scalars["loss"]).backward()
+        return scalars
 
     def _computed(
         self, batch: Batch, step: int, *, part: int = 0, parallel: bool = True

@@ -1,0 +1,270 @@
+"""The plan of a training: what it needs, and the layout of a step that fits the GPUs."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from mindeye2.core.errors import check_choice
+from mindeye2.models.model_settings import ModelSettings
+from mindeye2.planning.data_size import DataSize
+from mindeye2.planning.footprint import Footprint, footprint
+from mindeye2.planning.gpus import GPUS, Gpu
+from mindeye2.planning.sample_step import StepSettings
+from mindeye2.planning.storage import disk_bytes, host_bytes
+from mindeye2.stages.train import AdaptTraining, SharedTraining
+from mindeye2.training.distributed import Shard
+
+__all__ = ["Layout", "Memory", "Plan", "plan_training"]
+
+ASSUMED_UTILISATION = 0.4
+"""Fraction of the peak arithmetic that a step reaches where none was measured."""
+
+RESERVE = 0.08
+"""Fraction of a GPU that the CUDA context and gaps between allocations take."""
+
+UPDATE_TRAFFIC = 28
+"""Bytes a parameter that AdamW reads and writes: weight, gradient and both moments."""
+
+PASS_TRAFFIC = {"float32": 12, "bfloat16": 18, "float16": 18}
+"""Bytes a parameter that a forward and backward pass moves: twice the weight, its gradient, and
+in half precision their conversions. With few rows a step this takes longer than the arithmetic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How the trials of a step are laid out over GPUs and time."""
+
+    accumulate: int = 1
+    """Micro-batches of a step."""
+
+    checkpointing: bool = False
+    """Compute activations again on the way back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes on one GPU."""
+
+    weights: float
+    gradients: float
+    moments: float
+    activations: float
+    peak: float
+    """Most at any moment; gradients and activations are not all there at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a training needs."""
+
+    gpu: str
+    n_gpus: int
+    data: DataSize
+    precision: str
+    parameters: dict[str, int]
+    """By part of the model."""
+
+    n_trainable: int
+    batch_size: int
+    """Trials of a step, of all GPUs together."""
+
+    micro_batch: int
+    """Trials that one GPU computes at a time."""
+
+    layout: Layout
+    fits: bool
+    """Whether `layout` fits; otherwise it is the one that needs least memory."""
+
+    memory: Memory
+    budget: float
+    """Bytes of a GPU that a training can use."""
+
+    host: dict[str, float]
+    """Bytes of host memory by purpose, on the machine whose process writes the files."""
+
+    disk: dict[str, float]
+    """Bytes on disk by purpose."""
+
+    flops: float
+    """Floating-point operations of a step of all GPUs, with those computed twice."""
+
+    utilisation: float
+    """Fraction of the peak arithmetic."""
+
+    utilisation_from: str
+    """``"assumed"`` or ``"measured"``."""
+
+    seconds_per_step: float
+    n_steps: int
+    steps_per_epoch: int
+
+    @property
+    def n_parameters(self) -> int:
+        """Return the number of parameters."""
+        return sum(self.parameters.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as values for JSON."""
+        return {**asdict(self), "n_parameters": self.n_parameters}
+
+
+def plan_training(
+    settings: SharedTraining | AdaptTraining,
+    *,
+    data: DataSize,
+    gpu: str = "h100",
+    n_gpus: int = 1,
+    sizes: ModelSettings | None = None,
+    utilisation: float | None = None,
+) -> Plan:
+    """Plan a training: its memory, disk, arithmetic and time on some GPUs.
+
+    Parameters
+    ----------
+    settings
+        Settings of the training.
+    data
+        Counts of the subjects that it trains on.
+    gpu
+        Name of the GPU, one of `GPUS`.
+    n_gpus
+        Number of GPUs, a process on each.
+    sizes
+        Sizes of the pretrained model, for an adaptation.
+    utilisation
+        Measured fraction of the peak arithmetic, in (0, 1]; assumed by default.
+
+    Returns
+    -------
+    Plan
+        With the layout that costs least time among those that fit.
+
+    Raises
+    ------
+    ValueError
+        If the GPU is unknown, or the batch cannot be divided among so many.
+    """
+    check_choice("--gpu", gpu, GPUS)
+    if utilisation is not None and not 0 < utilisation <= 1:
+        raise ValueError(f"--utilisation must be above 0 and at most 1, got {utilisation}.")
+    card = GPUS[gpu]
+    step = step_settings(settings, data, sizes)
+    setting = "per_subject" if isinstance(settings, SharedTraining) else "batch_size"
+    rows = "trials of each subject"
+    Shard(world_size=n_gpus).check(step.per_subject, rows=rows, setting=setting)
+    budget = (1 - RESERVE) * card.gib * 2**30
+    layout, measured, memory = _choose_layout(step, n_gpus=n_gpus, budget=budget)
+    n_subjects = len(data.n_voxels)
+    batch_size = step.per_subject * n_subjects
+    flops = measured.flops * n_gpus
+    rate = (utilisation or ASSUMED_UTILISATION) * _peak(card, step) * n_gpus
+    traffic = UPDATE_TRAFFIC + PASS_TRAFFIC[step.optimizer.precision] * layout.accumulate
+    moved = traffic * measured.trainable
+    n_trials = sum(data.n_trials.values())
+    steps_per_epoch, n_steps = max(1, n_trials // batch_size), step.optimizer.steps
+    if isinstance(settings, SharedTraining):
+        length = settings.epoch_length(
+            n_subjects=n_subjects, n_sessions=data.n_sessions, batch_size=batch_size
+        )
+        steps_per_epoch = length or steps_per_epoch
+        n_steps = settings.resolved_optimizer(length).steps
+    return Plan(
+        gpu=gpu,
+        n_gpus=n_gpus,
+        data=data,
+        precision=step.optimizer.precision,
+        parameters=measured.parameters,
+        n_trainable=measured.trainable,
+        batch_size=batch_size,
+        micro_batch=batch_size // n_gpus // layout.accumulate,
+        layout=layout,
+        fits=memory.peak <= budget,
+        memory=memory,
+        budget=budget,
+        host=host_bytes(settings, measured, data=data, sizes=step.model),
+        disk=disk_bytes(settings, measured, data=data, sizes=step.model),
+        flops=flops,
+        utilisation=utilisation or ASSUMED_UTILISATION,
+        utilisation_from="measured" if utilisation else "assumed",
+        seconds_per_step=flops / rate + moved / (1e12 * card.bandwidth),
+        n_steps=n_steps,
+        steps_per_epoch=steps_per_epoch,
+    )
+
+
+def step_settings(
+    settings: SharedTraining | AdaptTraining, data: DataSize, sizes: ModelSettings | None
+) -> StepSettings:
+    """Return what determines the cost of a step of a recipe; of an adaptation, its last level."""
+    if isinstance(settings, SharedTraining):
+        return StepSettings(
+            model=settings.model,
+            losses=settings.losses,
+            optimizer=settings.optimizer,
+            n_voxels=data.n_voxels,
+            per_subject=settings.per_subject,
+        )
+    full = settings.levels[-1] == "full"
+    return StepSettings(
+        model=sizes or ModelSettings(),
+        losses=settings.losses,
+        optimizer=settings.full if full else settings.ridge,
+        n_voxels=data.n_voxels,
+        per_subject=settings.batch_size,
+        frozen=("prior",) if full else ("prior", "backbone", "projector", "lowlevel"),
+    )
+
+
+def _choose_layout(
+    step: StepSettings, *, n_gpus: int, budget: float
+) -> tuple[Layout, Footprint, Memory]:
+    """Return the fastest layout that fits, else the one that needs least memory."""
+    found: dict[Layout, tuple[Footprint, Memory]] = {}
+
+    def fits(layout: Layout) -> bool:
+        changes = {"accumulate": layout.accumulate, "checkpointing": layout.checkpointing}
+        optimizer = step.optimizer.model_copy(update=changes)
+        measured = footprint(replace(step, optimizer=optimizer), n_ranks=n_gpus)
+        found[layout] = measured, _on_each_gpu(measured, step, n_gpus=n_gpus)
+        return found[layout][1].peak <= budget
+
+    layouts = _layouts(step.per_subject // n_gpus)
+    # Measuring takes seconds: where neither extreme fits, what lies between does not either.
+    if not fits(layouts[0]) and fits(layouts[-1]):
+        next(x for x in layouts[1:] if x is layouts[-1] or fits(x))
+    best = min(found, key=lambda layout: found[layout][1].peak)
+    fitting = [x for x in layouts if x in found and found[x][1].peak <= budget]
+    layout = (*fitting, best)[0]
+    return layout, *found[layout]
+
+
+def _layouts(per_subject: int) -> list[Layout]:
+    """Return layouts, the fastest first and the one that needs least memory last."""
+    every = [
+        Layout(accumulate=n, checkpointing=checkpointing)
+        for n in range(1, per_subject + 1)
+        if per_subject % n == 0
+        for checkpointing in (False, True)
+    ]
+    # Accumulation costs a forward pass, checkpointing that of the blocks.
+    return sorted(every, key=lambda x: (x.accumulate > 1, x.checkpointing))
+
+
+def _on_each_gpu(found: Footprint, step: StepSettings, *, n_gpus: int) -> Memory:
+    """Add what several processes need besides the step itself."""
+    n_rows = step.per_subject * len(step.n_voxels) * (n_gpus - 1) / n_gpus
+    # Tokens of other ranks: preds, targets, both normalised, and a gradient, in float32.
+    gathered = 5 * 4 * n_rows * step.model.n_tokens * step.model.n_features
+    whole = found.weights + found.gradients + found.moments
+    # Gradients are averaged in buckets as large as themselves.
+    peak = found.peak if n_gpus == 1 else max(found.peak, whole) + found.gradients
+    return Memory(
+        weights=found.weights,
+        gradients=found.gradients,
+        moments=found.moments,
+        activations=found.activations + gathered,
+        peak=peak + gathered,
+    )
+
+
+def _peak(card: Gpu, step: StepSettings) -> float:
+    return 1e12 * (card.tf32 if step.optimizer.precision == "float32" else card.bf16)
