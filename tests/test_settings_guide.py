@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,22 @@ def test_the_page_of_settings_is_up_to_date():
     """Otherwise: python tools/write_settings.py."""
     page = Path(__file__).parents[1] / "docs" / "settings.md"
     assert page.read_text() == settings_page()
+
+
+def test_documents_and_messages_name_settings_by_their_full_path():
+    root = Path(__file__).parents[1]
+    known = {n for start in STARTS for n in dotted_names(type(start_settings(**start)))}
+    files = [*root.glob("docs/*.md"), root / "README.md", *root.glob("src/**/*.py")]
+    used = {
+        (file.name, name)
+        for file in files
+        for name in re.findall(r"--set ['\"]?([a-z_0-9.]+)=", file.read_text())
+    }
+    assert len(used) > 10
+    # Entries of a mapping have its name in front; key.path stands for any name.
+    assert [u for u in sorted(used) if not {u[1], u[1].rpartition(".")[0]} & known] == [
+        ("index.md", "key.path")
+    ]
 
 
 def test_the_page_names_what_a_recipe_changes():

@@ -75,6 +75,11 @@ def test_another_format_is_an_error(folder, wrong):
     [
         ("manifest.json", "{", "is damaged"),
         ("config.yaml", "a: 1", "was interrupted"),
+        (
+            "failure.json",
+            '{"command": "evaluate", "error": "got 1.", "interrupted": false}',
+            "'mindeye2 evaluate' failed there: got 1.",
+        ),
         ("notes.txt", "", "no manifest.json here"),
     ],
 )

@@ -53,9 +53,8 @@ def test_changed_images_are_counted_with_the_setting_that_decides(tmp_path):
     )
     shown = summarize_folder(folder)
     assert (
-        "images changed: 4 of 9 were not square and are cut to the middle "
-        "(table.stimuli.fit=crop); 2 were gray and are RGB of equal channels; 1 had transparent "
-        "parts, which are grey"
+        "images changed: 4 of 9 not square, now cut to the middle (table.stimuli.fit=crop); "
+        "2 gray, now RGB of equal channels; 1 with transparent parts, now grey"
     ) in shown
     assert "--recipe standard" in shown[-1]
 

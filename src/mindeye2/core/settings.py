@@ -157,7 +157,7 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
         if not equals or not path:
             raise ValueError(
                 f"--set {assignment!r} is not of the form key.path=value, "
-                "e.g. --set training.steps=100."
+                "e.g. --set optimizer.steps=100."
             )
         try:
             value = _read_yaml(text)

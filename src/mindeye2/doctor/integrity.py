@@ -7,6 +7,7 @@ from typing import Any
 
 from mindeye2.core.artifacts import SCHEMA, hash_file, resolve_path
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.failures import describe_failure
 from mindeye2.core.runtime import progress
 from mindeye2.doctor.finding import Finding, first_few, rerun_command, restore_command
 
@@ -34,6 +35,8 @@ def check_manifest(folder: Path) -> list[Finding]:
     if (folder / "manifest.json").exists():
         found = "manifest.json is damaged: it does not list the files of a finished stage"
         fix = "run the command that wrote the folder again"
+    elif failure := describe_failure(folder):
+        found, fix = f"is unfinished: {failure}", "correct what the error names, and run it again"
     elif (folder / "config.yaml").exists():
         found = "has settings but no manifest.json: its stage was interrupted"
         fix = f"run the same command again with: --out {folder} --resume"

@@ -127,12 +127,12 @@ def _conversions(facts: Manifest) -> str:
     if facts.get("not_square"):
         changed = {"crop": "cut to the middle", "pad": "padded with grey", "stretch": "distorted"}
         parts.append(
-            f"{facts['not_square']} of {facts['files']} were not square and are "
-            f"{changed[facts['fit']]} ({facts['setting']}.fit={facts['fit']})"
+            f"{facts['not_square']} of {facts['files']} not square, now {changed[facts['fit']]} "
+            f"({facts['setting']}.fit={facts['fit']})"
         )
     for key, text in (
-        ("gray", "were gray and are RGB of equal channels"),
-        ("transparent", "had transparent parts, which are grey"),
+        ("gray", "gray, now RGB of equal channels"),
+        ("transparent", "with transparent parts, now grey"),
     ):
         if facts.get(key):
             parts.append(f"{facts[key]} {text}")
