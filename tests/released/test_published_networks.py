@@ -12,6 +12,8 @@ from mindeye2.cli import app
 from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
+from mindeye2.generation.sd.sdxl import Sdxl
+from mindeye2.generation.sd.sdxl_files import attend_to, load_base, save_sdxl
 from mindeye2.models.checkpoint import save_run
 from mindeye2.models.decoder import build_mindeye
 from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
@@ -112,3 +114,41 @@ def test_a_run_on_bigg_tokens_without_networks_is_refused_with_the_setting_that_
         pipeline.load()
     with pytest.raises(ValueError, match=r"'refine'.* imported networks with --set decoder="):
         open_pipeline(run, settings=settings, device=CPU)
+
+
+@pytest.fixture
+def trained_unclip(tiny_base, tmp_path):
+    """Return a function that writes an SDXL unCLIP as training does, of an encoder's tokens."""
+
+    def write(encoder):
+        folder = tmp_path / f"unclip-{encoder}"
+        folder.mkdir()
+        unet, vae = load_base(str(tiny_base))
+        unet = attend_to(unet, n_features=24, vector_width=32)
+        save_sdxl(folder, Sdxl(unet=unet, vae=vae, size_width=8), dtype=torch.float32)
+        write_manifest(folder, stage="train", config={"encoder": encoder})
+        return folder
+
+    return write
+
+
+def test_an_unclip_of_one_s_own_decodes_tokens_of_the_encoder_that_it_was_trained_on(
+    make_run, trained_unclip, settings, rng
+):
+    own = trained_unclip("bigg-clean")
+    few = settings.model_copy(update={"decoder": own, "refine": None, "captioner": "nearest"})
+    pipeline = open_pipeline(make_run("bigg-clean", channels=64, side=7), settings=few, device=CPU)
+    pipeline.load()
+    tokens = torch.randn(1, 16, 24, generator=rng)
+    assert pipeline.networks.decode_images(tokens, seeds=[0]).shape == (1, 3, 64, 64)
+    with pytest.raises(ArtifactError, match=r"trained on tokens of 'bigg-clean', but .*'bigg'"):
+        open_pipeline(make_run("bigg"), settings=few, device=CPU).load()
+
+
+def test_published_weights_take_an_unclip_of_one_s_own_and_the_networks_beside_them(
+    trained_unclip, weights, settings
+):
+    own = settings.model_copy(update={"decoder": trained_unclip("bigg"), "refine": None})
+    pipeline = open_pipeline(weights / "brain", settings=own, device=CPU)
+    pipeline.load()  # captioner and low-level autoencoder were imported beside the brain decoder
+    assert pipeline.networks.image_decoder.size_width == 8
