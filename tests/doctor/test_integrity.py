@@ -92,6 +92,13 @@ def test_the_reason_for_a_missing_manifest_is_named(tmp_path, name, text, messag
     assert finding.fix
 
 
+def test_an_interrupted_stage_is_to_be_resumed(tmp_path):
+    entry = '{"command": "train", "error": "stopped", "interrupted": true}'
+    (tmp_path / "failure.json").write_text(entry)
+    (finding,) = check_manifest(tmp_path)
+    assert finding.fix.endswith(f"--out {tmp_path} --resume")
+
+
 def test_recorded_paths_are_those_of_the_working_directory(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lab").mkdir()

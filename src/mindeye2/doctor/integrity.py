@@ -37,6 +37,8 @@ def check_manifest(folder: Path) -> list[Finding]:
         fix = "run the command that wrote the folder again"
     elif failure := describe_failure(folder):
         found, fix = f"is unfinished: {failure}", "correct what the error names, and run it again"
+        if failure.endswith("--resume."):
+            fix = f"run the same command again with: --out {folder} --resume"
     elif (folder / "config.yaml").exists():
         found = "has settings but no manifest.json: its stage was interrupted"
         fix = f"run the same command again with: --out {folder} --resume"
