@@ -6,7 +6,7 @@ import torch
 from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
 from mindeye2.training.brain_step import LossSettings
 from mindeye2.training.distributed import Shard
-from mindeye2.training.trials import SubjectTrials, TargetBank
+from mindeye2.training.trials import BetaRows, SubjectTrials, TargetBank
 
 
 def row_of(table, row):
@@ -101,7 +101,7 @@ def test_batches_without_repeated_images_go_over_subjects(full, rng):
     """Images of 12 are shown 30 times by two subjects: five of each without a repeat."""
     trials = {
         subject: SubjectTrials(
-            betas=torch.randn(30, 3, generator=rng),
+            betas=BetaRows(torch.randn(30, 3, generator=rng).numpy()),
             images=torch.randint(12, (30,), generator=rng),
             sessions=torch.ones(30, dtype=torch.long),
         )
