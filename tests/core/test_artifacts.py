@@ -143,7 +143,7 @@ def test_a_folder_begun_with_other_settings_is_refused(tmp_path):
     (tmp_path / "images.npy").touch()
     keep_settings(tmp_path, {"seed": 0, "sizes": [1, 2]})
     with pytest.raises(
-        ArtifactError, match=r"begun with other settings: \['seed'\] differ.*--out"
+        ArtifactError, match=r"started with other settings: \['seed'\] differ.*--out"
     ):
         keep_settings(tmp_path, {"seed": 1, "sizes": [1, 2]})
 

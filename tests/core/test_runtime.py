@@ -87,7 +87,7 @@ def test_a_device_without_meaning_is_refused_with_the_accepted_names():
 
 def test_cuda_is_refused_where_there_is_none(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"--device cuda:1 .* sees no CUDA device.*--device cpu"):
+    with pytest.raises(ValueError, match=r"--device cuda:1 .* finds no CUDA device.*--device cpu"):
         choose_device("cuda:1")
 
 

@@ -68,7 +68,7 @@ def test_a_comparison_is_reproducible_and_each_metric_has_its_own_stream(runs):
 
 def test_other_metrics_and_margins_are_refused(runs):
     mine, base = runs
-    with pytest.raises(ValueError, match=r"same metrics, but \['c'\] are of one"):
+    with pytest.raises(ValueError, match=r"same metrics, but \['c'\] are of one only"):
         compare_scores(mine, {"a": base["a"], "b": base["b"]}, margin=0.02, seed=0)
     with pytest.raises(ValueError, match="margin of equivalence must be positive, got 0"):
         compare_scores(mine, base, margin=0, seed=0)

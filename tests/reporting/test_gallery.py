@@ -84,7 +84,7 @@ def values(content, *, image_budget=10**7):
 def test_an_item_needs_only_its_image(content):
     bare = GalleryItem(name="image 00", seen=content.items[0].seen)
     read = values(dataclasses.replace(content, items=[bare]))
-    assert read["items"][0]["pictures"] == [None, None]
+    assert read["items"][0]["images"] == [None, None]
     assert read["scores"] == []
 
 
@@ -92,9 +92,9 @@ def test_equal_images_are_stored_once(content):
     read = values(content)
     used = {i["seen"] for i in read["items"]} | set(read["pool"])
     for i in read["items"]:
-        used |= set(i["pictures"]) | {n for _, n in i["variants"]}
+        used |= set(i["images"]) | {n for _, n in i["variants"]}
     # 14 seen, 14 reconstructions, 3 training images, 14 variants; the pool is the seen ones again.
-    assert len(read["pictures"]) == len(set(read["pictures"])) == len(used) == 45
+    assert len(read["images"]) == len(set(read["images"])) == len(used) == 45
 
 
 def test_a_pool_beyond_the_items_says_which_candidate_was_seen(content):
@@ -120,9 +120,9 @@ def test_images_that_do_not_fit_are_made_smaller(content):
     noise = np.random.default_rng(0).integers(0, 256, (12, 112, 112, 3), dtype=np.uint8)
     items = [GalleryItem(name=f"image {n}", seen=picture) for n, picture in enumerate(noise)]
     large = dataclasses.replace(content, items=items)
-    assert sum(map(len, values(large)["pictures"])) > 80_000
+    assert sum(map(len, values(large)["images"])) > 80_000
     read = values(large, image_budget=40_000)
-    assert sum(map(len, read["pictures"])) <= 40_000
+    assert sum(map(len, read["images"])) <= 40_000
 
 
 def test_an_image_of_an_unknown_column_is_refused(content):

@@ -135,7 +135,7 @@ def test_a_hundred_images_stay_below_ten_megabytes(content):
         for n in range(100)
     ]
     page = render_page(dataclasses.replace(content, items=items))
-    rest = len(page) - sum(map(len, data(page)["pictures"]))
+    rest = len(page) - sum(map(len, data(page)["images"]))
     assert rest + IMAGE_BUDGET < 10_000_000
 
 

@@ -38,10 +38,10 @@ def run(folder, *, config=(), **facts):
 def test_a_data_set_is_counted_by_split_and_followed_by_training(tmp_path):
     assert summarize_folder(prepared(tmp_path / "data")) == [
         f"{tmp_path}/data: 1 subject (subj01: 7 voxels), 30 images",
-        "sessions: 2 a subject; trials: 40 train, 10 validation, 10 test",
+        "sessions: 2 per subject; trials: 40 train, 10 validation, 10 test",
         "images shown: 20 train, 5 validation, 5 test",
-        "warning: with 5 test images scores have wide intervals; a larger fraction for the test "
-        "is --set table.splits.test=...",
+        "warning: with 5 test images scores have wide intervals; raise the fraction of test "
+        "images with --set table.splits.test=...",
         f"Next: mindeye2 train --recipe ridge --source {tmp_path}/data --out {tmp_path}/run",
     ]
 
@@ -76,7 +76,8 @@ def test_a_run_shows_used_trials_and_validation_beside_chance(tmp_path):
     assert summarize_folder(folder, source=data) == [
         f"{tmp_path}/run: recipe ridge, task shared",
         "subjects: subj01; trials: 15 of 60 (splits train; sessions 1)",
-        "validation: 40% of 5 validation images found (chance 20%), two-way 75% (chance 50%)",
+        "validation: top-1 retrieval 40% among 5 validation images (chance 20%), two-way "
+        "identification 75% (chance 50%)",
         f"Next: mindeye2 reconstruct --source {data} --init {folder} --out {tmp_path}/decoded",
     ]
 
@@ -89,8 +90,8 @@ def test_an_adapted_run_shows_its_level_and_its_held_out_images(tmp_path):
     shown = summarize_folder(folder, source=data)
     assert "adaptation level: ridge" in shown
     assert (
-        "validation: 50% of 5 held-out training images found (chance 20%), two-way 80% "
-        "(chance 50%)"
+        "validation: top-1 retrieval 50% among 5 held-out training images (chance 20%), two-way "
+        "identification 80% (chance 50%)"
     ) in shown
     assert shown[-1].endswith("--set subject=subj02")
 

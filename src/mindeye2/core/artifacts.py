@@ -240,19 +240,19 @@ def _names(folder: Path) -> set[str]:
 
 
 def keep_settings(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write ``config.yaml``, or refuse a folder that was begun with other settings.
+    """Write ``config.yaml``, or refuse a folder that was started with other settings.
 
     A folder with nothing but settings is from a command that failed before it wrote anything,
     e.g. by a mistyped source: its settings are replaced.
     """
     path = folder / "config.yaml"
     wanted = json.loads(json.dumps(dict(config)))
-    begun = path.exists() and bool(_names(folder) - {path.name, FAILURE})
-    if begun and yaml.safe_load(path.read_text()) != wanted:
+    started = path.exists() and bool(_names(folder) - {path.name, FAILURE})
+    if started and yaml.safe_load(path.read_text()) != wanted:
         before = yaml.safe_load(path.read_text())
         names = sorted(k for k in {*before, *config} if before.get(k) != config.get(k))
         raise ArtifactError(
-            f"{folder} was begun with other settings: {names} differ. "
+            f"{folder} was started with other settings: {names} differ. "
             "Resume with the same settings, or give another --out."
         )
     write_text(path, yaml.safe_dump(dict(config), sort_keys=False))

@@ -11,14 +11,14 @@ from mindeye2.core.errors import InterruptedRun
 __all__ = ["FAILURE", "describe_failure", "forget_failure", "recorded_failure"]
 
 FAILURE = "failure.json"
-"""Removed when the folder is begun again."""
+"""File name of the error; the next attempt to fill the folder removes it."""
 
-_BEGUN = {"config.yaml", "state", FAILURE}
+_STARTED = {"config.yaml", "state", FAILURE}
 
 
 @contextlib.contextmanager
 def recorded_failure(out: Path | None, *, command: str, resume: bool = False) -> Iterator[None]:
-    """Keep an error of the block in `out`, unless the folder existed and is not the command's.
+    """Record an error of the block in `out`, unless another command fills that folder.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def recorded_failure(out: Path | None, *, command: str, resume: bool = False) ->
     command
         The stage, e.g. ``"evaluate"``.
     resume
-        Whether the block may go on with a begun folder.
+        Whether the block may continue a started folder.
 
     Yields
     ------
@@ -49,7 +49,7 @@ def recorded_failure(out: Path | None, *, command: str, resume: bool = False) ->
 
 def _may_fill(out: Path, *, resume: bool) -> bool:
     names = {p.name for p in out.iterdir()} if out.is_dir() else set()
-    return not out.exists() or names <= _BEGUN or (resume and bool(names & _BEGUN))
+    return not out.exists() or names <= _STARTED or (resume and bool(names & _STARTED))
 
 
 def _is_unfinished(out: Path) -> bool:

@@ -97,8 +97,8 @@ def choose_device(name: str = "auto") -> torch.device:
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"--device {name} was asked for, but PyTorch {torch.__version__} sees no CUDA device. "
-            "Use --device cpu, or install a CUDA build of torch."
+            f"--device {name} was asked for, but PyTorch {torch.__version__} finds no CUDA "
+            "device. Use --device cpu, or install a CUDA build of torch."
         )
     return device
 

@@ -42,8 +42,8 @@ class Download:
     def find(self, folder: Path | None) -> Path | None:
         """Find the file in a folder or in PyTorch's cache."""
         cache = Path(torch.hub.get_dir()) / "checkpoints"
-        places = [cache] if folder is None else [Path(folder), cache]
-        return next((p / self.name for p in places if (p / self.name).is_file()), None)
+        folders = [cache] if folder is None else [Path(folder), cache]
+        return next((p / self.name for p in folders if (p / self.name).is_file()), None)
 
     def fetch(self) -> Path:
         """Announce and download the file into PyTorch's cache."""

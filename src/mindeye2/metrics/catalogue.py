@@ -136,7 +136,7 @@ _PUBLISHED: dict[str, Metric] = {
     },
     **{
         f"brain_correlation_{region}_{name}": Metric(
-            f"Brain correlation, {place}, {label}",
+            f"Brain correlation, {region_title}, {label}",
             "Brain correlation",
             None,
             "Correlation over voxels of the responses that GNet predicts for the reconstruction "
@@ -145,7 +145,7 @@ _PUBLISHED: dict[str, Metric] = {
         )
         for name, label in IMAGES.items()
         if name != "floor"
-        for region, place in REGIONS.items()
+        for region, region_title in REGIONS.items()
     },
 }
 

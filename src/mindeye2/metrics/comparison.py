@@ -25,7 +25,7 @@ class PairedTest(Difference):
     margin: small where the runs are equivalent."""
 
     def verdict(self, *, higher_is_better: bool, alpha: float = 0.05) -> str:
-        """Say in words what the two tests allow."""
+        """Return the conclusion of the two tests: better, worse, equivalent or undecided."""
         equivalent = self.p_equivalence < alpha
         if self.p_holm < alpha:
             better = (self.mean > 0) == higher_is_better
@@ -74,7 +74,7 @@ def compare_scores(
     """
     if set(a) != set(b):
         raise ValueError(
-            f"both runs must have the same metrics, but {sorted(set(a) ^ set(b))} are of one."
+            f"both runs must have the same metrics, but {sorted(set(a) ^ set(b))} are of one only."
         )
     if not margin > 0:
         raise ValueError(f"the margin of equivalence must be positive, got {margin}.")

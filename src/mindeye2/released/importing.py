@@ -69,7 +69,7 @@ def import_checkpoint(
         Row of the table of published files, for licence and source; found by the file's name by
         default.
     resume
-        Go on with a folder that was begun with the same file and settings.
+        Continue a folder that was started with the same file and settings.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def get_published(
     settings
         Settings of the import.
     resume
-        Go on with a folder that was begun before.
+        Continue a started folder.
 
     Returns
     -------

@@ -48,7 +48,7 @@ def gallery_values(content: ReportContent, *, image_budget: int) -> dict[str, An
             {
                 "name": item.name,
                 "seen": store.add(item.seen, name=f"seen {item.name}"),
-                "pictures": [
+                "images": [
                     store.add(item.images[label], name=f"{label!r} of {item.name}")
                     if label in item.images
                     else None
@@ -83,7 +83,7 @@ def gallery_values(content: ReportContent, *, image_budget: int) -> dict[str, An
         "items": items,
         "pool": pool,
         "captions": [item.true_caption for item in content.items] if not content.pool else [],
-        "pictures": store.encode(),
+        "images": store.encode(),
     }
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Draws the gallery, the drill-down and the blind test from the JSON in this file. Text reaches the
+// Renders the gallery, the drill-down and the blind test from the JSON in this file. Text reaches the
 // page as text nodes only, never as markup.
 (() => {
   const root = document.documentElement;
@@ -27,7 +27,7 @@
     else delete root.dataset.theme;
   });
 
-  // ---- what tests ask for
+  // ---- attributes that the browser tests read
   const measure = () => { root.dataset.overflow = root.scrollWidth - root.clientWidth; };
   addEventListener("resize", measure);
   addEventListener("load", () => { measure(); root.dataset.ready = "true"; });
@@ -62,31 +62,31 @@
       return sign * (value(a) - value(b)) || a - b;
     });
   };
-  // Place of every item by every score, equal scores sharing the better place.
-  const places = scores.map((_, which) => {
-    const place = new Array(items.length).fill(null);
+  // Rank of every item by every score; equal scores share the better rank.
+  const scoreRanks = scores.map((_, which) => {
+    const ranks = new Array(items.length).fill(null);
     const rows = byScore(which, true).filter((row) => items[row].scores[which] !== null);
     rows.forEach((row, i) => {
       const tied = i > 0 && items[row].scores[which] === items[rows[i - 1]].scores[which];
-      place[row] = tied ? place[rows[i - 1]] : i + 1;
+      ranks[row] = tied ? ranks[rows[i - 1]] : i + 1;
     });
-    return { place, of: rows.length };
+    return { ranks, of: rows.length };
   });
 
-  // ---- pieces
+  // ---- elements
   const minus = (text) => text.replace("-", "\u2212");
   const written = (which, value) => {
     if (value === null) return "\u2013";
     const { percent, digits } = scores[which];
     return percent ? `${minus((100 * value).toFixed(1))}\u00a0%` : minus(value.toFixed(digits));
   };
-  const image = (number, alt) => h("img", { src: data.pictures[number], alt, decoding: "async" });
-  const picture = (number, label, alt, note) =>
+  const image = (number, alt) => h("img", { src: data.images[number], alt, decoding: "async" });
+  const labelled = (number, label, alt, note) =>
     h("span", { class: "pic" }, image(number, alt), h("span", { class: "tag" }, label), note ? h("span", { class: "note" }, note) : null);
   const seenAs = (item) => (item.truth ? `Seen: ${item.truth}` : `Seen: ${item.name}`);
-  const answers = (item) =>
-    columns.map((column, i) => ({ ...column, number: item.pictures[i] })).filter(({ number }) => number !== null);
-  const placed = (rank) => `seen image ranked ${rank} of ${data.pool.length}`;
+  const columnImages = (item) =>
+    columns.map((column, i) => ({ ...column, number: item.images[i] })).filter(({ number }) => number !== null);
+  const rankText = (rank) => `seen image ranked ${rank} of ${data.pool.length}`;
   const strip = (item) => {
     if (!item.retrieved.length) return null;
     const candidates = item.retrieved.slice(0, 5).map((row, i) => {
@@ -97,7 +97,7 @@
     });
     return h("span", { class: "strip" }, ...candidates);
   };
-  const words = (item) => {
+  const captions = (item) => {
     if (!item.caption && !item.truth) return null;
     return h("span", { class: "words" },
       item.caption ? h("q", {}, item.caption) : null,
@@ -109,21 +109,21 @@
   const state = { order: "random", by: 0, seed: data.seed, text: "", limit: STEP, rows: [] };
   const tile = (row, position) => {
     const item = items[row];
-    const [first, ...others] = answers(item);
-    const main = [picture(item.seen, "Seen", seenAs(item))];
-    if (first) main.push(picture(first.number, first.label, `${first.label} for ${item.name}`));
+    const [first, ...others] = columnImages(item);
+    const main = [labelled(item.seen, "Seen", seenAs(item))];
+    if (first) main.push(labelled(first.number, first.label, `${first.label} for ${item.name}`));
     const which = state.by;
     const value = scores.length ? item.scores[which] : null;
     const foot = [];
     if (value !== null) foot.push(h("span", {}, `${scores[which].name} `, h("b", {}, written(which, value))));
-    if (item.rank !== null) foot.push(h("span", {}, placed(item.rank)));
+    if (item.rank !== null) foot.push(h("span", {}, rankText(item.rank)));
     return h("button", { type: "button", class: "tile", "aria-label": `${item.name}, open details`, onclick: () => openDrill(position) },
       h("span", { class: "pics main", style: `--n:${main.length}` }, ...main),
       others.length
         ? h("span", { class: "pics", style: `--n:${Math.max(others.length, 4)}` },
-            ...others.map(({ number, label }) => picture(number, label, `${label} for ${item.name}`)))
+            ...others.map(({ number, label }) => labelled(number, label, `${label} for ${item.name}`)))
         : null,
-      words(item), strip(item),
+      captions(item), strip(item),
       foot.length ? h("span", { class: "meta" }, ...foot) : null);
   };
   const matches = (row) => {
@@ -139,12 +139,12 @@
     const { name, higher } = scores[state.by];
     return `${state.order === "best" ? "Best" : "Worst"} first by ${name} (${higher ? "higher" : "lower"} is better). ${count}`;
   };
-  const draw = () => {
+  const render = () => {
     const rows = state.order === "random" ? shuffled(items.length, random(state.seed)) : byScore(state.by, state.order === "best");
     state.rows = rows.filter(matches);
     const shown = state.rows.slice(0, state.limit);
     $("grid").replaceChildren(...shown.map(tile));
-    if (!shown.length) $("grid").append(h("p", { class: "empty" }, "No image has this in its name or captions."));
+    if (!shown.length) $("grid").append(h("p", { class: "empty" }, "No image name or caption contains this text."));
     $("gallery-note").textContent = explain();
     const left = state.rows.length - shown.length;
     $("more").hidden = left <= 0;
@@ -152,7 +152,7 @@
     $("again").hidden = state.order !== "random";
     measure();
   };
-  const change = (part) => { Object.assign(state, { limit: STEP }, part); draw(); };
+  const change = (part) => { Object.assign(state, { limit: STEP }, part); render(); };
   $("tools").hidden = false;
   $("order").addEventListener("change", (event) => change({ order: event.target.value }));
   if ($("by")) $("by").addEventListener("change", (event) => change({ by: Number(event.target.value) }));
@@ -169,14 +169,14 @@
     const lines = scores.map((score, which) => {
       const value = item.scores[which];
       if (value === null) return null;
-      const { place, of } = places[which];
-      const left = of > 1 ? (100 * (of - place[row])) / (of - 1) : 50;
+      const { ranks, of } = scoreRanks[which];
+      const left = of > 1 ? (100 * (of - ranks[row])) / (of - 1) : 50;
       return h("tr", {},
         h("th", { scope: "row", title: score.note || null }, score.name),
         h("td", { class: "num value" }, written(which, value)),
-        h("td", { class: "place" }, h("div", { class: "range strong", role: "img", "aria-label": `place ${place[row]} of ${of}` },
+        h("td", { class: "rank" }, h("div", { class: "range strong", role: "img", "aria-label": `rank ${ranks[row]} of ${of}` },
           h("i", { class: "dot", style: `left:${left}%` }))),
-        h("td", { class: "num" }, h("small", {}, `${place[row]} of ${of}`)));
+        h("td", { class: "num" }, h("small", {}, `${ranks[row]} of ${of}`)));
     }).filter(Boolean);
     return lines.length ? h("table", { class: "drill-scores" }, h("tbody", {}, ...lines)) : null;
   };
@@ -190,17 +190,17 @@
     $("drill-title").textContent = item.name;
     $("drill-previous").disabled = open === 0;
     $("drill-next").disabled = open === state.rows.length - 1;
-    const variants = item.variants.map(([label, number]) => picture(number, label, `${label} for ${item.name}`));
+    const variants = item.variants.map(([label, number]) => labelled(number, label, `${label} for ${item.name}`));
     $("drill-body").replaceChildren(
-      h("div", { class: "pics" }, picture(item.seen, "Seen", seenAs(item), item.truth),
-        ...answers(item).map(({ number, label, note }) => picture(number, label, `${label} for ${item.name}`, note))),
+      h("div", { class: "pics" }, labelled(item.seen, "Seen", seenAs(item), item.truth),
+        ...columnImages(item).map(({ number, label, note }) => labelled(number, label, `${label} for ${item.name}`, note))),
       h("div", { class: "two" },
         h("div", {},
           ...[block("Decoded caption", item.caption ? h("span", { class: "words" }, h("q", {}, item.caption)) : null),
-            block(item.rank === null ? "Retrieved, best first" : `Retrieved, best first: ${placed(item.rank)}`, strip(item)),
+            block(item.rank === null ? "Retrieved, best first" : `Retrieved, best first: ${rankText(item.rank)}`, strip(item)),
             block("Other reconstructions of the same image", variants.length ? h("div", { class: "pics variants" }, ...variants) : null),
             item.seed === null ? null : h("p", { class: "small block" }, `Generated with seed ${item.seed}.`)].filter(Boolean)),
-        h("div", {}, ...[block("Scores, and place among all images (right is best)", scoreTable(row))].filter(Boolean))));
+        h("div", {}, ...[block("Scores, and rank among all images (right is best)", scoreTable(row))].filter(Boolean))));
     drill.scrollTop = 0;
   };
   const openDrill = (position) => {
@@ -221,28 +221,28 @@
     if (by) { event.preventDefault(); step(by); }
   });
   drill.addEventListener("close", () => {
-    // Back to the picture that was last looked at, also where browsing went past the drawn ones.
-    if (open >= state.limit) { state.limit = open + 1; draw(); }
-    const place = $("grid").children[open];
-    if (place) { place.focus(); place.scrollIntoView({ block: "nearest" }); }
+    // Focus the image that was open last, also where browsing went past the rendered ones.
+    if (open >= state.limit) { state.limit = open + 1; render(); }
+    const last = $("grid").children[open];
+    if (last) { last.focus(); last.scrollIntoView({ block: "nearest" }); }
   });
   for (const dialog of [drill, $("blind")]) {
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   }
 
-  // ---- blind test: which of two photographs was seen, given one answer
+  // ---- blind test: which of two images was seen, given one reconstruction
   const blind = $("blind");
   const test = { column: 0, seed: 0, trials: [], done: [] };
-  const able = columns.map((_, i) => items.map((_, row) => row).filter((row) => items[row].pictures[i] !== null));
-  const choices = columns.map((column, i) => ({ ...column, i })).filter(({ i }) => able[i].length > 1);
+  const testable = columns.map((_, i) => items.map((_, row) => row).filter((row) => items[row].images[i] !== null));
+  const choices = columns.map((column, i) => ({ ...column, i })).filter(({ i }) => testable[i].length > 1);
   $("blind-open").hidden = !choices.length;
   const startTest = () => {
     test.seed = Math.floor(Math.random() * 4294967296);
     const next = random(test.seed);
-    const rows = able[test.column];
+    const rows = testable[test.column];
     test.done = [];
     test.trials = shuffled(rows.length, next).map((k) => {
-      // Another seen photograph; a copy of the right one would leave nothing to choose.
+      // Another seen image; a copy of the right one would leave no choice.
       const others = rows.filter((row) => items[row].seen !== items[rows[k]].seen);
       const other = others[Math.floor(next() * others.length)];
       return { row: rows[k], other, left: next() < 0.5 };
@@ -256,9 +256,9 @@
     const sides = trial.left ? [trial.row, trial.other] : [trial.other, trial.row];
     const choice = (row, side, label) =>
       h("button", { type: "button", "aria-label": `${side} image`, onclick: () => choose(side) },
-        picture(items[row].seen, label, `${side} image`));
+        labelled(items[row].seen, label, `${side} image`));
     $("blind-body").replaceChildren(h("div", { class: "blind" },
-      h("div", { class: "shown" }, picture(items[trial.row].pictures[test.column], columns[test.column].label, "Reconstruction")),
+      h("div", { class: "shown" }, labelled(items[trial.row].images[test.column], columns[test.column].label, "Reconstruction")),
       h("div", { class: "choices" }, choice(sides[0], "left", "← left"), choice(sides[1], "right", "right →")),
       h("button", { type: "button", class: "quiet", onclick: showResult }, "Stop here and see the result")));
   };
@@ -302,7 +302,7 @@
         : "No choice was made."),
       h("div", { class: "row" },
         n ? h("button", { type: "button", class: "accent", onclick: save }, "Download the choices as CSV") : null,
-        rest ? h("button", { type: "button", onclick: showTrial }, "Go on") : null,
+        rest ? h("button", { type: "button", onclick: showTrial }, "Continue") : null,
         h("button", { type: "button", onclick: introduce }, "Start again"))));
   };
   const introduce = () => {
@@ -324,5 +324,5 @@
     if (side && $("blind-body").querySelector(".choices")) { event.preventDefault(); choose(side); }
   });
 
-  draw();
+  render();
 })();

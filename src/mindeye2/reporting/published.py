@@ -91,7 +91,7 @@ def result_tables(
             if columns is _IMAGE_COLUMNS:
                 notes.append(
                     "'Image' ranks brain samples for each image, 'Brain' images for each brain "
-                    "sample: the published names say the opposite of what is found."
+                    "sample: the published names are the opposite of what is ranked."
                 )
             tables.append(Table(caption=title, columns=used, rows=rows + beside, notes=notes))
     return [*tables, _all_scores(summary, protocol=protocol, subject=subject)]
@@ -120,8 +120,8 @@ def _published_rows(protocol: Protocol, subject: str, n_images: int) -> tuple[li
         return [], ""
     if protocol.n_images != n_images:
         return [], (
-            f"The protocol has {protocol.n_images} test images and this run {n_images}: no "
-            "published row stands beside it."
+            f"The protocol has {protocol.n_images} test images and this run {n_images}: published "
+            "rows are left out."
         )
     rows = [
         TableRow(

@@ -68,7 +68,7 @@ def _next(*words: object) -> str:
 
 def _prepared(out: Path) -> list[str]:
     data = open_prepared(out)
-    lines = [f"{out}: {_people(data)}, {len(data.images)} images"]
+    lines = [f"{out}: {_describe_subjects(data)}, {len(data.images)} images"]
     if not data.subjects:
         return [
             *lines,
@@ -77,9 +77,9 @@ def _prepared(out: Path) -> list[str]:
         ]
     trials = data.trials
     sessions = trials.groupby("subject")["session"].nunique()
-    few, many = sessions.min(), sessions.max()
+    fewest, most = sessions.min(), sessions.max()
     lines.append(
-        f"sessions: {few if few == many else f'{few} to {many}'} a subject; "
+        f"sessions: {fewest if fewest == most else f'{fewest} to {most}'} per subject; "
         f"trials: {_by_split(trials)}"
     )
     distinct = trials.drop_duplicates(["split", "image"])
@@ -89,8 +89,8 @@ def _prepared(out: Path) -> list[str]:
     n_test = int((distinct["split"] == "test").sum())
     if n_test < _FEW:
         lines.append(
-            f"warning: with {n_test} test images scores have wide intervals; a larger fraction "
-            f"for the test is {_splits_setting(data)}"
+            f"warning: with {n_test} test images scores have wide intervals; raise the "
+            f"fraction of test images with {_splits_setting(data)}"
         )
     recipe = "standard" if len(data.subjects) > 1 else "ridge"
     if data.manifest["config"].get("kind") == "kriegeskorte92":
@@ -99,13 +99,13 @@ def _prepared(out: Path) -> list[str]:
     return lines
 
 
-def _people(data: Prepared) -> str:
+def _describe_subjects(data: Prepared) -> str:
     n_voxels = data.n_voxels
     if not n_voxels:
         return "no subjects"
     if len(n_voxels) > 3:
-        few, many = min(n_voxels.values()), max(n_voxels.values())
-        return f"{len(n_voxels)} subjects of {few} to {many} voxels"
+        fewest, most = min(n_voxels.values()), max(n_voxels.values())
+        return f"{len(n_voxels)} subjects of {fewest} to {most} voxels"
     named = ", ".join(f"{name}: {count} voxels" for name, count in n_voxels.items())
     return f"{len(n_voxels)} subject{'s' if len(n_voxels) > 1 else ''} ({named})"
 
@@ -118,11 +118,11 @@ def _by_split(rows: pd.DataFrame) -> str:
 def _splits_setting(data: Prepared) -> str:
     kind = data.manifest["config"].get("kind", "")
     has = "splits" in (data.manifest["config"].get(kind) or {})
-    return f"--set {kind}.splits.test=..." if has else "a setting of its kind, where it has one"
+    return f"--set {kind}.splits.test=..." if has else "a setting of its kind, if it has one"
 
 
 def _conversions(facts: Manifest) -> str:
-    """Say how image files were changed."""
+    """Describe how image files were converted."""
     parts = []
     if facts.get("not_square"):
         changed = {"crop": "cut to the middle", "pad": "padded with grey", "stretch": "distorted"}
@@ -201,8 +201,8 @@ def _validation(manifest: Manifest, data: Prepared, subjects: list[str]) -> list
         return ["validation: none; all images of the splits above were trained on"]
     chance = float(np.mean([1 / n for n in sizes]))
     return [
-        f"validation: {scores['top1']:.0%} of {round(1 / chance)} {name} found (chance "
-        f"{chance:.0%}), two-way {scores['two_way']:.0%} (chance 50%)"
+        f"validation: top-1 retrieval {scores['top1']:.0%} among {round(1 / chance)} {name} "
+        f"(chance {chance:.0%}), two-way identification {scores['two_way']:.0%} (chance 50%)"
     ]
 
 
@@ -249,6 +249,6 @@ def _number(value: float, row: Manifest) -> str:
 def _page(out: Path) -> list[str]:
     page = out / "index.html"
     return [
-        f"{page}: {page.stat().st_size / 1e6:.1f} MB, one file with everything in it",
+        f"{page}: {page.stat().st_size / 1e6:.1f} MB, self-contained",
         f"Open it in a browser: {page.resolve().as_uri()}",
     ]

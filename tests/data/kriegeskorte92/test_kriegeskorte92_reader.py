@@ -196,7 +196,7 @@ def published(tmp_path, monkeypatch):
 
 def test_published_files_are_downloaded_after_their_terms_were_shown(tmp_path, published):
     said, folder = [], tmp_path / "here"
-    download_published(folder, say=lambda text: said.append((text, folder.exists())))
+    download_published(folder, log=lambda text: said.append((text, folder.exists())))
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == published
     assert said[0] == (f"{TERMS}\n", False)
     assert "0.0 MB" in said[1][0]
@@ -205,11 +205,11 @@ def test_published_files_are_downloaded_after_their_terms_were_shown(tmp_path, p
 
 def test_files_that_are_there_are_not_downloaded_again(tmp_path, published):
     (tmp_path / PUBLISHED[0]).write_bytes(b"mine")
-    download_published(tmp_path, say=lambda _: None)
+    download_published(tmp_path, log=lambda _: None)
     assert (tmp_path / PUBLISHED[0]).read_bytes() == b"mine"
     assert (tmp_path / PUBLISHED[1]).read_bytes() == published[PUBLISHED[1]]
     said = []
-    download_published(tmp_path, say=said.append)
+    download_published(tmp_path, log=said.append)
     assert said == []
 
 
@@ -218,7 +218,7 @@ def test_without_internet_the_address_and_the_folder_are_named(tmp_path, publish
     with pytest.raises(
         ArtifactError, match=r"supplementalData\.mat cannot be reached.*put it into"
     ):
-        download_published(tmp_path / "here", say=lambda _: None)
+        download_published(tmp_path / "here", log=lambda _: None)
     # What came is kept; the second try asks for the rest only.
     assert [p.name for p in (tmp_path / "here").iterdir()] == [PUBLISHED[0]]
     assert published
@@ -227,7 +227,7 @@ def test_without_internet_the_address_and_the_folder_are_named(tmp_path, publish
 def test_something_large_is_not_downloaded(tmp_path, published, monkeypatch):
     monkeypatch.setattr("mindeye2.data.kriegeskorte92.kriegeskorte92_files._LARGEST", 100)
     with pytest.raises(ArtifactError, match=f"has {len(published[PUBLISHED[0]])} bytes"):
-        download_published(tmp_path / "here", say=lambda _: None)
+        download_published(tmp_path / "here", log=lambda _: None)
     assert list((tmp_path / "here").iterdir()) == []
 
 

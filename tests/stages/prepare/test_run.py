@@ -172,5 +172,5 @@ def test_a_folder_is_not_filled_twice_by_accident(data, subjects):
     with pytest.raises(ArtifactError, match=r"is not empty\. Add --resume"):
         prepare(subjects, out=data)
     other = subjects.model_copy(update={"seed": 1})
-    with pytest.raises(ArtifactError, match=r"begun with other settings: \['seed'\] differ"):
+    with pytest.raises(ArtifactError, match=r"started with other settings: \['seed'\] differ"):
         prepare(other, out=data, resume=True)

@@ -144,7 +144,7 @@ def test_a_run_of_other_images_of_the_same_subjects_is_refused(data, adapted, de
 
 def test_images_of_other_settings_are_not_kept(decoded, data, adapted, decoding):
     other = decoding.model_copy(update={"images": False})
-    with pytest.raises(ArtifactError, match=r"begun with other settings: \['images'\] differ"):
+    with pytest.raises(ArtifactError, match=r"started with other settings: \['images'\] differ"):
         reconstruct(other, source=data, init=adapted, out=decoded, resume=True, device="cpu")
 
 

@@ -129,7 +129,7 @@ def test_a_folder_is_not_trained_into_twice(data, standard, pretrained):
     with pytest.raises(ArtifactError, match=r"is not empty\. Add --resume"):
         train(standard, source=data, out=pretrained)
     other = standard.model_copy(update={"seed": 5})
-    with pytest.raises(ArtifactError, match=r"begun with other settings: \[.*'seed'\] differ"):
+    with pytest.raises(ArtifactError, match=r"started with other settings: \[.*'seed'\] differ"):
         train(other, source=data, out=pretrained, recipe="other", resume=True)
 
 

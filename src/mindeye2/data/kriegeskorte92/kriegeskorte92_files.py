@@ -47,14 +47,14 @@ def _to_stderr(text: str) -> None:
     sys.stderr.write(text)
 
 
-def download_published(folder: Path, *, say: Callable[[str], object] = _to_stderr) -> None:
+def download_published(folder: Path, *, log: Callable[[str], object] = _to_stderr) -> None:
     """Download the missing files; terms, addresses and sizes are shown first."""
     missing = [name for name in PUBLISHED if not (folder / name).exists()]
     if not missing or (folder / "kriegeskorte92.npz").is_file():
         return
     if folder.exists() and not folder.is_dir():
         raise ArtifactError(f"--source {folder} is a file. Give a folder to download into.")
-    say(f"{TERMS}\n")
+    log(f"{TERMS}\n")
     folder.mkdir(parents=True, exist_ok=True)
     for name in missing:
         address = ADDRESSES[name]
@@ -62,7 +62,7 @@ def download_published(folder: Path, *, say: Callable[[str], object] = _to_stder
         try:
             with urllib.request.urlopen(address, timeout=60) as answer:
                 size = int(answer.headers["Content-Length"] or 0)
-                say(f"{address}: {size / 1e6:.1f} MB, to {folder / name}\n")
+                log(f"{address}: {size / 1e6:.1f} MB, to {folder / name}\n")
                 if size > _LARGEST:
                     raise ArtifactError(f"{address} has {size} bytes, more than was published.")
                 content = answer.read()

@@ -43,7 +43,7 @@ def prepare(
     source
         Folder or file that the adapter reads; None for adapters without a source.
     resume
-        Continue a folder that was begun with the same settings.
+        Continue a folder that was started with the same settings.
     device
         Device of the encoders: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
 
@@ -55,7 +55,7 @@ def prepare(
     Raises
     ------
     ArtifactError
-        If the folder is not empty, was begun with other settings, or the source is invalid.
+        If the folder is not empty, was started with other settings, or the source is invalid.
     ValueError
         If an encoder is unknown.
     """
