@@ -49,12 +49,13 @@ def test_an_autoencoder_s_run_is_float16_and_knows_its_sizes(autoencoder, settin
     assert facts["config"]["model"]["latent_channels"] == settings.model.latent_channels
 
 
-def test_a_trained_decoder_decodes_tokens(decoder, prepared):
+def test_an_image_is_decoded_from_its_own_tokens_and_seed_whatever_its_batch(decoder, prepared):
     tokens = torch.tensor(np.array(prepared.targets("lite0")[:2])).float()
-    decoded = load_unclip_decoder(decoder).decode(tokens, seeds=[1, 2])
-    assert decoded.shape == (2, 3, 112, 112)
-    assert decoded.isfinite().all()
-    assert 0 <= decoded.min() < decoded.max() <= 1
+    unclip = load_unclip_decoder(decoder)
+    both = unclip.decode(tokens, seeds=[1, 2])
+    torch.testing.assert_close(unclip.decode(tokens[1:], seeds=[2]), both[1:], rtol=0, atol=1e-4)
+    for changed, seed in ((tokens[:1], 2), (2 * tokens[:1], 1)):
+        assert not torch.allclose(unclip.decode(changed, seeds=[seed]), both[:1], atol=1e-3)
 
 
 def test_a_decoder_carries_the_autoencoder_that_it_was_trained_for(decoder):
