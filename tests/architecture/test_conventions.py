@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 WITHOUT_MIRROR: dict[str, str] = {
+    "cli/weight_commands.py": "released/test_importing.py, released/test_exporting.py",
     "core/axes.py": "architecture/test_vocabulary.py",
     "data/kriegeskorte92/kriegeskorte92_files.py": "same folder, test_kriegeskorte92_reader.py",
     "data/source_dataset.py": "fields only; the tests of each adapter fill them",

@@ -1,5 +1,6 @@
 """Command line: one command per stage, with the same options."""
 
 from mindeye2.cli.commands import app, main
+from mindeye2.cli.weight_commands import export, import_
 
-__all__ = ["app", "main"]
+__all__ = ["app", "export", "import_", "main"]

@@ -352,61 +352,6 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command("import")
-@report_outcome
-def import_(
-    *,
-    out: Out,
-    file: Annotated[
-        Path | None, typer.Argument(help="Published checkpoint, or folder of published outputs.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Prepared data set of published outputs.")
-    ] = None,
-    released: Annotated[
-        str | None,
-        typer.Option("--released", help="Download this published file first."),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Confirm the download.")] = False,
-    config: Config = None,
-    assign: Assign = None,
-    resume: Resume = False,
-    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
-) -> None:
-    """Import a published checkpoint as safetensors, or published outputs to be evaluated."""
-    from mindeye2.core.settings import load_settings
-    from mindeye2.released.evals import import_evals, is_evals
-    from mindeye2.released.importing import ImportSettings, get_published, import_checkpoint
-
-    settings = load_settings(ImportSettings(), file=config, assignments=assign or [])
-    if (file is None) == (released is None):
-        raise ValueError("give either a FILE to import or --released NAME.")
-    if released is not None:
-        print(get_published(released, out=out, agreed=yes, settings=settings, resume=resume))
-    elif file is not None and is_evals(file):
-        if data is None:
-            raise ValueError(f"{file} holds outputs: add --data with their prepared data set.")
-        print(import_evals(file, data=data, out=out, resume=resume))
-    elif file is not None:
-        print(import_checkpoint(file, out=out, settings=settings, resume=resume))
-
-
-@app.command()
-@report_outcome
-def export(
-    *,
-    run: Annotated[
-        Path, typer.Argument(help="Folder that 'mindeye2 train' or 'mindeye2 import' finished.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
-    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
-) -> None:
-    """Export a brain decoder to weights that the released MindEye2 code loads."""
-    from mindeye2.released.exporting import export_weights
-
-    print(export_weights(run, out=out))
-
-
 def main() -> None:
     """Run the command line."""
     stop_on_sigterm()
