@@ -255,18 +255,8 @@ class Pipeline:
 
 
 @torch.no_grad()
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", choices=DTYPES, default="float16")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--fuse", action="store_true", help="one projection for q, k and v")
-    parser.add_argument("--two-passes", action="store_true", help="guidance not batched")
-    parser.add_argument("--tiny", action="store_true")
-    options = parser.parse_args()
+def time_parts(options: argparse.Namespace) -> dict[str, Any]:
+    """Time every part of the pipeline at every batch size."""
     declare_torchvision_operators()
     pipeline = Pipeline(options)
     device = pipeline.device
@@ -277,15 +267,30 @@ def main() -> None:
             results.setdefault(f"batch {batch}", {})[name] = row
             print(f"batch {batch}  {name:26s}", row, flush=True)
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    facts = {
+    return {
         "options": vars(options),
         "dtype": str(pipeline.dtype),
         "machine": machine,
         "torch": torch.__version__,
         "published_seconds_per_image": 12.1,
+        "results": results,
     }
-    print(json.dumps({**facts, "results": results}))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    made.add_argument("--dtype", choices=DTYPES, default="float16")
+    made.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    made.add_argument("--repeats", type=int, default=3)
+    made.add_argument("--compile", action="store_true")
+    made.add_argument("--channels-last", action="store_true")
+    made.add_argument("--fuse", action="store_true", help="one projection for q, k and v")
+    made.add_argument("--two-passes", action="store_true", help="guidance not batched")
+    made.add_argument("--tiny", action="store_true")
+    return made
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(time_parts(parser().parse_args())))
