@@ -1,7 +1,11 @@
 """Shards of a batch, and what is refused; several processes are tested with the train stage."""
 
+import json
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mindeye2.training.distributed import (
     Shard,
@@ -61,3 +65,60 @@ def test_processes_without_a_gpu_of_their_own_are_refused(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=message):
         init_processes(device)
+
+
+PLAIN, FSDP = {"changes": {}}, {"changes": {"sharding": "fsdp"}}
+
+
+def lines_of(run):
+    lines = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def same_training(left, right):
+    """Compare losses, norms, validations of averages, and weights: equal but for rounding."""
+    for a, b in zip(lines_of(left), lines_of(right), strict=True):
+        assert b == pytest.approx(a, rel=2e-5)
+    weights = load_file(left / "weights.safetensors"), load_file(right / "weights.safetensors")
+    assert {*weights[0]} == {*weights[1]}
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=5e-5)
+
+
+@pytest.fixture(scope="module")
+def alone(launch, tmp_path_factory):
+    """Return the folder of a training in one process, and of one that was stopped."""
+    home = tmp_path_factory.mktemp("alone")
+    launch(home, 1, {"plain": PLAIN, "stopped": {**PLAIN, "stop_after": 2}})
+    assert len(lines_of(home / "stopped")) == 2
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_every_division_of_the_work_is_the_training_of_one_process(
+    launch, alone, tmp_path, world_size
+):
+    """DDP and FSDP, with and without micro-batches and recomputed blocks."""
+    runs = {}
+    for sharding in ("none", "fsdp"):
+        runs[f"{sharding}-1"] = {"changes": {"sharding": sharding}}
+        more = {"accumulate": 2, "checkpointing": True}
+        runs[f"{sharding}-2"] = {"changes": {"sharding": sharding, **more}}
+    launch(tmp_path, world_size, runs)
+    for run in runs:
+        same_training(alone / "plain", tmp_path / run)
+
+
+@pytest.mark.slow
+def test_a_state_is_read_by_other_numbers_of_processes_and_shardings(launch, alone, tmp_path):
+    """1 to 3 sharded, to 2 not sharded, to 1; two steps each."""
+    shutil.copytree(alone / "stopped", tmp_path / "run")
+    launch(tmp_path, 3, {"run": {**FSDP, "stop_after": 1}})
+    assert len(lines_of(tmp_path / "run")) == 3
+    launch(tmp_path, 2, {"run": PLAIN})
+    same_training(alone / "plain", tmp_path / "run")
+    shutil.copytree(alone / "stopped", tmp_path / "other")
+    launch(tmp_path, 2, {"other": {**FSDP, "stop_after": 1}})
+    launch(tmp_path, 1, {"other": PLAIN})
+    same_training(alone / "plain", tmp_path / "other")

@@ -1,6 +1,11 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -107,23 +112,59 @@ def test_a_loss_that_is_not_finite_updates_nothing(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
 
 
+def failing(*_args, **_kwargs):
+    future = Future()
+    future.set_exception(OSError(28, "No space left on device"))
+    return future
+
+
 def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
     with pytest.raises(InterruptedRun):
         run(interrupted(Regression(), 3), tmp_path / "run")
-
-    def full(*_args, **_kwargs):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr("mindeye2.training.state.save_file", full)
-        with pytest.raises(ArtifactError, match=r"No space left.*it is untouched.*--resume"):
+        patch.setattr("mindeye2.training.state.async_save", failing)
+        with pytest.raises(ArtifactError, match=r"No space left.*is untouched.*--resume"):
             run(Regression(), tmp_path / "run")
-    progress = json.loads((tmp_path / "run/state/progress.json").read_text())
-    assert progress == {"step": 4}
     resumed = run(Regression(), tmp_path / "run")
     whole = run(Regression(), tmp_path / "whole")
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_disk_without_space_for_the_next_state_stops_before_its_step(tmp_path, monkeypatch):
+    """At the first step, and at each that will be saved."""
+    taken = []
+
+    def batches(step):
+        taken.append(step)
+        return batch_of(step)
+
+    def usage(_folder):
+        return SimpleNamespace(free=10**9 if len(taken) < 10 else 100)
+
+    monkeypatch.setattr("mindeye2.training.state.shutil.disk_usage", usage)
+    message = r"stopped before step 11, because the next state needs 0 MiB in .*/state, where 0"
+    with pytest.raises(ArtifactError, match=message):
+        run(Regression(), tmp_path / "run", batches)
+    taken[:] = range(12)
+    with pytest.raises(ArtifactError, match=r"stopped before step 0, .*Free disk space and run"):
+        run(Regression(), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(5, id="5"), pytest.param(20, id="20", marks=pytest.mark.slow)]
+)
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, kills):
+    """At random moments: in a step, while a state is written, while an old one is removed."""
+    command = [sys.executable, str(Path(__file__).with_name("killed.py")), tmp_path, str(kills)]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert outcome.returncode == 0, outcome.stderr
+    facts = json.loads(outcome.stdout)
+    assert facts["killed"] == kills
+    assert facts["equal"]
+    assert facts["states"] == 1
+    lines = (tmp_path / "killed/steps.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(facts["steps"]))
 
 
 def test_frozen_parameters_stay(tmp_path):

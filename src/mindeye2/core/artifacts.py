@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -239,8 +239,12 @@ def _names(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()}
 
 
-def keep_settings(folder: Path, config: Mapping[str, Any]) -> None:
+def keep_settings(
+    folder: Path, config: Mapping[str, Any], *, may_change: Collection[str] = ()
+) -> None:
     """Write ``config.yaml``, or refuse a folder that was started with other settings.
+
+    Settings in `may_change`, at any depth, change no result and may differ.
 
     A folder with nothing but settings is from a command that failed before it wrote anything,
     e.g. by a mistyped source: its settings are replaced.
@@ -248,11 +252,18 @@ def keep_settings(folder: Path, config: Mapping[str, Any]) -> None:
     path = folder / "config.yaml"
     wanted = json.loads(json.dumps(dict(config)))
     started = path.exists() and bool(_names(folder) - {path.name, FAILURE})
-    if started and yaml.safe_load(path.read_text()) != wanted:
-        before = yaml.safe_load(path.read_text())
-        names = sorted(k for k in {*before, *config} if before.get(k) != config.get(k))
+    before = yaml.safe_load(path.read_text()) if started else {}
+    old, new = (_without(values, may_change) for values in (before, wanted))
+    if started and old != new:
+        names = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
         raise ArtifactError(
             f"{folder} was started with other settings: {names} differ. "
             "Resume with the same settings, or give another --out."
         )
     write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def _without(values: Any, names: Collection[str]) -> Any:  # noqa: ANN401 - a tree of settings
+    if not isinstance(values, Mapping):
+        return values
+    return {k: _without(v, names) for k, v in values.items() if k not in names}

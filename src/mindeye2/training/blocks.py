@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["recomputed"]
+__all__ = ["blocks_of", "recomputed"]
 
 
-def _blocks_of(module: nn.Module) -> list[nn.Module]:
+def blocks_of(module: nn.Module) -> list[nn.Module]:
     """Return the members of the outermost ``ModuleList``s: residual blocks, prior layers."""
     if isinstance(module, nn.ModuleList):
         return list(module)
-    return [block for child in module.children() for block in _blocks_of(child)]
+    return [block for child in module.children() for block in blocks_of(child)]
 
 
 def recomputed(
@@ -27,7 +27,7 @@ def recomputed(
     """
     forwards: dict[nn.Module, Callable[..., object]] = {}
     if checkpointing or compiling:
-        for block in _blocks_of(module):
+        for block in blocks_of(module):
             forward: Callable[..., object] = block.forward
             if compiling:
                 forward = torch.compile(forward)

@@ -3,13 +3,10 @@
 A killed run resumes exactly because a step is a pure function of the weights, the optimiser's
 state and the step's number: batches and noise are sampled from streams named by seed and step,
 dropout from one named by seed, step and rank, so no sampler or generator has a position to
-restore. With several processes each rank computes its rows and gradients are averaged; rank 0
-alone writes, and all stop after the same step.
+restore. With several processes each rank computes its rows and gradients are averaged; all write
+the state and stop after the same step.
 """
 
-import functools
-import json
-import os
 import signal
 import threading
 import time
@@ -17,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 import torch
 from torch import nn
@@ -25,10 +21,11 @@ from torch import nn
 from mindeye2.core.errors import InterruptedRun
 from mindeye2.core.runtime import progress
 from mindeye2.training.batches import prefetched
-from mindeye2.training.distributed import current_shard, mean_over_ranks, run_on_rank0
-from mindeye2.training.micro_batches import Batch
+from mindeye2.training.distributed import current_shard, mean_over_ranks
+from mindeye2.training.micro_batches import Batch, count_rows
 from mindeye2.training.optimizer import OptimizerSettings
 from mindeye2.training.state import TrainingState
+from mindeye2.training.step_log import open_log
 from mindeye2.training.trainer import Trainer
 
 __all__ = ["OptimizerSettings", "fit"]
@@ -83,46 +80,56 @@ def fit(
     """
     train_step = Trainer(module, settings, device=device, seed=seed, label=label)
     state = TrainingState(
-        folder, train_step.trainable, train_step.optimizer, ema=settings.ema_decay > 0
+        folder,
+        module,
+        trainable=train_step.trainable,
+        optimizer=train_step.optimizer,
+        ema=settings.ema_decay > 0,
+        scaler=train_step.scaler,
     )
     first = state.load()
-    entry: dict[str, float] = {}
-
-    def loss() -> str:
-        return f"loss {entry['loss']:.4g}"
-
     module.train()
+    train_step.module.train()
     saved = time.monotonic()
     steps = range(first, settings.steps)
+
+    def overdue() -> bool:
+        return time.monotonic() - saved > 60 * settings.save_minutes
+
     with (
         _stop_signals() as stop,
-        _log(folder, first) as lines,
+        open_log(folder, first, trackers=settings.trackers, label=label) as log,
         _tensor_float32(),
         prefetched(batch_of, steps) as take,
     ):
-        for step in progress(steps, label=label, total=settings.steps, start=first, note=loss):
-            began = time.monotonic()
-            entry = train_step(take(step), step)
+        shown = progress(steps, label=label, total=settings.steps, start=first, note=log.note)
+        for step in shown:
+            began, last = time.monotonic(), step + 1 == settings.steps
+            if current_shard().rank == 0 and (step == first or last or overdue()):
+                state.check_space(step)
+            batch = take(step)
+            entry = train_step(batch, step)
             state.average(settings.ema_decay, step)
             entry |= {"step": step, "seconds": round(time.monotonic() - began, 4)}
-            last = step + 1 == settings.steps
             if validate and (last or (validate_every and (step + 1) % validate_every == 0)):
                 entry |= _validation(module, state, validate)
-            lines.write(json.dumps(entry) + "\n")
-            overdue = time.monotonic() - saved > 60 * settings.save_minutes
-            stopping, due = _on_any_rank(bool(stop), last or overdue, device=device)
+            log.write(entry, n_rows=count_rows(batch) * current_shard().world_size)
+            stopping, due = _on_any_rank(bool(stop), last or overdue(), device=device)
             if stopping or due:
-                lines.flush()
-                run_on_rank0(functools.partial(state.save, step + 1))
+                log.flush()
+                state.save(step + 1)
                 saved = time.monotonic()
+            state.poll()
+            if stopping or last:
+                state.wait()
             # A signal during the last save stops too, or the stage would go on after it.
             if stopping or (last and _on_any_rank(bool(stop), device=device)[0]):
                 raise InterruptedRun(
                     f"{label} stopped after step {step + 1} of {settings.steps}; the state is "
                     f"saved. Go on with the same command and --resume."
                 )
-    state.keep_average()
-    module.eval()
+    state.keep()
+    module.to(device).eval()
 
 
 def _on_any_rank(*flags: bool, device: torch.device) -> list[bool]:
@@ -135,26 +142,11 @@ def _on_any_rank(*flags: bool, device: torch.device) -> list[bool]:
 def _validation(
     module: nn.Module, state: TrainingState, validate: Callable[[], dict[str, float]]
 ) -> dict[str, float]:
-    with state.averaged():
+    with state.in_place():
         module.eval()
         scores = {f"validation_{k}": v for k, v in validate().items()}
         module.train()
     return scores
-
-
-@contextmanager
-def _log(folder: Path, step: int) -> Iterator[TextIO]:
-    """Open the log of steps, without the lines of steps that will be taken again."""
-    if current_shard().rank:
-        with Path(os.devnull).open("w") as nowhere:
-            yield nowhere
-        return
-    path = folder / "steps.jsonl"
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)[:step]
-        path.write_text("".join(lines))
-    with path.open("a") as log:
-        yield log
 
 
 @contextmanager

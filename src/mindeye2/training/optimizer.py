@@ -9,7 +9,18 @@ from torch import nn
 
 from mindeye2.core.settings import Settings
 
-__all__ = ["OptimizerSettings", "build_optimizer", "set_schedule"]
+__all__ = ["MAY_CHANGE", "OptimizerSettings", "build_optimizer", "set_schedule"]
+
+
+MAY_CHANGE = (
+    "accumulate",
+    "checkpointing",
+    "compile_blocks",
+    "sharding",
+    "trackers",
+    "save_minutes",
+)
+"""Settings that may change when a run is resumed: losses stay the same but for rounding."""
 
 
 class OptimizerSettings(Settings):
@@ -68,6 +79,13 @@ class OptimizerSettings(Settings):
 
     compile_blocks: bool = False
     """Compile every block by `torch.compile`."""
+
+    sharding: Literal["none", "fsdp"] = "none"
+    """Of several processes: each holds the whole model (DDP), or a shard of its weights, gradients
+    and moments (FSDP2)."""
+
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] | None = None
+    """Trackers that get the numbers of every step; null is TensorBoard where it is installed."""
 
 
 def build_optimizer(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from mindeye2.core.runtime import process_rng
@@ -25,6 +26,7 @@ from mindeye2.training.micro_batches import (
     take_rows,
 )
 from mindeye2.training.optimizer import OptimizerSettings, build_optimizer, set_schedule
+from mindeye2.training.sharding import sharded_copy
 
 __all__ = ["Trainer"]
 
@@ -75,6 +77,9 @@ class Trainer:
                 f"the loss of {label} needs whole batches: set optimizer.accumulate to 1."
             )
         self.settings, self.seed, self.label, self.device = settings, seed, label, device
+        several = current_shard().world_size > 1
+        if several and settings.sharding == "fsdp":
+            module = sharded_copy(module, device)
         self.module = module.to(device)
         self.trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.optimizer = build_optimizer(self.trainable, settings)
@@ -83,7 +88,7 @@ class Trainer:
             module, checkpointing=settings.checkpointing, compiling=settings.compile_blocks
         )
         self._parallel = module
-        if current_shard().world_size > 1:
+        if several and settings.sharding == "none":
             own = [device] if device.type == "cuda" else None
             self._parallel = DistributedDataParallel(module, device_ids=own)
 
@@ -115,6 +120,8 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.trainable.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         entry = _means({**scalars, "grad_norm": norm})
         self._check_finite(entry, batch, trials, step=step)
         if self.settings.max_norm is not None:
@@ -235,7 +242,7 @@ def _check_environment(settings: OptimizerSettings) -> None:
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
             raise ValueError(
                 f"training cannot be divided by accelerate's {name}. Start with torchrun or "
-                "accelerate launch --multi_gpu."
+                "accelerate launch --multi_gpu, with optimizer.sharding=fsdp to shard the model."
             )
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     known = {"no": settings.precision, "bf16": "bfloat16", "fp16": "float16"}

@@ -133,6 +133,18 @@ def test_a_folder_is_not_trained_into_twice(data, standard, pretrained):
         train(other, source=data, out=pretrained, recipe="other", resume=True)
 
 
+def test_how_steps_are_computed_may_change_when_a_run_is_resumed(data, standard, tmp_path):
+    changes = {"sharding": "fsdp", "accumulate": 2, "save_minutes": 1.0}
+    optimizer = standard.optimizer.model_copy(update={"steps": 1})
+    first = standard.model_copy(update={"optimizer": optimizer, "train_prior": False})
+    train(first, source=data, out=tmp_path, recipe="standard", device="cpu")
+    (tmp_path / "manifest.json").unlink()
+    other = first.model_copy(update={"optimizer": optimizer.model_copy(update=changes)})
+    train(other, source=data, out=tmp_path, recipe="standard", device="cpu", resume=True)
+    config = read_manifest(tmp_path, stage="train")["config"]
+    assert config["optimizer"]["sharding"] == "fsdp"
+
+
 def test_an_unfinished_data_set_is_not_trained_on(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(ArtifactError, match=r"the stage 'prepare' did not finish there"):
@@ -229,10 +241,10 @@ def test_training_of_an_image_decoder_is_that_of_one_process(pair, decoder):
     same_steps(lines_of(decoder), lines_of(pair[0] / "unclip"))
 
 
-def test_only_the_first_of_several_processes_writes(pair):
+def test_only_the_first_of_several_processes_writes_but_all_write_the_state(pair):
     first, second = (messages["written"] for messages in pair[1])
-    assert second == []
-    for name in ("config.yaml", "steps.jsonl", "state.safetensors", "manifest.json"):
+    assert all("/state/" in path for path in second)
+    for name in ("config.yaml", "steps.jsonl", ".metadata", "manifest.json"):
         assert any(name in path for path in first), name
 
 

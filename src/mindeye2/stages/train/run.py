@@ -23,6 +23,7 @@ from mindeye2.stages.train.image_decoder import (
 from mindeye2.stages.train.shared_subject import SharedTraining
 from mindeye2.stages.train.unclip_sdxl import SdxlUnclipTraining, train_unclip_sdxl
 from mindeye2.training.distributed import init_processes, run_on_rank0
+from mindeye2.training.optimizer import MAY_CHANGE
 
 __all__ = ["TrainSettings", "train"]
 
@@ -109,7 +110,9 @@ def train(
     recorded = record_path(init, folder=out) if init else None
     origin = {"task": task, "recipe": recipe, "init": recorded}
     config: dict[str, object] = {**origin, **plain(settings)}
-    run_on_rank0(lambda: keep_settings(claim_folder(out, resume=resume), config))
+    run_on_rank0(
+        lambda: keep_settings(claim_folder(out, resume=resume), config, may_change=MAY_CHANGE)
+    )
     start = None
     if init is not None and isinstance(settings, SharedTraining | AdaptTraining):
         start = load_init(init)
