@@ -14,7 +14,7 @@ def batches(step_module):
     """Return the batch of a step, with targets for every loss, as this rank's rows."""
     from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
     from mindeye2.training.distributed import current_shard
-    from mindeye2.training.trials import SubjectTrials, TargetBank
+    from mindeye2.training.trials import BetaRows, SubjectTrials, TargetBank
 
     rng = torch.Generator().manual_seed(0)
     shapes = {"tokens": (4, 6), "latents": (2, 8, 8), "maps": (4, 5), "maps_augmented": (4, 5)}
@@ -24,7 +24,7 @@ def batches(step_module):
     }
     trials = {
         subject: SubjectTrials(
-            betas=torch.randn(40, n_voxels, generator=rng),
+            betas=BetaRows(torch.randn(40, n_voxels, generator=rng).numpy()),
             images=torch.randint(30, (40,), generator=rng),
             sessions=torch.ones(40, dtype=torch.long),
         )

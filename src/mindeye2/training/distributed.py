@@ -4,6 +4,7 @@ Process groups, ranks and barriers are accelerate's and torch.distributed's. In 
 every function here is a no-op.
 """
 
+import atexit
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,8 +92,15 @@ def init_processes(device: str = "auto") -> torch.device:
         _check_gpus(chosen)
     # Rank 0 writes and hashes files of many GiB while the others wait.
     state = PartialState(cpu=chosen.type == "cpu", timeout=timedelta(hours=2))
+    # Threads of a group that outlives the interpreter end the process with an error, now and then.
+    atexit.register(_leave)
     own: torch.device = state.device
     return own
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _check_gpus(device: torch.device) -> None:
