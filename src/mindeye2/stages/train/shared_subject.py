@@ -12,18 +12,10 @@ from torch import Tensor
 from mindeye2.core.runtime import generator, process_rng
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
-from mindeye2.models.closed_form import mean_reciprocal_rank
 from mindeye2.models.decoder import MindEye, build_mindeye
-from mindeye2.models.forward_model import ForwardModel, choose_forward_model, fit_forward_model
 from mindeye2.models.model_settings import ModelSettings
-from mindeye2.models.moments import Moments
-from mindeye2.models.pca import pca_components
-from mindeye2.stages.train.closed_form_start import (
-    cross_fitted,
-    pca_images,
-    pca_scores,
-    start_closed_form,
-)
+from mindeye2.stages.train.closed_form_start import cross_fitted, start_closed_form
+from mindeye2.stages.train.forward_model_fit import fit_on_held_out
 from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.training_targets import TargetSettings
 from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
@@ -195,15 +187,15 @@ def train_shared(
     )
     if several:
         facts["forward_model"] = run_on_rank0(
-            lambda: _fit_forward_model(
-                settings,
+            lambda: fit_on_held_out(
                 model,
                 validation,
                 preds=preds,
                 images=images,
                 tokens=targets.tokens,
+                n_pca_images=settings.n_pca_images,
+                seed=settings.seed,
                 out=out,
-                device=device,
             )
         )
     if prior_alone:
@@ -281,70 +273,6 @@ def _fit_body(
         validate=validate,
         validate_every=settings.validate_every,
     )
-
-
-@torch.no_grad()
-def _fit_forward_model(
-    settings: SharedTraining,
-    model: MindEye,
-    validation: Mapping[str, SubjectTrials],
-    *,
-    preds: TargetBank,
-    images: Int[Tensor, " trials"],
-    tokens: TargetBank,
-    out: Path,
-    device: torch.device,
-) -> dict[str, float]:
-    """Fit the forward model; save it if it identifies validation images better than none."""
-    distinct = images.unique()
-    chosen = pca_images(distinct, settings.n_pca_images, seed=settings.seed)
-    n_components = min(model.ridge.n_latent, len(chosen) - 1)
-    output = model.backbone.output
-    components, mean = pca_components(
-        tokens.flat,
-        rows=chosen,
-        n_components=n_components,
-        out=output.weight.new_empty(len(output.weight), n_components),
-    )
-    true = pca_scores(tokens, distinct, mean=mean, components=components, folder=out)
-    # Scores of decoded tokens without the tokens, of which there are too many.
-    into_scores, bias = output.weight.T @ components, (output.bias - mean) @ components
-    zeros = torch.zeros(n_components, dtype=torch.float64, device=device)
-    moments = Moments.about(zeros, zeros)
-    for rows in torch.arange(len(images)).split(1024):
-        refined = model.backbone.trunk(preds[rows].to(device))
-        moments.add(
-            true[images[rows]].to(device).double(), (refined @ into_scores + bias).double()
-        )
-
-    def score(forward_model: ForwardModel | None) -> float:
-        ranks = []
-        for subject, own in validation.items():
-            gallery = [
-                part if forward_model is None else forward_model(part.to(device)).cpu()
-                for part in map(tokens.__getitem__, own.images.split(64))
-            ]
-            decoded = [
-                model(betas.to(device), subject=subject).backbone_tokens.cpu()
-                for betas in own.betas.split(64)
-            ]
-            ranks.append(
-                mean_reciprocal_rank(torch.cat(decoded).flatten(1), torch.cat(gallery).flatten(1))
-            )
-        return sum(ranks) / len(ranks)
-
-    # Alphas in units of the scores' summed squares do not depend on the number of trials.
-    unit = float(moments.xx.trace() / n_components)
-    best, scores = choose_forward_model(
-        lambda alpha: fit_forward_model(
-            moments, mean=mean, components=components, alpha=alpha * unit
-        ),
-        score,
-        alphas=(0.03, 0.1, 0.3, 1.0),
-    )
-    if best is not None:
-        best.save(out, output=output)
-    return scores
 
 
 def _fit_prior(

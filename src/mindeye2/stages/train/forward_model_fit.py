@@ -1,0 +1,108 @@
+"""Fit of the forward model to held-out predictions, without the tokens that they decode to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from mindeye2.models.closed_form import mean_reciprocal_rank
+from mindeye2.models.decoder import MindEye
+from mindeye2.models.forward_model import ForwardModel, choose_forward_model, fit_forward_model
+from mindeye2.models.moments import Moments
+from mindeye2.models.pca import pca_components
+from mindeye2.stages.train.closed_form_start import pca_images, pca_scores
+from mindeye2.training.trials import SubjectTrials, TargetBank
+
+__all__ = ["fit_on_held_out"]
+
+
+@torch.no_grad()
+def fit_on_held_out(
+    model: MindEye,
+    validation: Mapping[str, SubjectTrials],
+    *,
+    preds: TargetBank,
+    images: Int[Tensor, " trials"],
+    tokens: TargetBank,
+    n_pca_images: int,
+    seed: int,
+    out: Path,
+) -> dict[str, float]:
+    """Fit the forward model; save it if it identifies validation images better than none.
+
+    Parameters
+    ----------
+    model
+        Decodes tokens.
+    validation
+        Averaged validation trials by subject, which choose alpha.
+    preds
+        Latents that ridges predicted for trials that they were not fitted to.
+    images
+        Image of each of them.
+    tokens
+        True tokens of every image.
+    n_pca_images
+        Images, at random, whose tokens give the principal components.
+    seed
+        Samples them.
+    out
+        Run folder.
+
+    Returns
+    -------
+    dict
+        Mean reciprocal rank of validation images by alpha, and without a forward model.
+    """
+    device = model.backbone.output.weight.device
+    distinct = images.unique()
+    chosen = pca_images(distinct, n_pca_images, seed=seed)
+    n_components = min(model.ridge.n_latent, len(chosen) - 1)
+    output = model.backbone.output
+    components, mean = pca_components(
+        tokens.flat,
+        rows=chosen,
+        n_components=n_components,
+        out=output.weight.new_empty(len(output.weight), n_components),
+    )
+    true = pca_scores(tokens, distinct, mean=mean, components=components, folder=out)
+    # Scores of decoded tokens without the tokens, of which there are too many.
+    into_scores, bias = output.weight.T @ components, (output.bias - mean) @ components
+    zeros = torch.zeros(n_components, dtype=torch.float64, device=device)
+    moments = Moments.about(zeros, zeros)
+    for rows in torch.arange(len(images)).split(1024):
+        refined = model.backbone.trunk(preds[rows].to(device))
+        moments.add(
+            true[images[rows]].to(device).double(), (refined @ into_scores + bias).double()
+        )
+
+    def score(forward_model: ForwardModel | None) -> float:
+        ranks = []
+        for subject, own in validation.items():
+            gallery = [
+                part if forward_model is None else forward_model(part.to(device)).cpu()
+                for part in map(tokens.__getitem__, own.images.split(64))
+            ]
+            decoded = [
+                model(betas.to(device), subject=subject).backbone_tokens.cpu()
+                for betas in own.betas.split(64)
+            ]
+            ranks.append(
+                mean_reciprocal_rank(torch.cat(decoded).flatten(1), torch.cat(gallery).flatten(1))
+            )
+        return sum(ranks) / len(ranks)
+
+    # Alphas in units of the scores' summed squares do not depend on the number of trials.
+    unit = float(moments.xx.trace() / n_components)
+    best, scores = choose_forward_model(
+        lambda alpha: fit_forward_model(
+            moments, mean=mean, components=components, alpha=alpha * unit
+        ),
+        score,
+        alphas=(0.03, 0.1, 0.3, 1.0),
+    )
+    if best is not None:
+        best.save(out, output=output)
+    return scores

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+
+from mindeye2.core.runtime import process_rng
+from mindeye2.models.decoder import build_mindeye
+from mindeye2.models.forward_model import load_forward_model
+from mindeye2.models.model_settings import ModelSettings, PriorSettings
+from mindeye2.stages.train import forward_model_fit
+from mindeye2.stages.train.forward_model_fit import fit_on_held_out
+from mindeye2.training.trials import BetaRows, SubjectTrials, TargetBank
+
+N_IMAGES = 40
+SIZES = ModelSettings(
+    n_tokens=4, n_features=6, n_latent=10, lowlevel=None, prior=PriorSettings(head_width=4)
+)
+
+
+@pytest.fixture
+def given(rng, tmp_path):
+    """Return predicted latents of 90 trials of 30 images, and 10 validation images."""
+    with process_rng(0, "model"):
+        model = build_mindeye(SIZES, {"subj01": 12}).eval()
+    for block in model.backbone.trunk.blocks:
+        torch.nn.init.normal_(block[-1][-1].weight, std=0.3, generator=rng)
+    images = torch.arange(90) % 30
+    validation = SubjectTrials(
+        betas=BetaRows(torch.randn(10, 12, generator=rng).numpy()),
+        images=torch.arange(30, 40),
+        sessions=torch.zeros(10, dtype=torch.long),
+    )
+    return {
+        "model": model,
+        "validation": {"subj01": validation},
+        "preds": TargetBank(torch.randn(90, 10, generator=rng).numpy()),
+        "images": images,
+        "tokens": TargetBank(torch.randn(N_IMAGES, 4, 6, generator=rng).numpy()),
+        "n_pca_images": 1000,
+        "seed": 0,
+        "out": tmp_path,
+    }
+
+
+def test_it_is_sklearn_s_ridge_between_scores_of_true_and_decoded_tokens(given, monkeypatch):
+    """Although decoded tokens are never computed."""
+    monkeypatch.setattr(
+        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2])
+    )
+    scores = fit_on_held_out(**given)
+    assert scores == {"none": 0.1, "0.03": 0.9, "0.1": 0.2, "0.3": 0.2, "1": 0.2}
+    true = given["tokens"].values.reshape(N_IMAGES, -1)
+    pca = PCA(n_components=10).fit(true[:30])
+    with torch.no_grad():
+        decoded = given["model"].heads(torch.from_numpy(given["preds"].values)).backbone_tokens
+    X, Y = pca.transform(true)[given["images"]], pca.transform(decoded.flatten(1).numpy())
+    reference = Ridge(alpha=0.03 * np.square(X).sum() / 10).fit(X, Y)
+    expected = pca.inverse_transform(reference.predict(pca.transform(true)))
+    found = load_forward_model(given["out"])(given["tokens"][torch.arange(N_IMAGES)])
+    np.testing.assert_allclose(found.flatten(1), expected, atol=0.01)  # stored as float16
+
+
+class _Ranks:
+    def __init__(self, values):
+        self.values = iter(values)
+
+    def __call__(self, preds, gallery):
+        assert preds.shape == gallery.shape == (10, 24)
+        return next(self.values)
+
+
+def test_a_forward_model_that_does_not_help_is_not_saved(given, monkeypatch):
+    monkeypatch.setattr(forward_model_fit, "mean_reciprocal_rank", lambda *_: 0.5)
+    fit_on_held_out(**given)
+    assert load_forward_model(given["out"]) is None
