@@ -160,8 +160,10 @@ class Unclip(nn.Module):
 
         Parameters
         ----------
-        latents, tokens
-            Shapes of the whole batch.
+        latents
+            Shape of the latents of the whole batch.
+        tokens
+            Shape of its tokens.
         generator
             On the CPU.
 
@@ -202,8 +204,12 @@ class Unclip(nn.Module):
             Clean latents of the images.
         tokens
             Image tokens of the images.
-        times, noise, token_noise
-            As `sample_noise` gives them.
+        times
+            Noise level of each image.
+        noise
+            Noise of the latents.
+        token_noise
+            Noise of the tokens; all three as `sample_noise` gives them.
 
         Returns
         -------

@@ -129,11 +129,8 @@ class DiffusionPrior(nn.Module):
     def sample_noise(self, n: int, *, generator: torch.Generator) -> dict[str, Tensor]:
         """Sample everything random of one training batch of `n` items, on the CPU.
 
-        Returns
-        -------
-        dict
-            Keyword arguments of `loss`: ``times`` (noise levels), ``noise`` (standard normal),
-            ``keep_condition`` and ``keep_target`` (False where an item is dropped).
+        The result holds keyword arguments of `loss`: ``times`` (noise levels), ``noise`` (standard
+        normal), ``keep_condition`` and ``keep_target`` (False where an item is dropped).
         """
         times = torch.randint(self.n_levels, (n,), generator=generator)
         noise = torch.randn((n, *self.null_target.shape), generator=generator)
@@ -163,11 +160,14 @@ class DiffusionPrior(nn.Module):
             Clean tokens.
         condition
             Backbone tokens of the same images.
-        times, noise
-            Noise level and standard normal noise of each item.
-        keep_condition, keep_target
-            Items that keep their condition and their noised tokens; all by default. The others
-            get learned embeddings instead.
+        times
+            Noise level of each item.
+        noise
+            Standard normal noise of each item.
+        keep_condition
+            Items that keep their condition; all by default. The others get a learned embedding.
+        keep_target
+            Items that keep their noised tokens; all by default.
 
         Returns
         -------

@@ -43,6 +43,11 @@ def choose_data(
         Prepared data set.
     voxels
         Voxels of each subject instead; without either, those of NSD.
+
+    Returns
+    -------
+    DataSize
+        Counts of the chosen subjects and sessions.
     """
     if source is not None and voxels:
         raise ValueError("give --source or --voxels, not both.")

@@ -25,8 +25,6 @@ def format_number(
 ) -> str:
     """Format a number with a true minus sign; None and NaN become a dash.
 
-    Examples
-    --------
     >>> format_number(0.0123, digits=2), format_number(0.41, percent=True).split()
     ('0.01', ['41.0', '%'])
     """
@@ -50,8 +48,6 @@ def format_interval(
 ) -> str:
     """Format an interval with its unit once; a dash where one end is None.
 
-    Examples
-    --------
     >>> format_interval(0.33, 0.49, digits=2)
     '0.33 to 0.49'
     """
@@ -90,8 +86,6 @@ class Axis:
 def nice_axis(values: Iterable[float | None], *, n_ticks: int = 5) -> Axis:
     """Return an axis that contains all finite values, with steps of 1, 2 or 5 times 10**k.
 
-    Examples
-    --------
     >>> nice_axis([0.01, 0.43]).ticks
     (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
     """
@@ -114,10 +108,7 @@ def nice_axis(values: Iterable[float | None], *, n_ticks: int = 5) -> Axis:
 def curve_svg(panel: CurvePanel) -> Markup:
     """Render curves as one ``<svg>`` with the page's colour classes ``s1`` to ``s6``.
 
-    Raises
-    ------
-    ValueError
-        If a curve has no points, or not as many `y` as `x`.
+    Raises ValueError if a curve has no points, or not as many `y` as `x`.
     """
     for curve in panel.curves:
         if len(curve.x) != len(curve.y) or not len(curve.x):

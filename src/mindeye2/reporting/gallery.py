@@ -12,11 +12,8 @@ __all__ = ["gallery_values"]
 def gallery_values(content: ReportContent, *, image_budget: int) -> dict[str, Any] | None:
     """Return the gallery as JSON values, with images by number; None without items.
 
-    Raises
-    ------
-    ValueError
-        If an item names a column or a gallery image that does not exist, or an image is not RGB
-        in uint8.
+    Raises ValueError if an item names a column or a gallery image that does not exist, or an image
+    is not RGB in uint8.
     """
     if not content.items:
         return None

@@ -83,14 +83,8 @@ class BatchSampler:
     def __call__(self, step: int, *, mixing: bool, temperature: float) -> dict[str, object]:
         """Return keyword arguments of `BrainStep.forward`, and the trials they are of.
 
-        Parameters
-        ----------
-        step
-            The batch is a function of it and the seed.
-        mixing
-            Mix the betas.
-        temperature
-            Of the contrastive loss.
+        The batch is a function of step and seed; `mixing` mixes the betas, `temperature` is that
+        of the contrastive loss.
         """
         betas, chosen_rows, images, partners, mixes = {}, {}, [], [], []
         whole_images: list[Tensor] = []

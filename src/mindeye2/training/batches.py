@@ -62,7 +62,7 @@ def prefetched(batch_of: Callable[[int], B], steps: range) -> Iterator[Callable[
 
     Yields
     ------
-    callable
+    Callable[[int], B]
         Same as `batch_of`, also for steps out of order. An error of `batch_of` is raised by the
         call for its step. When the block is left, the thread has ended.
     """

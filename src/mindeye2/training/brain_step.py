@@ -81,18 +81,9 @@ class LossSettings(Settings):
 def contrastive_phase(
     losses: LossSettings, step: int, *, n_steps: int, steps_per_epoch: int | None = None
 ) -> tuple[bool, float]:
-    """Return whether a step mixes betas, and the temperature of its contrastive loss.
+    """Return whether a step (from 0) mixes betas, and the temperature of its contrastive loss.
 
-    Parameters
-    ----------
-    losses
-        Schedule.
-    step
-        From 0.
-    n_steps
-        Length of the training.
-    steps_per_epoch
-        Both change with the epoch, as released; without epochs, with the step.
+    Both change with the epoch, as released, where `steps_per_epoch` is given, else with the step.
     """
     epoch, n_epochs = step, n_steps
     if steps_per_epoch is not None:
@@ -171,8 +162,10 @@ class BrainStep(nn.Module):
             Regression targets of backbone tokens and prior; `tokens` by default.
         latents
             Targets of the low-level head.
-        maps, maps_augmented
-            The teacher's feature maps of the images, and of augmented images.
+        maps
+            The teacher's feature maps of the images.
+        maps_augmented
+            The teacher's feature maps of augmented images.
         prior
             Keyword arguments of `DiffusionPrior.loss`.
         embed

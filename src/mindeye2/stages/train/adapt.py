@@ -99,10 +99,7 @@ def train_adapt(
 ) -> tuple[MindEye, dict[str, object]]:
     """Adapt a pretrained model on `device`; return it and facts for the manifest.
 
-    Raises
-    ------
-    ArtifactError
-        If the model has a ridge for the subject with another number of voxels.
+    Raises ArtifactError if the model has a ridge for the subject with another number of voxels.
     """
     subject = settings.subject
     trials = load_trials(

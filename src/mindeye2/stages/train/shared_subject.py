@@ -117,12 +117,8 @@ def train_shared(
 ) -> tuple[MindEye, dict[str, object]]:
     """Train one brain decoder for several subjects; return it and facts for the manifest.
 
-    Parameters
-    ----------
-    settings, prepared, targets, out, device
-        What to train, on what, and where.
-    pretrained
-        Model to start from, e.g. for fine-tuning everything for one new subject; it is changed.
+    Where a `pretrained` model is given, e.g. for fine-tuning everything for one new subject, it is
+    changed and returned.
     """
     subjects = settings.subjects or tuple(prepared.subjects)
     trials = {

@@ -47,10 +47,7 @@ def open_targets(
 ) -> TrainingTargets:
     """Open the targets that model and losses need.
 
-    Raises
-    ------
-    ArtifactError
-        If targets are missing, or have other shapes than the model's outputs.
+    Raises ArtifactError if targets are missing, or have other shapes than the model's outputs.
     """
     wanted: dict[str, tuple[int, ...]] = {"tokens": (sizes.n_tokens, sizes.n_features)}
     # Without an upsampler the low-level head starts from a closed-form solution.
