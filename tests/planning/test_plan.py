@@ -19,7 +19,7 @@ FOUND = Footprint(
     moments=10 * GIB,
     activations=8 * GIB,
     peak=24 * GIB,
-    largest_layer=GIB,
+    largest_layer=GIB // 4,
     flops=1e12,
 )
 
@@ -93,6 +93,21 @@ def test_several_gpus_divide_the_batch_and_hold_a_copy_each(planned):
     assert two.memory.peak > one.memory.peak  # buckets of gradients, rows of the other GPU
 
 
+def test_a_model_is_sharded_where_a_copy_on_each_gpu_does_not_fit(planned):
+    plan, _ = planned(gpu="4090", n_gpus=2)
+    assert (plan.layout, plan.fits) == (Layout(sharding="fsdp"), True)
+    # Half of weights, gradients and moments, 9 GiB of the peak that are not these, and the largest
+    # layer with its gradient.
+    assert plan.memory.peak == pytest.approx((7.5 + 9 + 2) * GIB + 5 * 4 * 6 * 256 * 1664)
+    assert plan.memory.weights == 2.5 * GIB
+
+
+def test_a_closed_form_start_that_does_not_fit_is_said(planned):
+    plan, _ = planned("standard", voxels=(40_000,), gpu="4090", changes={"per_subject": 1})
+    assert plan.start == 5 * GIB + 28 * 40_000**2
+    assert not plan.fits
+
+
 def test_a_batch_that_cannot_be_divided_is_refused(planned):
     with pytest.raises(ValueError, match=r"6 trials of each subject.*8 processes"):
         planned(n_gpus=8)
@@ -118,4 +133,4 @@ def test_a_plan_is_json(planned):
     plan, _ = planned()
     again = json.loads(json.dumps(plan.as_dict()))
     assert again["n_parameters"] == 5 * GIB // 4
-    assert again["layout"] == {"accumulate": 1, "checkpointing": False}
+    assert again["layout"] == {"accumulate": 1, "checkpointing": False, "sharding": "none"}

@@ -1,7 +1,7 @@
 from mindeye2 import recipes
 from mindeye2.planning.data_size import nsd_size
 from mindeye2.planning.footprint import Footprint
-from mindeye2.planning.storage import disk_bytes, host_bytes
+from mindeye2.planning.storage import disk_bytes, host_bytes, start_bytes
 
 FOUND = Footprint(
     parameters={"ridge": 100},
@@ -35,11 +35,24 @@ def test_a_running_average_is_part_of_the_state():
     assert needs["two states of the run"] == 2 * 1600
 
 
-def test_the_closed_form_start_needs_host_memory():
-    data, released, standard = nsd_size([1000]), recipes.released_training(), recipes.standard()
-    plain = host_bytes(released, FOUND, data=data, sizes=released.model)
-    started = host_bytes(standard, FOUND, data=data, sizes=standard.model)
-    assert {name for name in started if name not in plain} == {
-        "closed form: covariance of voxels",
-        "closed form: PCA of the bank",
-    }
+def test_sharded_processes_copy_a_state_once():
+    settings = recipes.released_training()
+    copied = host_bytes(settings, FOUND, n_gpus=2, sharded=False)
+    sharded = host_bytes(settings, FOUND, n_gpus=2, sharded=True)
+    assert copied["a state while it is written"] == 2 * 1200
+    assert sharded["a state while it is written"] == 1200
+    assert copied["the model of each process"] == sharded["the model of each process"] == 800
+
+
+def test_the_closed_form_start_needs_a_device_and_disk():
+    data, released, standard = (
+        nsd_size([1000, 900]),
+        recipes.released_training(),
+        recipes.standard(),
+    )
+    assert start_bytes(released, FOUND, data=data) == 0
+    assert start_bytes(standard, FOUND, data=data) == 400 + 7 * 4 * 1000**2
+    plain, more = (disk_bytes(r, FOUND, data=data, sizes=r.model) for r in (released, standard))
+    rows = 73_000 + 2 * 60_000  # scores of images, latents of trials predicted by two folds
+    assert more.pop("closed form, until the run is finished") == 4 * (200 + 4096 * rows)
+    assert more == plain

@@ -1,7 +1,7 @@
 """The plan of a training: what it needs, and the layout of a step that fits the GPUs."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from mindeye2.core.errors import check_choice
 from mindeye2.models.model_settings import ModelSettings
@@ -9,7 +9,7 @@ from mindeye2.planning.data_size import DataSize
 from mindeye2.planning.footprint import Footprint, footprint
 from mindeye2.planning.gpus import GPUS, Gpu
 from mindeye2.planning.sample_step import StepSettings
-from mindeye2.planning.storage import disk_bytes, host_bytes
+from mindeye2.planning.storage import disk_bytes, host_bytes, start_bytes
 from mindeye2.stages.train import AdaptTraining, SharedTraining
 from mindeye2.training.distributed import Shard
 
@@ -38,6 +38,9 @@ class Layout:
 
     checkpointing: bool = False
     """Compute activations again on the way back."""
+
+    sharding: Literal["none", "fsdp"] = "none"
+    """Each GPU holds the whole model, or a shard of its weights, gradients and moments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +78,14 @@ class Plan:
     """Whether `layout` fits; otherwise it is the one that needs least memory."""
 
     memory: Memory
+    start: float
+    """Bytes on the first GPU in the closed-form start; 0 without."""
+
     budget: float
     """Bytes of a GPU that a training can use."""
 
     host: dict[str, float]
-    """Bytes of host memory by purpose, on the machine whose process writes the files."""
+    """Bytes of host memory by purpose, of all processes on one machine."""
 
     disk: dict[str, float]
     """Bytes on disk by purpose."""
@@ -153,11 +159,14 @@ def plan_training(
     Shard(world_size=n_gpus).check(step.per_subject, rows=rows, setting=setting)
     budget = (1 - RESERVE) * card.gib * 2**30
     layout, measured, memory = _choose_layout(step, n_gpus=n_gpus, budget=budget)
+    start = start_bytes(settings, measured, data=data)
     n_subjects = len(data.n_voxels)
     batch_size = step.per_subject * n_subjects
     flops = measured.flops * n_gpus
     rate = (utilisation or ASSUMED_UTILISATION) * _peak(card, step) * n_gpus
-    traffic = UPDATE_TRAFFIC + PASS_TRAFFIC[step.optimizer.precision] * layout.accumulate
+    shards = n_gpus if layout.sharding == "fsdp" else 1
+    traffic = UPDATE_TRAFFIC / shards
+    traffic += PASS_TRAFFIC[step.optimizer.precision] * layout.accumulate
     moved = traffic * measured.trainable
     n_trials = sum(data.n_trials.values())
     steps_per_epoch, n_steps = max(1, n_trials // batch_size), step.optimizer.steps
@@ -177,10 +186,11 @@ def plan_training(
         batch_size=batch_size,
         micro_batch=batch_size // n_gpus // layout.accumulate,
         layout=layout,
-        fits=memory.peak <= budget,
+        fits=max(memory.peak, start) <= budget,
         memory=memory,
+        start=start,
         budget=budget,
-        host=host_bytes(settings, measured, data=data, sizes=step.model),
+        host=host_bytes(settings, measured, n_gpus=n_gpus, sharded=shards > 1),
         disk=disk_bytes(settings, measured, data=data, sizes=step.model),
         flops=flops,
         utilisation=utilisation or ASSUMED_UTILISATION,
@@ -218,16 +228,19 @@ def _choose_layout(
     step: StepSettings, *, n_gpus: int, budget: float
 ) -> tuple[Layout, Footprint, Memory]:
     """Return the fastest layout that fits, else the one that needs least memory."""
+    known: dict[tuple[int, bool], Footprint] = {}
     found: dict[Layout, tuple[Footprint, Memory]] = {}
 
     def fits(layout: Layout) -> bool:
         changes = {"accumulate": layout.accumulate, "checkpointing": layout.checkpointing}
         optimizer = step.optimizer.model_copy(update=changes)
-        measured = footprint(replace(step, optimizer=optimizer), n_ranks=n_gpus)
-        found[layout] = measured, _on_each_gpu(measured, step, n_gpus=n_gpus)
+        key = layout.accumulate, layout.checkpointing
+        if key not in known:
+            known[key] = footprint(replace(step, optimizer=optimizer), n_ranks=n_gpus)
+        found[layout] = known[key], _on_each_gpu(known[key], step, layout, n_gpus=n_gpus)
         return found[layout][1].peak <= budget
 
-    layouts = _layouts(step.per_subject // n_gpus)
+    layouts = _layouts(step.per_subject // n_gpus, n_gpus=n_gpus)
     # Measuring takes seconds: where neither extreme fits, what lies between does not either.
     if not fits(layouts[0]) and fits(layouts[-1]):
         next(x for x in layouts[1:] if x is layouts[-1] or fits(x))
@@ -237,32 +250,47 @@ def _choose_layout(
     return layout, *found[layout]
 
 
-def _layouts(per_subject: int) -> list[Layout]:
+def _layouts(per_subject: int, *, n_gpus: int) -> list[Layout]:
     """Return layouts, the fastest first and the one that needs least memory last."""
+    shardings: tuple[Literal["none", "fsdp"], ...] = ("none", "fsdp") if n_gpus > 1 else ("none",)
     every = [
-        Layout(accumulate=n, checkpointing=checkpointing)
+        Layout(accumulate=n, checkpointing=checkpointing, sharding=sharding)
         for n in range(1, per_subject + 1)
         if per_subject % n == 0
         for checkpointing in (False, True)
+        for sharding in shardings
     ]
-    # Accumulation costs a forward pass, checkpointing that of the blocks.
-    return sorted(every, key=lambda x: (x.accumulate > 1, x.checkpointing))
+
+    def cost(layout: Layout) -> tuple[int, bool, int]:
+        # Accumulation costs a forward pass, sharding the transfer of all weights, checkpointing
+        # the forward pass of the blocks.
+        dear = (layout.accumulate > 1) + (layout.sharding == "fsdp")
+        return dear, layout.checkpointing, layout.accumulate
+
+    return sorted(every, key=cost)
 
 
-def _on_each_gpu(found: Footprint, step: StepSettings, *, n_gpus: int) -> Memory:
-    """Add what several processes need besides the step itself."""
+def _on_each_gpu(found: Footprint, step: StepSettings, layout: Layout, *, n_gpus: int) -> Memory:
+    """Divide what is sharded, and add what several processes need besides the step itself."""
     n_rows = step.per_subject * len(step.n_voxels) * (n_gpus - 1) / n_gpus
     # Tokens of other ranks: preds, targets, both normalised, and a gradient, in float32.
     gathered = 5 * 4 * n_rows * step.model.n_tokens * step.model.n_features
-    whole = found.weights + found.gradients + found.moments
-    # Gradients are averaged in buckets as large as themselves.
-    peak = found.peak if n_gpus == 1 else max(found.peak, whole) + found.gradients
+    part = n_gpus if layout.sharding == "fsdp" else 1
+    resting = (found.weights + found.moments) / part
+    held = found.peak - found.weights - found.moments  # gradients and activations at the peak
+    peaks = [resting + held, resting + found.gradients / part]
+    if n_gpus > 1 and part == 1:
+        # Gradients are averaged in buckets as large as themselves.
+        peaks = [max(peaks) + found.gradients]
+    elif part > 1:
+        # The largest layer is gathered whole, with its gradient; for a validation, the model.
+        peaks = [max(peaks) + 2 * 4 * found.largest_layer, resting + found.weights]
     return Memory(
-        weights=found.weights,
-        gradients=found.gradients,
-        moments=found.moments,
+        weights=found.weights / part,
+        gradients=found.gradients / part,
+        moments=found.moments / part,
         activations=found.activations + gathered,
-        peak=peak + gathered,
+        peak=max(peaks) + gathered,
     )
 
 

@@ -38,6 +38,10 @@ def _rows(plan: Plan) -> list[tuple[str, str, str]]:
         f"{plan.micro_batch} on a GPU at a time: optimizer.accumulate={layout.accumulate}, "
         f"optimizer.checkpointing={str(layout.checkpointing).lower()}"
     )
+    if plan.n_gpus > 1:
+        micro += f", optimizer.sharding={layout.sharding}"
+    if plan.start:
+        device += f"; closed-form start: {_gib(plan.start)}"
     return [
         ("parameters", f"{plan.n_parameters:,}", f"{parts}; {plan.n_trainable:,} trained"),
         ("batch", f"{plan.batch_size} trials", f"of {len(plan.data.n_voxels)} subjects; {micro}"),
@@ -74,9 +78,10 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
         table.add_row(*row)
     console.print(table)
     if not plan.fits:
+        least = max(plan.memory.peak, plan.start)
         console.print(
-            f"Does not fit: the least that was found needs {_gib(plan.memory.peak)} of "
-            f"{_gib(plan.budget)}. Plan with more or larger GPUs, optimizer.precision=bfloat16, "
-            "or a smaller model.n_latent.",
+            f"Does not fit: the least that was found needs {_gib(least)} of {_gib(plan.budget)}. "
+            "Plan with more or larger GPUs, optimizer.precision=bfloat16, or a smaller "
+            "model.n_latent.",
             highlight=False,
         )

@@ -5,7 +5,7 @@ from mindeye2.planning.data_size import DataSize
 from mindeye2.planning.footprint import Footprint
 from mindeye2.stages.train import AdaptTraining, SharedTraining, TargetSettings
 
-__all__ = ["disk_bytes", "host_bytes"]
+__all__ = ["disk_bytes", "host_bytes", "start_bytes"]
 
 IMPORTS = 0.7 * 2**30
 """Bytes of a process that has imported PyTorch and its CUDA libraries."""
@@ -18,21 +18,26 @@ def _state(settings: SharedTraining | AdaptTraining, found: Footprint) -> float:
 
 
 def host_bytes(
-    settings: SharedTraining | AdaptTraining,
-    found: Footprint,
-    *,
-    data: DataSize,
-    sizes: ModelSettings,
+    settings: SharedTraining | AdaptTraining, found: Footprint, *, n_gpus: int, sharded: bool
 ) -> dict[str, float]:
     """Return the bytes of host memory by purpose; betas and targets are read from disk."""
-    needs = {"imports": IMPORTS, "weights, as built or saved": float(found.weights)}
-    needs["a state while it is saved"] = _state(settings, found)
-    if isinstance(settings, AdaptTraining) or settings.closed_form_start:
-        widest = max(data.n_voxels.values())
-        components = 4 * sizes.n_latent * sizes.n_tokens * sizes.n_features
-        needs["closed form: covariance of voxels"] = 2 * 8.0 * widest**2
-        needs["closed form: PCA of the bank"] = 2.0 * components
-    return needs
+    copies = 1 if sharded else n_gpus
+    return {
+        "imports": n_gpus * IMPORTS,
+        "the model of each process": n_gpus * float(found.weights),
+        "a state while it is written": copies * _state(settings, found),
+    }
+
+
+def start_bytes(
+    settings: SharedTraining | AdaptTraining, found: Footprint, *, data: DataSize
+) -> float:
+    """Return the bytes that the closed-form start needs on its device."""
+    if isinstance(settings, SharedTraining) and not settings.closed_form_start:
+        return 0.0
+    # Sums of all trials and of a fold, their difference, eigenvectors and work space: seven
+    # matrices of voxels by voxels (benchmarks/README.md).
+    return found.weights + 7 * 4.0 * max(data.n_voxels.values()) ** 2
 
 
 def disk_bytes(
@@ -57,4 +62,9 @@ def disk_bytes(
             needs[f"banks of {targets.maps} and {targets.maps_augmented}"] = maps
     needs["weights of the run"] = float(found.weights)
     needs["two states of the run"] = 2 * _state(settings, found)
+    if isinstance(settings, SharedTraining) and settings.closed_form_start:
+        set_by_it = found.parameters["ridge"] + found.largest_layer
+        scores = data.n_images * sizes.n_latent
+        latents = (settings.prior.n_folds - 1) * sum(data.n_trials.values()) * sizes.n_latent
+        needs["closed form, until the run is finished"] = 4.0 * (set_by_it + scores + latents)
     return needs
