@@ -23,7 +23,7 @@ RECIPES = {
     "standard": "the recommended training at the published size, for NSD-sized data; a GPU",
     "laptop": "several subjects with many trials each; the model that others are adapted from",
     "adapt": "a new subject with an hour of data or more, and a pretrained run (--init)",
-    "scratch": "one subject without a pretrained run; a baseline of adapt",
+    "scratch": "one subject without a pretrained run; a baseline for adapt",
     "ridge": "one subject, in seconds: the first thing to try with your own data",
     "demo": "the demo's seven simulated subjects",
     "kriegeskorte92": "subjects with fewer than 100 images, such as the kind kriegeskorte92",

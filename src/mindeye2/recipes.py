@@ -64,7 +64,7 @@ def decoder_scenes() -> ScenePreparation:
 
 
 def released_training() -> SharedTraining:
-    """Return the published pretraining, quirk by quirk: everything at once, prior end to end.
+    """Return the published pretraining, defects included: all modules at once, prior end to end.
 
     Seven subjects, 150 epochs of 714 steps of 6 trials each. BiMixCo for the first third, then
     SoftCLIP with a temperature per epoch; one cycle with cycled momentum; no gradient clipping.

@@ -39,7 +39,7 @@ def check_choice(name: str, value: str, allowed: Collection[str]) -> str:
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import an optional dependency, or say how to install it.
+    """Import an optional dependency, or raise an error with the command that installs it.
 
     Parameters
     ----------

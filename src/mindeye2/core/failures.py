@@ -20,18 +20,7 @@ _STARTED = {"config.yaml", "state", FAILURE}
 def recorded_failure(out: Path | None, *, command: str, resume: bool = False) -> Iterator[None]:
     """Record an error of the block in `out`, unless another command fills that folder.
 
-    Parameters
-    ----------
-    out
-        Folder that the block fills; None where there is none.
-    command
-        The stage, e.g. ``"evaluate"``.
-    resume
-        Whether the block may continue a started folder.
-
-    Yields
-    ------
-    None
+    `command` is the stage, e.g. ``"evaluate"``; `resume` allows a started folder.
     """
     own = out is not None and _may_fill(Path(out), resume=resume)
     try:

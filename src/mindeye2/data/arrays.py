@@ -99,25 +99,10 @@ class ConcatenatedRows:
 
 
 def open_matrix(path: Path, *, name: str) -> NDArray[Any] | Hdf5Rows:
-    """Open a matrix without reading its values, where the format allows that.
+    """Open a matrix of two axes without reading its values, where the format allows that.
 
-    Parameters
-    ----------
-    path
-        A file that ends in one of `ARRAY_SUFFIXES`.
-    name
-        The array in an HDF5 or MATLAB file; if there is none of that name, the only numeric matrix
-        is taken.
-
-    Returns
-    -------
-    numpy.ndarray or Hdf5Rows
-        With two axes.
-
-    Raises
-    ------
-    ArtifactError
-        If the file is damaged, has no such array, or the array is not a numeric matrix.
+    `name` is the array in an HDF5 or MATLAB file; if there is none of that name, the only numeric
+    matrix is taken. Raises ``ArtifactError`` if the file is damaged or holds no such matrix.
     """
     matrix: NDArray[Any] | Hdf5Rows
     if path.suffix == ".npy":

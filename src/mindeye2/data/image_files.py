@@ -32,26 +32,10 @@ class ImageSettings(Settings):
 
 
 def find_images(folder: Path, names: Sequence[str], *, setting: str | None = None) -> list[Path]:
-    """Find the image files that a trial table names.
+    """Return the image file of each name in a trial table; suffixes may be left out.
 
-    Parameters
-    ----------
-    folder
-        The folder of the stimuli.
-    names
-        Paths inside the folder; the suffix may be left out.
-    setting
-        Name of the setting that chooses the folder, for messages.
-
-    Returns
-    -------
-    list of Path
-        One file per name.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder or a file is missing.
+    `setting` is the setting that chooses the folder, for messages. Raises ``ArtifactError`` if the
+    folder or a file is missing.
     """
     if not folder.is_dir():
         raise ArtifactError(
@@ -73,7 +57,7 @@ def find_images(folder: Path, names: Sequence[str], *, setting: str | None = Non
 
 
 def _other_suffix(folder: Path, name: str) -> str:
-    """Say that an image is there under another suffix."""
+    """Return a hint that an image exists with another suffix."""
     path = folder / name
     there = [p.name for s in IMAGE_SUFFIXES if (p := path.with_suffix(s)).is_file()]
     return f" {there[0]} is there: correct the table, or leave suffixes out." if there else ""

@@ -74,7 +74,7 @@ def ncsnr_by_columns(
     _, image, counts = np.unique(images, return_inverse=True, return_counts=True)
     if len(counts) == len(images):
         raise ValueError(
-            f"none of the {len(counts)} images is shown twice, so noise cannot be told from "
+            f"none of the {len(counts)} images is shown twice, so noise cannot be separated from "
             "signal. Give trials with repeated images, or leave the noise ceiling out."
         )
     order = np.argsort(image, kind="stable")

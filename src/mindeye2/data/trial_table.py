@@ -102,7 +102,7 @@ def complete_trials(
         if name not in {"image", *OPTIONAL}:
             raise ArtifactError(
                 f"the setting {kind}.columns names {name!r}; it takes "
-                f"{['image', *OPTIONAL]}, each with the table's name of it."
+                f"{['image', *OPTIONAL]}, each mapped to its column in the table."
             )
         if column not in table:
             raise ArtifactError(
@@ -115,7 +115,7 @@ def complete_trials(
     if "image" not in table:
         raise ArtifactError(
             f"{source} has no column 'image'; it has {list(table.columns)}. It holds the name of "
-            f"the image shown in each trial. If it is called otherwise: "
+            f"the image shown in each trial. If it has another name: "
             f"--set '{kind}.columns={{image: stim_file}}'."
         )
     used = [c for c in ("image", "subject", "session", "run", "trial", "split") if c in table]
@@ -155,7 +155,7 @@ def _subjects(table: pd.DataFrame, *, source: Path) -> pd.Series:
     if bad:
         raise ArtifactError(
             f"{source} names the subjects {bad[:5]}; letters, digits, '-' and '_' are accepted, "
-            "because files are called after them."
+            "because files are named after them."
         )
     return names
 

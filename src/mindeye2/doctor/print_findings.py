@@ -32,15 +32,7 @@ def _merged(findings: list[Finding]) -> list[Finding]:
 
 
 def print_findings(diagnosis: Diagnosis, console: Console | None = None) -> None:
-    """Print findings, worst last, because a terminal shows the end of a long output.
-
-    Parameters
-    ----------
-    diagnosis
-        Result of `doctor`.
-    console
-        Where to print; standard output by default.
-    """
+    """Print findings, worst last, because a terminal shows the end of a long output."""
     console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
     table.add_column("", no_wrap=True)

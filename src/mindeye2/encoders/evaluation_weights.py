@@ -106,24 +106,10 @@ HUB_MODELS: dict[str, HubModel] = {
 
 
 def find_wordnet(folder: Path | None, *, download: bool) -> Any:  # noqa: ANN401 - nltk's reader
-    """Open WordNet in a folder or in those of nltk; None where neither has it.
+    """Open WordNet from a folder or from those of nltk; None where neither has it.
 
-    Parameters
-    ----------
-    folder
-        Folder that may hold ``corpora/wordnet`` or ``corpora/wordnet.zip``.
-    download
-        Download WordNet 3.0 where it is missing.
-
-    Returns
-    -------
-    nltk.corpus.reader.WordNetCorpusReader or None
-        The database.
-
-    Raises
-    ------
-    MissingExtraError
-        If nltk is not installed.
+    `folder` may hold ``corpora/wordnet`` or its ``.zip``; `download` gets WordNet 3.0 where it is
+    missing. Raises ``MissingExtraError`` if nltk is not installed.
     """
     nltk = require("nltk", extra="evaluation", purpose="METEOR")
     if folder is not None and str(folder) not in nltk.data.path:

@@ -172,22 +172,7 @@ def build_gnet(
 def infer_gnet(trunk: Mapping[str, Tensor], readout: Mapping[str, Tensor]) -> GNet:
     """Build a GNet on the meta device, with sizes inferred from its state dicts.
 
-    Parameters
-    ----------
-    trunk
-        State dict of the trunk.
-    readout
-        State dict of one subject's readout.
-
-    Returns
-    -------
-    GNet
-        Without values.
-
-    Raises
-    ------
-    KeyError
-        If an entry that gives a size is missing.
+    Raises ``KeyError`` if an entry that gives a size is missing.
     """
     with torch.device("meta"):
         return build_gnet(

@@ -53,25 +53,9 @@ ENCODERS: dict[str, Callable[[Path | None], ImageEncoder]] = {
 
 
 def load_encoder(name: str, *, weights: Path | None = None) -> ImageEncoder:
-    """Load a frozen encoder.
+    """Load a frozen encoder of `ENCODERS` on the CPU, in evaluation mode.
 
-    Parameters
-    ----------
-    name
-        A key of `ENCODERS`.
-    weights
-        Folder that ``mindeye2 import`` filled, where the encoder needs or takes one.
-
-    Returns
-    -------
-    ImageEncoder
-        In evaluation mode, frozen, on the CPU; it names its weights in ``key``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such encoder.
-    ArtifactError
-        If it needs weights and got none.
+    `weights` is a folder that ``mindeye2 import`` filled, where the encoder takes one. Raises
+    ``ValueError`` if there is no such encoder, ``ArtifactError`` if it needs weights and got none.
     """
     return ENCODERS[check_choice("the encoder", name, ENCODERS)](weights)

@@ -32,22 +32,9 @@ def load_autoencoder(folder: Path) -> Autoencoder:
 
 
 def load_unclip_decoder(folder: Path | None = None) -> Unclip:
-    """Load an image decoder.
+    """Load an image decoder in float32 and eval mode: of a run folder, or the shipped one.
 
-    Parameters
-    ----------
-    folder
-        Run folder of its training; the shipped decoder by default.
-
-    Returns
-    -------
-    Unclip
-        In float32 and eval mode.
-
-    Raises
-    ------
-    ArtifactError
-        If weights or settings are missing.
+    Raises ``ArtifactError`` if weights or settings are missing.
     """
     folder = shipped_decoder() if folder is None else folder
     settings = build_settings(UnclipSettings, _settings(folder, "unclip"))

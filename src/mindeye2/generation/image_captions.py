@@ -46,24 +46,9 @@ class ImageCaptioner:
 
 
 def load_image_captioner(name: str = GIT, *, device: torch.device | None = None) -> ImageCaptioner:
-    """Load GIT with its image processor from a folder or by its name on the hub.
+    """Load GIT with its image processor from a folder or by its name on the hub, frozen.
 
-    Parameters
-    ----------
-    name
-        Folder, or name on the hub: then it is downloaded once, unless it was before.
-    device
-        Where to compute; the CPU by default.
-
-    Returns
-    -------
-    ImageCaptioner
-        Frozen.
-
-    Raises
-    ------
-    ArtifactError
-        If there is no such folder, and no hub to get it from.
+    Raises ``ArtifactError`` if there is no such folder, and no hub to get it from.
     """
     transformers = require("transformers", extra="evaluation", purpose="Captions by GIT")
     try:

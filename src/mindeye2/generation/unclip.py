@@ -120,21 +120,10 @@ class Unclip(nn.Module):
         times: Int[Tensor, " batch"],
         tokens: Float[Tensor, "batch tokens features"],
     ) -> Float[Tensor, "batch channels height width"]:
-        """Predict noise or clean latents.
+        """Predict noise or clean latents, see ``settings.prediction``.
 
-        Parameters
-        ----------
-        latents
-            Noisy latents.
-        times
-            Index of each image's noise level, from 0 (clean).
-        tokens
-            Image tokens, a square grid row by row where they are `aligned`.
-
-        Returns
-        -------
-        Tensor
-            Noise or clean latents, see ``settings.prediction``.
+        `times` are indices of noise levels, from 0 (clean); `tokens` are a square grid, row
+        by row, where they are `aligned`.
         """
         if not self.settings.aligned:
             return self._unet(latents, times, tokens)

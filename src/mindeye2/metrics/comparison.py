@@ -21,8 +21,8 @@ class PairedTest(Difference):
     p_holm: float
     """`p` after Holm's correction over the metrics that are tested together."""
     p_equivalence: float
-    """P of two one-sided paired t tests (Schuirmann 1987) that the difference is as large as the
-    margin: small where the runs are equivalent."""
+    """Larger P of two one-sided paired t tests (TOST, Schuirmann 1987) of a difference as large as
+    the margin: small where the runs are equivalent."""
 
     def verdict(self, *, higher_is_better: bool, alpha: float = 0.05) -> str:
         """Return the conclusion of the two tests: better, worse, equivalent or undecided."""
@@ -51,7 +51,7 @@ def compare_scores(
     b
         Scores of the second run for the same images in the same order.
     margin
-        Largest difference that counts as none, in the unit of the scores.
+        Equivalence margin, in the unit of the scores.
     seed
         Seeds resampling and sign flips, apart for each metric.
     level

@@ -20,7 +20,7 @@ def umap_distance(
     """Compute the distance of each predicted row from its target in a UMAP of two dimensions.
 
     One UMAP with umap-learn's defaults is fitted on targets and predictions together (McInnes et
-    al. 2018, arXiv 1802.03426), so that distances of two runs have two scales.
+    al. 2018, arXiv 1802.03426), so that distances of two runs are not comparable.
 
     Parameters
     ----------

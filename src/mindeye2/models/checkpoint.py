@@ -72,7 +72,7 @@ def load_run(folder: Path) -> LoadedRun:
     if differing:
         raise ArtifactError(
             f"{folder / 'model.safetensors'} does not fit model.yaml: {differing[:5]} differ. "
-            "The folder was mixed up; train again."
+            "The files are of different runs; train again."
         )
     model.load_state_dict(weights, assign=True)
     return LoadedRun(

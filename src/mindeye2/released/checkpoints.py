@@ -41,22 +41,9 @@ class _Empty:
 def read_checkpoint(path: Path) -> dict[Any, Any]:
     """Read a PyTorch or safetensors checkpoint without running code that it holds.
 
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    dict
-        Nested as it was saved. Tensors are memory-mapped, but for files from before PyTorch 1.6,
-        whose format does not allow it.
-
-    Raises
-    ------
-    ArtifactError
-        If there is no such file, it is truncated, of another format, or would run code, or if
-        `path` is a folder; for a DeepSpeed checkpoint with the command that converts it.
+    Tensors are memory-mapped, except in files from before PyTorch 1.6, whose format does not allow
+    it. Raises ``ArtifactError`` if there is no such file, it is truncated, of another format, or
+    would run code, or if `path` is a folder.
     """
     path = Path(path)
     if not path.exists():

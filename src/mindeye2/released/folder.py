@@ -26,22 +26,7 @@ __all__ = ["ReleasedPipeline", "open_pipeline"]
 def open_pipeline(
     folder: Path, *, settings: ReconstructSettings, device: torch.device
 ) -> Pipeline:
-    """Open published weights, or a run with the networks that its encoder and ``decoder`` ask for.
-
-    Parameters
-    ----------
-    folder
-        Folder of imported weights, or run folder.
-    settings
-        Selection and settings of the networks.
-    device
-        Where to compute.
-
-    Returns
-    -------
-    Pipeline
-        Brain decoder and networks.
-    """
+    """Open published weights, or a run with the networks that its encoder and ``decoder`` need."""
     if is_released(folder):
         return ReleasedPipeline(folder, settings=settings, device=device)
     networks = partial(networks_of_run, settings=settings, device=device)

@@ -14,22 +14,9 @@ WEIGHTS = Path("weights")
 
 
 def find_imported(folder: Path) -> dict[str, Path]:
-    """Find the networks that were imported into a folder, or into folders inside it.
+    """Return the networks imported into a folder or its subfolders: kind of network -> its file.
 
-    Parameters
-    ----------
-    folder
-        Folder of an import, or one that holds several.
-
-    Returns
-    -------
-    dict
-        Kind of network -> its file.
-
-    Raises
-    ------
-    ArtifactError
-        If an import did not finish, or a kind was imported twice.
+    Raises ``ArtifactError`` if an import did not finish, or a kind was imported twice.
     """
     folder = Path(folder)
     return _find_in([folder, *inner_folders(folder)])
@@ -42,22 +29,9 @@ def find_networks(folder: Path) -> dict[str, Path]:
 
 
 def locate(name_or_folder: str | Path) -> Path:
-    """Find the folder that a published brain decoder was imported into.
+    """Return the folder of a published brain decoder: as given, or by name in ``weights/``.
 
-    Parameters
-    ----------
-    name_or_folder
-        A folder, or the name of a published file, which is looked for in ``weights/``.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    ArtifactError
-        If there is none; for a published name with the command that downloads it.
+    Raises ``ArtifactError`` if there is none; for a published name with the download command.
     """
     folder, imported = Path(name_or_folder), WEIGHTS / str(name_or_folder)
     if folder.is_dir():
@@ -66,7 +40,7 @@ def locate(name_or_folder: str | Path) -> Path:
         return imported
     if str(name_or_folder) in PUBLISHED:
         raise ArtifactError(
-            f"{imported} is not there yet. 'mindeye2 import --released {name_or_folder} --out "
+            f"{imported} does not exist yet. 'mindeye2 import --released {name_or_folder} --out "
             f"{imported}' shows its size and licence, and downloads it; or give the folder it was "
             "imported into."
         )

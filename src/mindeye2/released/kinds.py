@@ -82,24 +82,9 @@ class Identified:
 
 
 def identify(content: Mapping[Any, Any], *, where: str) -> Identified:
-    """Identify the published networks of a checkpoint.
+    """Identify the published networks of a checkpoint, nested as it was saved.
 
-    Parameters
-    ----------
-    content
-        Nested as it was saved.
-    where
-        The file, for messages.
-
-    Returns
-    -------
-    Identified
-        The kind and its entries.
-
-    Raises
-    ------
-    ArtifactError
-        If it holds none of `KINDS`; the message names entries and shapes.
+    `where` names the file in messages. Raises ``ArtifactError`` if it holds none of `KINDS`.
     """
     state, beside = _unwrap(content)
     for name, kind in KINDS.items():

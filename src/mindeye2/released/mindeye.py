@@ -124,22 +124,9 @@ def export_mindeye(model: MindEye) -> dict[str, Tensor]:
 
 
 def infer_settings(state: Mapping[str, Tensor]) -> ModelSettings:
-    """Infer the sizes of a published checkpoint from the shapes of its entries.
+    """Infer the sizes of a published ``model_state_dict`` from the shapes of its entries.
 
-    Parameters
-    ----------
-    state
-        The checkpoint's ``model_state_dict``.
-
-    Returns
-    -------
-    ModelSettings
-        Sizes, with the released architecture.
-
-    Raises
-    ------
-    ValueError
-        If entries that give the sizes are missing, or the model reads more than one trial at once.
+    Raises ``ValueError`` if entries that give sizes are missing, or it reads several trials.
     """
     first = {
         "linear": "backbone.backbone_linear.weight",

@@ -33,24 +33,10 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 
 
 def load_convnext_teacher(source: Published) -> ConvNextTeacher:
-    """Load the low-level branch's teacher (``convnext_xlarge_alpha0.75_fullckpt.pth``).
+    """Load the low-level branch's teacher (``convnext_xlarge_alpha0.75_fullckpt.pth``), float32.
 
-    The global projector and the classifiers of the same training are known and left out.
-
-    Parameters
-    ----------
-    source
-        State dict, published file or imported folder.
-
-    Returns
-    -------
-    ConvNextTeacher
-        Float32, in training mode.
-
-    Raises
-    ------
-    ValueError
-        If an entry is unknown, missing or of an unexpected shape. The message names the entries.
+    The global projector and the classifiers of the same training are known and left out. Raises
+    ``ValueError`` with the names of entries that are unknown, missing or of an unexpected shape.
     """
     state = published_state(source, kind="convnext_teacher")
     with torch.device("meta"):
@@ -60,22 +46,10 @@ def load_convnext_teacher(source: Published) -> ConvNextTeacher:
 
 
 def load_clip_converter(source: Published) -> ClipConverter:
-    """Load the map from bigG tokens to the captioner's (``bigG_to_L_epoch8.pth``).
+    """Load the map from bigG tokens to the captioner's (``bigG_to_L_epoch8.pth``), float32.
 
-    Parameters
-    ----------
-    source
-        State dict, published file or imported folder.
-
-    Returns
-    -------
-    ClipConverter
-        Float32, in training mode.
-
-    Raises
-    ------
-    ValueError
-        If an entry is unknown, missing or of an unexpected shape. The message names the entries.
+    Raises ``ValueError`` with the names of entries that are unknown, missing or of an unexpected
+    shape.
     """
     state = published_state(source, kind="clip_converter")
     shapes = [entry_shape(state, f"linear{i}.weight") for i in (1, 2)]
@@ -87,24 +61,10 @@ def load_clip_converter(source: Published) -> ClipConverter:
 
 
 def load_lowlevel_vae(source: Published, *, groups: int = 32) -> nn.Module:
-    """Load the low-level branch's autoencoder (``sd_image_var_autoenc.pth``).
+    """Load the low-level branch's autoencoder (``sd_image_var_autoenc.pth``), float32.
 
-    Parameters
-    ----------
-    source
-        State dict, published file or imported folder.
-    groups
-        Groups of the normalisations, which no shape gives.
-
-    Returns
-    -------
-    nn.Module
-        ``diffusers.AutoencoderKL``, float32.
-
-    Raises
-    ------
-    ValueError
-        If an entry is unknown, missing or of an unexpected shape. The message names the entries.
+    `groups` is that of the normalisations, which no shape gives. Raises ``ValueError`` with the
+    names of entries that are unknown, missing or of an unexpected shape.
     """
     state = {
         _modern(name): value

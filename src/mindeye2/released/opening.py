@@ -16,20 +16,7 @@ __all__ = ["open_brain_decoder"]
 def open_brain_decoder(folder: Path) -> LoadedRun:
     """Load the brain decoder of a run, or of a folder that ``mindeye2 import`` filled.
 
-    Parameters
-    ----------
-    folder
-        Folder that ``mindeye2 train`` or ``mindeye2 import`` finished.
-
-    Returns
-    -------
-    LoadedRun
-        The decoder in eval mode, its sizes, the encoder of its tokens, and the manifest.
-
-    Raises
-    ------
-    ArtifactError
-        If the folder is unfinished or holds no brain decoder.
+    Raises ``ArtifactError`` if the folder is unfinished or holds no brain decoder.
     """
     imported = find_imported(folder)
     if not imported:

@@ -146,7 +146,7 @@ class Difference:
     b: str
     """Name of the second arm."""
     metric: str
-    """Which score."""
+    """Name of the score."""
     value: float
     """Mean difference."""
     low: float

@@ -53,7 +53,7 @@ class CompareSettings(Settings):
     Fewer metrics, chosen beforehand, lose less to Holm's correction."""
 
     margin: Annotated[float, Field(gt=0)] = 0.02
-    """Largest difference that counts as none in the test of equivalence; .02 are 2 percentage
+    """Equivalence margin: largest difference that is treated as none; .02 is 2 percentage
     points."""
 
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -63,7 +63,7 @@ class CompareSettings(Settings):
     """Bootstrap resamples and sign flips."""
 
     seed: int = 0
-    """Seeds both."""
+    """Seeds bootstrap and sign flips."""
 
 
 class _Run:
@@ -170,11 +170,11 @@ def _names(settings: CompareSettings, runs: Sequence[_Run]) -> list[str]:
 
 
 def _check_same(first: _Run, other: _Run) -> None:
-    """Refuse scores that do not compare."""
+    """Refuse scores that are not comparable."""
     if first.protocol != other.protocol:
         raise ArtifactError(
             f"{first.folder} was scored by the protocol {first.protocol!r} and {other.folder} by "
-            f"{other.protocol!r}: their scores do not compare. Evaluate both by one protocol."
+            f"{other.protocol!r}: their scores are not comparable. Evaluate both by one protocol."
         )
     mine, theirs = set(first.table["image"]), set(other.table["image"])
     if mine != theirs:

@@ -52,21 +52,21 @@ class LossSettings(Settings):
     0.05."""
 
     temperature: Annotated[float, Field(gt=0)] = 0.1
-    """Divides every cosine of BiMixCo. Released: 0.006."""
+    """Temperature of BiMixCo, by which every cosine is divided. Released: 0.006."""
 
     soft_temperatures: tuple[float, float] = (0.1, 0.1)
-    """Temperatures of SoftCLIP in its first and last epoch, half a cosine between them. Released:
-    0.004 and 0.0075."""
+    """Temperatures of SoftCLIP in its first and last epoch, with a cosine schedule between them.
+    Released: 0.004 and 0.0075."""
 
     maps_temperature: Annotated[float, Field(gt=0)] = 0.2
-    """Divides every cosine between feature maps."""
+    """Temperature of the contrastive loss of feature maps."""
 
     mixing_fraction: Annotated[float, Field(ge=0, le=1)] = 0.33
     """Fraction of the training, from its start, in which betas are mixed."""
 
     mixed_targets: bool = True
-    """Mix regression targets like the betas. Released: false, so that mixed betas are regressed
-    onto the targets of one of their images."""
+    """Mix regression targets with the weights of the betas. Released: false, so that mixed betas
+    are regressed onto the targets of one of their images."""
 
     released_labels: bool = False
     """Label mixed trials as the released code does, which names wrong partners in a batch of
@@ -101,15 +101,7 @@ def contrastive_phase(
 
 
 class BrainStep(nn.Module):
-    """Losses of one batch of several subjects.
-
-    Parameters
-    ----------
-    model
-        The brain decoder. Parameters that no loss reaches are frozen.
-    settings
-        Weights of the losses.
-    """
+    """Losses of one batch of several subjects; parameters that no loss reaches are frozen."""
 
     def __init__(self, model: MindEye, settings: LossSettings) -> None:
         super().__init__()

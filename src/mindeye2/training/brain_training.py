@@ -33,8 +33,8 @@ class BrainTraining(Settings):
     """Optimiser and schedule; its `steps` and `warmup` hold where no `epochs` are given."""
 
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Length in epochs, by which mixing and temperature then change, instead of in
-    `optimizer.steps`."""
+    """Length in epochs, instead of `optimizer.steps`; mixing and temperature then change by
+    epoch."""
 
     steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
     """Steps of an epoch; by default as in the released code: 30,000 trials of several subjects, or

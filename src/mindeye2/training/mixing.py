@@ -42,22 +42,9 @@ class Mix:
         return torch.where(self.selected, self.weights, torch.ones_like(self.weights))
 
     def apply(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """Mix betas, or any target that may be averaged.
+        """Mix betas, or any target that may be averaged, into a new tensor: one row per trial.
 
-        Parameters
-        ----------
-        x
-            One row per trial, in the order of the mix.
-
-        Returns
-        -------
-        Tensor
-            Mixed rows, in the dtype and on the device of `x`; `x` is not changed.
-
-        Raises
-        ------
-        ValueError
-            If `x` has another number of rows than the mix.
+        Raises ``ValueError`` if `x` has another number of rows than the mix.
         """
         if len(x) != len(self):
             raise ValueError(f"this mix is for {len(self)} trials, got {len(x)} rows.")

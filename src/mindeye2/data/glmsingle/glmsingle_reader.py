@@ -60,7 +60,7 @@ class GlmsingleSettings(Settings):
     """The trial table."""
 
     columns: Mapping[str, str] = {}
-    """The table's name of a column that is called otherwise here."""
+    """Names of the table's columns, where they differ from the standard names."""
 
     bids: str | None = None
     """BIDS folder with the events that are the trials, where there is no table."""

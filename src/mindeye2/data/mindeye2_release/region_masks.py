@@ -15,26 +15,9 @@ _NAMES = ("nsd_general", "V1", "V2", "V3", "V4", "higher_vis")
 def read_region_masks(
     path: Path, *, subject: str, n_voxels: int
 ) -> dict[str, Bool[np.ndarray, " voxels"]]:
-    """Read the masks of one subject's voxels by their published names.
+    """Read a subject's region masks by their published names, in the order of the betas' columns.
 
-    Parameters
-    ----------
-    path
-        The published file.
-    subject
-        E.g. ``"subj01"``.
-    n_voxels
-        Voxels of the data set.
-
-    Returns
-    -------
-    dict
-        One mask per region, in the order of the betas' columns.
-
-    Raises
-    ------
-    ArtifactError
-        If the file cannot be read, lacks the subject, or is of other voxels.
+    Raises ``ArtifactError`` if the file cannot be read, lacks the subject, or has not `n_voxels`.
     """
     h5py = require("h5py", extra="data", purpose=f"Reading {path.name}")
     try:

@@ -72,7 +72,7 @@ class SimulationSettings(Settings):
     """Further components, which each subject's own components combine."""
 
     own_components: int = Field(default=12, ge=0)
-    """Own components of a subject."""
+    """Number of subject-specific components."""
 
     own_fraction: float = Field(default=0.3, ge=0, le=1)
     """Fraction p of a higher voxel's variance that the subject's own components drive."""

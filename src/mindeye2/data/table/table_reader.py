@@ -43,7 +43,8 @@ class TableSettings(Settings):
     """Table of voxels, or folder with one table per subject; optional."""
 
     columns: Mapping[str, str] = {}
-    """The table's name of a column that is called otherwise here, e.g. ``{image: stim_file}``."""
+    """Names of the table's columns, where they differ from the standard names, e.g.
+    ``{image: stim_file}``."""
 
     variable: str = "betas"
     """The array in an HDF5 or MATLAB file of one subject. Files of several hold one array per

@@ -27,22 +27,10 @@ __all__ = ["attend_to", "load_base", "load_sdxl", "save_sdxl"]
 
 
 def load_base(name: str) -> tuple[nn.Module, nn.Module]:
-    """Load U-Net and VAE of an SDXL base model.
+    """Load U-Net (with embedded size vector) and VAE of an SDXL base model, float32.
 
-    Parameters
-    ----------
-    name
-        Name on the hub, folder in diffusers' layout, or one ``.safetensors`` file.
-
-    Returns
-    -------
-    tuple
-        U-Net, which takes the embedded size vector, and VAE; float32.
-
-    Raises
-    ------
-    ArtifactError
-        If it is neither on disk nor available from the hub, or is something else.
+    `name` is a name on the hub, a folder in diffusers' layout, or one ``.safetensors`` file.
+    Raises ``ArtifactError`` if it is none of these.
     """
     diffusers = require("diffusers", extra="sdxl", purpose="SDXL")
     try:

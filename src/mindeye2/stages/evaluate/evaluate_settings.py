@@ -16,7 +16,8 @@ class EvaluateSettings(Settings):
     protocol: Literal[
         "laptop", "v1", "mindeye2-2024", "mindeye2-2024-first-caption", "mindeye1-982"
     ] = "laptop"
-    """What is scored, and how: see docs/evaluation.md. Scores of two protocols do not compare."""
+    """What is scored, and how: see docs/evaluation.md. Scores of two protocols are not
+    comparable."""
 
     seed: int = 0
     """Seeds the bootstrap."""
@@ -35,7 +36,8 @@ class EvaluateSettings(Settings):
 
     networks: Path | None = None
     """Folder of the weights of the other protocols' networks, under their published names; caches
-    of PyTorch and of the hub are read too. What is nowhere is left out, and said."""
+    of PyTorch and of the hub are read too. Scores of missing
+    networks are left out and listed."""
 
     download: bool = False
     """Download the networks that are missing; address, size and licence of each are printed
@@ -47,4 +49,4 @@ class EvaluateSettings(Settings):
     default the scored folder itself."""
 
     batch_size: Annotated[int, Field(ge=1)] = 50
-    """Images a batch of the networks; changes no result."""
+    """Images per batch of the networks; changes no result."""

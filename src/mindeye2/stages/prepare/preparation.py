@@ -61,7 +61,7 @@ class SceneComposition(Preparation):
     """Seeds scenes and simulated subjects."""
 
     n_train: Annotated[int, Field(ge=1)] = 1400
-    """Scenes that training trials may show."""
+    """Scenes of the train split."""
 
     n_validation: Annotated[int, Field(ge=0)] = 100
     """Scenes of the validation split."""

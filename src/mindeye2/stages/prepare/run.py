@@ -114,7 +114,7 @@ def prepare(
 
 
 def _without_bigg(settings: PrepareSettings) -> list[str]:
-    """Say that published weights cannot decode the data set, where that is so."""
+    """Warn if published weights cannot decode the data set."""
     if settings.kind not in _OF_PUBLISHED_WEIGHTS or "bigg" in settings.encoders:
         return []
     added = ",".join((*settings.encoders, "bigg"))

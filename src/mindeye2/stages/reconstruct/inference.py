@@ -181,29 +181,10 @@ def generate(
     true: Float[Tensor, "images tokens features"] | None = None,
     first: int = 0,
 ) -> Iterator[Generated]:
-    """Sample, caption, decode, refine and blend batch by batch.
+    """Sample, caption, decode, refine and blend batch by batch, from row `first` on.
 
-    Parameters
-    ----------
-    pipeline
-        The networks.
-    predictions
-        Outputs of the brain decoder.
-    seeds
-        One per image.
-    settings
-        What to generate, sizes, weights, batch size.
-    captions
-        Captions of the nearest training images, for a pipeline without captioner.
-    true
-        True tokens, where the ceiling of the image decoder is wanted.
-    first
-        Row to start at.
-
-    Yields
-    ------
-    Generated
-        One batch.
+    `captions` are those of the nearest training images, for a pipeline without captioner; `true`
+    are the true tokens, where the ceiling of the image decoder is wanted.
     """
     batches = torch.arange(first, len(seeds)).split(settings.batch_size)
     for rows in progress(batches, label="reconstructions"):

@@ -30,10 +30,10 @@ class ReconstructSettings(Settings):
     """Split whose images are reconstructed."""
 
     n_images: Annotated[int, Field(ge=1)] | None = None
-    """Only the first so many images; None for all of the split."""
+    """Number of images, the first of the split; None for all."""
 
     n_repeats: Annotated[int, Field(ge=1)] | None = None
-    """Only the first so many presentations of an image; None for all."""
+    """Number of presentations of an image, the first ones; None for all."""
 
     average: Literal["betas", "outputs"] = "betas"
     """Average betas or model outputs over presentations. The released code averages outputs; with
@@ -96,4 +96,4 @@ class ReconstructSettings(Settings):
     """Write the predicted low-level latents beside the tokens."""
 
     batch_size: Annotated[int, Field(ge=1)] = 50
-    """Images a batch; changes no result."""
+    """Images per batch; changes no result."""

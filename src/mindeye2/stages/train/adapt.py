@@ -53,7 +53,7 @@ class AdaptTraining(Settings):
     """Sessions to adapt with; all by default."""
 
     n_trials: Annotated[int, Field(ge=20)] | None = None
-    """Only the first so many trials of them; all by default."""
+    """Number of trials of these sessions, the first ones; all by default."""
 
     train_on: tuple[Literal["train", "validation"], ...] = ("train", "validation")
     """Splits to adapt with. The validation images of pretraining are ordinary images for a subject
@@ -66,13 +66,13 @@ class AdaptTraining(Settings):
     """Weights of the losses."""
 
     batch_size: Annotated[int, Field(ge=2)] = 48
-    """Trials a step, of all processes together."""
+    """Trials per step, of all processes together."""
 
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Fraction of the subject's images that chooses the level."""
+    """Fraction of the subject's images held out to choose the adaptation level."""
 
     levels: tuple[Level, ...] = LEVELS
-    """Levels to choose from, in this order; a single one is taken without choosing."""
+    """Adaptation levels to choose from, in this order; a single one is taken without choosing."""
 
     margin: Annotated[float, Field(ge=0)] = 0.0
     """How much better (reciprocal rank) a higher level must be on the held-out images."""

@@ -43,7 +43,7 @@ class DecoderTuning(Settings):
     """Encoder of the image tokens."""
 
     batch_size: Annotated[int, Field(ge=2)] = 12
-    """Images a step, of all processes together."""
+    """Images per step, of all processes together."""
 
     feature_size: Annotated[int, Field(ge=32)] = 192
     """Side in pixels at which crops of the images are compared."""

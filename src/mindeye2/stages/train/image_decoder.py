@@ -45,7 +45,7 @@ class AutoencoderTraining(Settings):
     """Sizes."""
 
     batch_size: Annotated[int, Field(ge=1)] = 16
-    """Images a step, of all processes together."""
+    """Images per step, of all processes together."""
 
     perceptual_weight: Annotated[float, Field(ge=0)] = 0.5
     """Weight of the difference between EfficientNet-Lite0 features beside the L1 loss."""
@@ -69,7 +69,7 @@ class UnclipTraining(Settings):
     """Sizes and schedule."""
 
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images a step, of all processes together."""
+    """Images per step, of all processes together."""
 
     optimizer: OptimizerSettings = OptimizerSettings(
         steps=1800, max_lr=8e-4, weight_decay=1e-2, ema_decay=0.997
@@ -110,18 +110,9 @@ class _AutoencoderStep(nn.Module):
 
 
 class DecoderData:
-    """Images of a data set at an autoencoder's size, and their latents and tokens on request.
+    """Images of a data set at an autoencoder's `size`, and their latents and tokens on request.
 
-    Parameters
-    ----------
-    prepared
-        The data set.
-    size
-        Side of the images in pixels.
-    batch_size
-        Images a step, of all processes together.
-    seed
-        Seed of the run.
+    A step takes `batch_size` images, of all processes together.
     """
 
     def __init__(self, prepared: Prepared, *, size: int, batch_size: int, seed: int) -> None:
@@ -248,16 +239,8 @@ def save_decoder(
 ) -> None:
     """Write an image decoder that `mindeye2.generation.decoders.load_unclip_decoder` reads.
 
-    Parameters
-    ----------
-    out
-        Run folder.
-    unclip
-        The weights; kept as float16.
-    autoencoder
-        Folder of its autoencoder, which is copied.
-    sampling_steps
-        Steps of one image, where they differ from what the settings say.
+    Weights are kept as float16, and the folder `autoencoder` is copied. `sampling_steps` is the
+    number of denoising steps, where it differs from the settings.
     """
     weights = {k: v.half() for k, v in unclip.own_state().items()}
     save_tensors(weights, out / "unclip.safetensors")

@@ -27,22 +27,9 @@ def identification(
 ) -> dict[str, float]:
     """Identify held-out images from predicted tokens, averaged over subjects.
 
-    Parameters
-    ----------
-    model
-        In eval mode, on `device`.
-    held_out
-        Averaged held-out trials by subject; a subject's own images are its gallery.
-    tokens
-        True tokens of every image.
-    device
-        Device of the model.
-
-    Returns
-    -------
-    dict
-        ``top1`` and ``reciprocal_rank`` (image given brain, centred cosine, backbone tokens),
-        ``top1_retrieval_head`` (retrieval tokens), ``two_way``, ``mse``.
+    `held_out` are averaged trials by subject; a subject's own images are its gallery. Returns
+    ``top1`` and ``reciprocal_rank`` (image given brain, centred cosine, backbone tokens),
+    ``top1_retrieval_head`` (retrieval tokens), ``two_way`` and ``mse``.
     """
     rows = []
     for subject, own in held_out.items():

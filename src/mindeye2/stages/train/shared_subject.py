@@ -37,7 +37,7 @@ class PriorTraining(Settings):
     """Training of the diffusion prior on cross-fitted predictions, after the rest of the model."""
 
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Trials a step, of all processes together."""
+    """Trials per step, of all processes together."""
 
     n_folds: Annotated[int, Field(ge=2)] = 3
     """Folds over images. A ridge fitted to one fold predicts the others, so that the prior learns
@@ -60,7 +60,7 @@ class SharedTraining(BrainTraining):
     """Training sessions; all by default."""
 
     n_trials: Annotated[int, Field(ge=20)] | None = None
-    """Only the first so many training trials of each subject; all by default."""
+    """Number of training trials of each subject, the first ones; all by default."""
 
     train_on: tuple[Literal["train", "validation"], ...] = ("train",)
     """Splits to train on. Baselines of one new subject train on both, as adaptation does."""
@@ -90,7 +90,7 @@ class SharedTraining(BrainTraining):
     retrieval and supplies captions. At the published size 300 take 0.5 GiB."""
 
     train_body: bool = True
-    """Train at all; off, the closed-form solution is the result (the ridge baseline)."""
+    """Train with gradients; false keeps the closed-form solution (the ridge baseline)."""
 
     distinct_images: bool = False
     """Sample batches without repeated images, anew at every step, as the released code does, which

@@ -49,7 +49,7 @@ class SdxlUnclipTraining(Settings):
     """Side in pixels of the training images (the published config: up to 512)."""
 
     batch_size: Annotated[int, Field(ge=1)] = 8
-    """Images a step, of all processes together."""
+    """Images per step, of all processes together."""
 
     offset_noise: Annotated[float, Field(ge=0)] = 0.04
     """Standard deviation of the noise that is equal over all latents of an image."""
@@ -124,17 +124,7 @@ def sample_noise(
 
 
 class TokenCache:
-    """Tokens of images, encoded at the first request and kept on disk.
-
-    Parameters
-    ----------
-    folder
-        Where to keep them, or None to encode each time.
-    encoder
-        The frozen encoder.
-    n_images
-        Number of images.
-    """
+    """Tokens of images, encoded at the first request and kept in `folder`; None keeps nothing."""
 
     def __init__(self, folder: Path | None, *, encoder: ImageEncoder, n_images: int) -> None:
         self._folder = folder
