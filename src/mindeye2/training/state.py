@@ -19,7 +19,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor, distributed, nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.distributed.tensor import DTensor
@@ -210,7 +210,9 @@ class TrainingState:
         path = self.folder / f"{step:08d}"
         run_on_rank0(lambda: _prepare(path))
         _ignore_being_alone()
-        future = async_save(self._tensors(), checkpoint_id=path, **self._dcp)
+        # What is written is on the CPU already: there is nothing to copy ahead.
+        writer = FileSystemWriter(path, per_thread_copy_ahead=0)
+        future = async_save(self._tensors(), storage_writer=writer, **self._dcp)
         self._saving = path, cast("Future[Any]", future)
 
     def poll(self) -> None:
