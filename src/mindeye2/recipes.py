@@ -103,6 +103,7 @@ def released_training() -> SharedTraining:
         ),
         closed_form_start=False,
         distinct_images=True,
+        n_bank=300,
         per_subject=6,
         epochs=150,
         warmup_epochs=2,
