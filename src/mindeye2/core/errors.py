@@ -14,7 +14,7 @@ __all__ = ["ArtifactError", "InterruptedRun", "MissingExtraError", "check_choice
 
 
 class ArtifactError(Exception):
-    """A folder or file that is read is missing, unfinished, damaged or of another kind."""
+    """An input folder or file is missing, unfinished, damaged or of another kind."""
 
 
 class InterruptedRun(Exception):  # noqa: N818 - not an error

@@ -1,4 +1,4 @@
-"""Does trial i show image i? Tables that are off by some trials, swapped or shuffled."""
+"""Check of the trial order: tables that are shifted by some trials, swapped or shuffled."""
 
 import numpy as np
 from jaxtyping import Float32

@@ -25,7 +25,7 @@ class ImageEncoder(Protocol):
     """Short name, e.g. ``"lite0"``; names the folder in ``targets/``."""
 
     key: str
-    """Identifies weights and preprocessing; another key means other tokens."""
+    """Identifies weights and preprocessing; encoders with different keys give different tokens."""
 
     def __call__(
         self, images: Float[Tensor, "batch rgb height width"]

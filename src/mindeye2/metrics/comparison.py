@@ -53,7 +53,7 @@ def compare_scores(
     margin
         Equivalence margin, in the unit of the scores.
     seed
-        Seeds resampling and sign flips, apart for each metric.
+        Seeds resampling and sign flips, in a separate stream for each metric.
     level
         Coverage of the intervals.
     n_resamples

@@ -165,7 +165,7 @@ def _resize(images: Any) -> Float[Tensor, "batch rgb height width"]:  # noqa: AN
 
 
 def _check_stimuli(source: Path, prepared: Prepared, images: list[int]) -> None:
-    """Compare the test images with those beside the outputs, where these are there."""
+    """Compare the test images with those published beside the outputs, where they exist."""
     path = next(
         (p / "all_images.pt" for p in _parents(source) if (p / "all_images.pt").exists()),
         None,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 __all__ = ["count_indices", "entries_under", "entry_shape", "fill_network"]
 
 _SHOWN = 8
-"""Names that a message lists before it only counts the rest."""
+"""Number of names in a message; further ones are only counted."""
 
 
 def fill_network(
@@ -112,10 +112,10 @@ def count_indices(state: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def entry_shape(state: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
-    """Return the shape of an entry, or raise a ``ValueError`` that lists what is there."""
+    """Return the shape of an entry, or raise a ``ValueError`` that lists the entries."""
     if name not in state:
         raise ValueError(
-            f"{name!r}, which gives a size, is missing; there are {sorted(state)[:_SHOWN]} and "
+            f"{name!r}, which gives a size, is missing; the file has {sorted(state)[:_SHOWN]} and "
             f"{max(len(state) - _SHOWN, 0)} more. This is a file of another kind."
         )
     return tuple(state[name].shape)

@@ -98,7 +98,7 @@ def result_tables(
 
 
 def _own_rows(scores: Mapping[str, float], name: str) -> list[TableRow]:
-    """Make a row for each kind of images; retrieval and captions belong to the first."""
+    """Return a row for each kind of images; the first also has retrieval and captions."""
     rows = []
     for kind in ("blended", "refined", "unclip", "lowlevel", "ceiling"):
         values: dict[str, float | str | None] = {

@@ -185,7 +185,7 @@ def _used_trials(config: Manifest, data: Prepared, subjects: list[str]) -> tuple
 
 
 def _validation(manifest: Manifest, data: Prepared, subjects: list[str]) -> list[str]:
-    """Show identification on images that were not trained on beside its chance level."""
+    """Describe retrieval of images that were not trained on, with its chance level."""
     config = manifest["config"]
     if "held_out" in manifest and manifest["level"] in manifest["held_out"]:
         table = data.trials_of(subjects[0], sessions=config["sessions"])

@@ -113,7 +113,7 @@ def compare(
     ArtifactError
         If a folder is unfinished, or test images, protocols or settings of the scores differ.
     ValueError
-        If there are fewer than two runs, names are not one each, or a metric is not there.
+        If there are fewer than two runs, names are not unique, or a metric was not computed.
     """
     if len(sources) < 2:
         raise ValueError(f"a comparison needs at least two runs, got {len(sources)}.")

@@ -1,7 +1,7 @@
 """Z-scoring and writing of one subject, session by session: memory does not grow with the data.
 
-Each session is read, z-scored and kept in ``state/<subject>/``; when all sessions are there they
-are assembled. An interrupted preparation continues with the first session that is missing. The
+Each session is read, z-scored and kept in ``state/<subject>/``; complete sessions are
+assembled at the end. An interrupted preparation continues with the first missing session. The
 state is not part of the result and is removed when a subject is finished.
 """
 

@@ -48,7 +48,7 @@ def digest_table(table: pd.DataFrame) -> str:
 
 
 def write_images(path: Path, images: Rows, *, trials: pd.DataFrame) -> NDArray[np.uint8]:
-    """Write the stimuli to `path`, unless the same ones are there, and return them memory-mapped.
+    """Write the stimuli to `path`, unless the same ones exist, and return them memory-mapped.
 
     Images are the same if shape and the ``source_image`` ids of `trials` are. Raises
     ``ArtifactError`` if the images are not (images, height, width, 3) uint8.
@@ -101,7 +101,7 @@ def seal_prepared(
     config: Mapping[str, Any],
     **facts: Any,  # noqa: ANN401 - plain values of the manifest
 ) -> Path:
-    """Write trial table, captions and manifest of a data set whose other files are there.
+    """Write trial table, captions and manifest of a data set whose other files are complete.
 
     Parameters
     ----------

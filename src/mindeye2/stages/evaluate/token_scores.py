@@ -96,7 +96,7 @@ def _calibrated(decoded: Decoded) -> Float[Tensor, "query gallery"]:
 
 
 def _gallery(job: Job) -> tuple[Tensor, list[str]]:
-    """Encode the test images enlarged to 256 pixels, as published, where bigG's tower is there."""
+    """Encode the test images enlarged to 256 pixels, as published, where bigG's tower exists."""
     true = job.decoded.tokens("true")
     folder = job.settings.networks
     path = Path() if folder is None else Path(folder) / "clip_tokens"
