@@ -48,7 +48,8 @@ def disk_bytes(
     sizes: ModelSettings,
 ) -> dict[str, float]:
     """Return the bytes on disk by purpose."""
-    targets = settings.targets or TargetSettings()
+    # An adaptation predicts the targets of its pretrained run by default.
+    targets = settings.targets or TargetSettings(tokens="its tokens", latents="its latents")
     needs = {
         "betas": float(data.bytes_of_betas),
         f"bank of {targets.tokens}": float(data.bytes_of_bank((sizes.n_tokens, sizes.n_features))),
