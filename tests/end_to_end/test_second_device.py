@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).parents[1] / "second_device.py"
 
@@ -79,8 +80,16 @@ def demos(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["adapted", "scratch", "ridge"])
 def test_the_demo_scores_the_same_on_another_device(demos, arm):
+    """Tokens to 1 %, because so few images leave latents undetermined; scores but for near ties."""
+    cpu, second = (load_file(d / f"{arm}-decoded" / "tokens.safetensors") for d in demos)
+    for name, values in cpu.items():
+        difference = (values.float() - second[name].float()).norm()
+        assert difference < 1e-2 * values.float().norm(), name
     cpu, second = (pd.read_parquet(d / f"{arm}-scores" / "scores.parquet") for d in demos)
-    pd.testing.assert_frame_equal(cpu, second, rtol=1e-3, atol=1e-3)
+    ranks = [c for c in cpu if c.startswith(("two_way", "image_", "brain_", "rank", "ca"))]
+    continuous = cpu.columns.difference(ranks)
+    pd.testing.assert_frame_equal(cpu[continuous], second[continuous], rtol=1e-2, atol=3e-3)
+    assert (cpu[ranks] - second[ranks]).abs().gt(1e-3).to_numpy().sum() <= 2
 
 
 @pytest.mark.slow
