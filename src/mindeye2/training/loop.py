@@ -126,7 +126,7 @@ def fit(
             if stopping or (last and _on_any_rank(bool(stop), device=device)[0]):
                 raise InterruptedRun(
                     f"{label} stopped after step {step + 1} of {settings.steps}; the state is "
-                    f"saved. Go on with the same command and --resume."
+                    f"saved. Continue with the same command and --resume."
                 )
     state.keep()
     module.to(device).eval()

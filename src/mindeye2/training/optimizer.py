@@ -70,12 +70,12 @@ class OptimizerSettings(Settings):
     TF32 on CUDA; float16 scales the loss, and skips steps whose gradients overflow."""
 
     accumulate: Annotated[int, Field(ge=1)] = 1
-    """Micro-batches that the rows of a process are computed in, one after the other. Losses and
+    """Micro-batches of the rows of a process, computed one after the other. Losses and
     gradients stay those of the whole batch: contrastive losses compare all of its rows, for
     which the model is computed twice."""
 
     checkpointing: bool = False
-    """Compute the activations of every block again on the way back: less memory, more time."""
+    """Compute the activations of every block again in the backward pass: less memory, more time."""
 
     compile_blocks: bool = False
     """Compile every block by `torch.compile`."""
