@@ -80,7 +80,7 @@ def demos(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["adapted", "scratch", "ridge"])
 def test_the_demo_scores_the_same_on_another_device(demos, arm):
-    """Tokens to 1 %, because so few images leave latents undetermined; scores but for near ties."""
+    """Tokens to 1 %, because few images leave latents undetermined; scores but for near ties."""
     cpu, second = (load_file(d / f"{arm}-decoded" / "tokens.safetensors") for d in demos)
     for name, values in cpu.items():
         difference = (values.float() - second[name].float()).norm()

@@ -75,7 +75,7 @@ class OptimizerSettings(Settings):
     which the model is computed twice."""
 
     checkpointing: bool = False
-    """Compute the activations of every block again in the backward pass: less memory, more time."""
+    """Compute activations of every block again in the backward pass: less memory, more time."""
 
     compile_blocks: bool = False
     """Compile every block by `torch.compile`."""
