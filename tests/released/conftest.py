@@ -96,30 +96,42 @@ def git(files, fill, golden_case):
     return files / "git"
 
 
-@pytest.fixture(scope="session")
-def data(files):
-    """Return a prepared data set: six images, the last two are test images seen 3 and 2 times."""
+def write_prepared(folder, *, n_train):
+    """Write a prepared data set of subj01: training images, then two seen 3 and 2 times."""
     import pandas as pd
 
     from mindeye2.core.artifacts import write_manifest
 
-    folder, rng = files / "data", np.random.default_rng(0)
+    rng, n = np.random.default_rng(0), n_train + 2
     for name in ("", "betas", "voxels", "targets/bigg", "targets/sd-latents"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    shown = [0, 1, 2, 3, 4, 4, 4, 5, 5]
-    np.save(folder / "images.npy", rng.integers(0, 256, (6, 48, 48, 3), np.uint8))
-    np.save(folder / "betas" / "subj01.npy", rng.standard_normal((9, N_VOXELS)).astype(np.float16))
-    tokens = rng.standard_normal((6, 16, 24)).astype(np.float16)
+    shown = [*range(n_train), *[n_train] * 3, *[n_train + 1] * 2]
+    np.save(folder / "images.npy", rng.integers(0, 256, (n, 48, 48, 3), np.uint8))
+    betas = rng.standard_normal((len(shown), N_VOXELS)).astype(np.float16)
+    np.save(folder / "betas" / "subj01.npy", betas)
+    tokens = rng.standard_normal((n, 16, 24)).astype(np.float16)
     np.save(folder / "targets" / "bigg" / "values.npy", tokens)
-    latents = rng.standard_normal((6, 4, 28, 28)).astype(np.float16)
+    latents = rng.standard_normal((n, 4, 28, 28)).astype(np.float16)
     np.save(folder / "targets" / "sd-latents" / "values.npy", latents)
-    table = pd.DataFrame({"image": shown, "source_image": shown, "trial": range(9)})
+    table = pd.DataFrame({"image": shown, "source_image": shown, "trial": range(len(shown))})
     table = table.assign(subject="subj01", session=1, run=1, repeat=0)
-    table["split"] = ["train"] * 4 + ["test"] * 5
+    table["split"] = ["train"] * n_train + ["test"] * 5
     table.to_parquet(folder / "trials.parquet")
     pd.DataFrame({"i": range(N_VOXELS)}).to_parquet(folder / "voxels" / "subj01.parquet")
     write_manifest(folder, stage="prepare", config={}, subjects={"subj01": N_VOXELS}, label="")
     return folder
+
+
+@pytest.fixture(scope="session")
+def data(files):
+    """Return a prepared data set: six images, the last two are test images seen 3 and 2 times."""
+    return write_prepared(files / "data", n_train=4)
+
+
+@pytest.fixture(scope="module")
+def more_data(files):
+    """Return the same with thirty training images, among which adaptation can hold some out."""
+    return write_prepared(files / "more-data", n_train=30)
 
 
 @pytest.fixture

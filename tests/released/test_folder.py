@@ -171,7 +171,7 @@ def scored(source, name, tmp_path):
 
 @pytest.mark.slow
 def test_published_files_are_imported_adapted_decoded_scored_and_reported(
-    files, data, settings, tmp_path
+    files, data, more_data, settings, tmp_path
 ):
     weights = tmp_path / "weights"
     for name, file in (
@@ -186,13 +186,16 @@ def test_published_files_are_imported_adapted_decoded_scored_and_reported(
     given = {"source": data, "config": config, "device": "cpu"}
     command("reconstruct", init=weights, out=tmp_path / "decoded", set="n_bank=3", **given)
 
-    few = ["epochs=2", "steps_per_epoch=1", "per_subject=4", "losses.maps=0", "train_on=[train]"]
-    own = tmp_path / "adapted"
-    source = {"source": data, "device": "cpu"}
-    command("train", recipe="released_adapt", init=weights / "brain", out=own, set=few, **source)
-    command("reconstruct", init=own, out=tmp_path / "own", set=f"decoder={weights}", **given)
+    epochs = ["epochs=2", "steps_per_epoch=1", "per_subject=4", "losses.maps=0"]
+    levels = ["subject=subj01", "batch_size=4", "ridge.steps=2", "full.steps=2"]
+    for recipe, source, few in (("released_adapt", data, epochs), ("adapt", more_data, levels)):
+        run, own = tmp_path / f"{recipe}-run", {"source": source, "device": "cpu"}
+        changes = [*few, "train_on=[train]"]
+        command("train", recipe=recipe, init=weights / "brain", out=run, set=changes, **own)
+        decoding = {**own, "config": config, "set": f"decoder={weights}"}
+        command("reconstruct", init=run, out=tmp_path / recipe, **decoding)
 
-    for name in ("decoded", "own"):
+    for name in ("decoded", "released_adapt", "adapt"):
         items = pd.read_parquet(tmp_path / name / "items.parquet")
         assert all("word" in caption for caption in items["caption"])
         table, page = scored(tmp_path / name, name, tmp_path)
