@@ -12,30 +12,6 @@ from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).parents[1] / "second_device.py"
 
-TINY = {
-    "data.n_train": 60,
-    "data.n_validation": 12,
-    "data.n_test": 10,
-    "data.scene_size": 96,
-    "data.brain_size": 64,
-    "data.simulation.n_subjects": 3,
-    "data.simulation.min_voxels": 60,
-    "data.simulation.max_voxels": 90,
-    "data.simulation.sessions": 2,
-    "data.simulation.trials_per_session": 40,
-    "pretrain.subjects": "[subj01, subj02]",
-    "pretrain.optimizer.steps": 5,
-    "pretrain.prior.optimizer.steps": 3,
-    "adapt.subject": "subj03",
-    "adapt.ridge.steps": 3,
-    "adapt.full.steps": 3,
-    "scratch.subjects": "[subj03]",
-    "scratch.optimizer.steps": 5,
-    "ridge.subjects": "[subj03]",
-    "reconstruct.subject": "subj03",
-    "evaluate.n_resamples": 200,
-}
-
 DECODE = """
 import numpy, mindeye2
 from second_device import second_device
@@ -67,10 +43,10 @@ def python(*args, folder=None):
 
 
 @pytest.fixture(scope="module")
-def demos(tmp_path_factory):
+def demos(tiny_demo, tmp_path_factory):
     """Return the folder of the demo on the CPU, and that of the demo on the second device."""
     folder = tmp_path_factory.mktemp("demos")
-    assigned = [word for k, v in TINY.items() for word in ("--set", f"{k}={v}")]
+    assigned = [word for setting in tiny_demo for word in ("--set", setting)]
     for device, command in (("cpu", ("-m", "mindeye2")), ("second", (SCRIPT,))):
         out = folder / device
         python(*command, "demo", "--debug", "--device", device, "--out", out, *assigned)

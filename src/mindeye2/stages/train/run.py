@@ -9,7 +9,7 @@ from mindeye2.core.artifacts import claim_folder, keep_settings, record_path, wr
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import peak_memory_gib
 from mindeye2.core.settings import plain
-from mindeye2.data.prepared import open_prepared
+from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.models.checkpoint import LoadedRun, load_run
 from mindeye2.stages.train.adapt import AdaptTraining
 from mindeye2.stages.train.brain import train_brain
@@ -104,8 +104,8 @@ def train(
         raise ArtifactError(
             f"the task {task!r} starts from {_STARTS_FROM[task]}: give its folder with --init."
         )
-    if not isinstance(settings, SdxlUnclipTraining):
-        open_prepared(source)  # refused before anything is written
+    # Opened first, so that an unfit data set is refused before anything is written.
+    prepared = None if isinstance(settings, SdxlUnclipTraining) else open_prepared(source)
     own_device, out = init_processes(device), Path(out)
     recorded = record_path(init, folder=out) if init else None
     origin = {"task": task, "recipe": recipe, "init": recorded}
@@ -116,7 +116,11 @@ def train(
     start = None
     if init is not None and isinstance(settings, SharedTraining | AdaptTraining):
         start = load_init(init)
-    facts = _train(settings, source=source, init=init, start=start, out=out, device=own_device)
+    if prepared is None:
+        assert isinstance(settings, SdxlUnclipTraining)
+        facts = train_unclip_sdxl(settings, source=source, out=out, device=own_device)
+    else:
+        facts = _train(settings, prepared, init=init, start=start, out=out, device=own_device)
     facts["peak_memory_gib"] = round(peak_memory_gib(), 2)
     run_on_rank0(lambda: write_manifest(out, stage="train", config=config, **facts))
     return out / "manifest.json"
@@ -124,16 +128,13 @@ def train(
 
 def _train(
     settings: TrainSettings,
+    prepared: Prepared,
     *,
-    source: Path,
     init: Path | None,
     start: LoadedRun | None,
     out: Path,
     device: torch.device,
 ) -> dict[str, object]:
-    if isinstance(settings, SdxlUnclipTraining):
-        return train_unclip_sdxl(settings, source=source, out=out, device=device)
-    prepared = open_prepared(source)
     match settings:
         case SharedTraining() | AdaptTraining():
             return train_brain(
@@ -144,4 +145,5 @@ def _train(
     assert init is not None
     if isinstance(settings, UnclipTraining):
         return train_unclip(settings, prepared=prepared, out=out, init=init, device=device)
+    assert isinstance(settings, DecoderTuning)
     return tune_decoder(settings, prepared=prepared, out=out, init=init, device=device)
