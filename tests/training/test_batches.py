@@ -1,4 +1,5 @@
 import threading
+import warnings
 
 import pytest
 import torch
@@ -85,6 +86,49 @@ def test_leaving_the_block_early_ends_the_thread():
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert not [t for t in threading.enumerate() if t.name.startswith("batches")]
+
+
+@pytest.fixture
+def take_steps(monkeypatch):
+    """Return a function that takes steps on clocks of their own: of the batches, of the steps."""
+    clock = threading.local()
+    monkeypatch.setattr(
+        "mindeye2.training.batches.time.monotonic", lambda: getattr(clock, "now", 0.0)
+    )
+
+    def _take_steps(n, *, preparing, computing):
+        def spend(seconds):
+            clock.now = getattr(clock, "now", 0.0) + seconds
+
+        def batch_of(step):
+            spend(preparing)
+            return {"betas": {"subj01": torch.zeros(8, 1000)}, "tokens": torch.zeros(8, 249_000)}
+
+        with prefetched(batch_of, range(n)) as take:
+            for step in range(n):
+                take(step)
+                spend(computing)
+
+    return _take_steps
+
+
+def test_batches_slower_than_the_steps_are_said_once_with_their_rate(take_steps):
+    # 8 rows of 250,000 float32 are 8 MB.
+    message = r"computed: 4 rows/s \(4 MB/s\) of 16 that .*Put the prepared data on a faster disk"
+    with pytest.warns(UserWarning, match=message) as said:
+        take_steps(60, preparing=2.0, computing=0.5)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("n", "preparing", "computing"),
+    [(60, 1.0, 1.5), (19, 9.0, 1.0), (60, 0.3, 0.1)],
+    ids=["faster than the steps", "a few steps", "nothing to speak of"],
+)
+def test_batches_that_cost_little_are_not_worth_a_word(take_steps, n, preparing, computing):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        take_steps(n, preparing=preparing, computing=computing)
 
 
 def test_tensors_arrive_on_the_device():

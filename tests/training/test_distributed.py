@@ -49,20 +49,18 @@ def test_a_single_process_computes_everything(rng):
     ("device", "local_rank", "message"),
     [
         ("cuda:1", "0", r"--device cuda:1 names one GPU.*Leave --device out"),
-        (
-            "cuda",
-            "1",
-            r"process 1 of this machine has no GPU.*finds 1\. Start one process per GPU",
-        ),
+        ("cuda", "0", r"8 processes .* on this machine, but PyTorch finds 4 GPUs.*Start 4 \("),
+        ("cuda", "7", r"8 processes were started.*--nproc-per-node 4\), make .*--device cpu"),
     ],
 )
 def test_processes_without_a_gpu_of_their_own_are_refused(
     device, local_rank, message, monkeypatch
 ):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    """Each of them, before it waits for the others."""
+    for name, value in (("WORLD_SIZE", "16"), ("LOCAL_WORLD_SIZE", "8"), ("LOCAL_RANK", local_rank)):
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     with pytest.raises(ValueError, match=message):
         init_processes(device)
 

@@ -105,15 +105,19 @@ def _leave() -> None:
 
 def _check_gpus(device: torch.device) -> None:
     local_rank, n_gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    # Each process is refused, so that none waits for another. SLURM's own launcher may not say it.
+    n_processes = int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1))
     if str(device) != "cuda":
         raise ValueError(
             f"--device {device} names one GPU, but several processes were started, each of which "
             "takes its own. Leave --device out."
         )
-    if local_rank >= n_gpus:
+    if n_processes > n_gpus:
         raise ValueError(
-            f"process {local_rank} of this machine has no GPU: PyTorch finds {n_gpus}. Start one "
-            "process per GPU (torchrun --nproc-per-node), or add --device cpu."
+            f"{n_processes} processes were started on this machine, but PyTorch finds {n_gpus} "
+            f"GPUs, and each process needs its own. Start {n_gpus} (torchrun --nproc-per-node "
+            f"{n_gpus}), make more GPUs visible (CUDA_VISIBLE_DEVICES, the job's --gpus), or add "
+            "--device cpu."
         )
 
 

@@ -10,9 +10,11 @@ from typing import Any, TextIO
 from accelerate import tracking
 
 from mindeye2.core.errors import MissingExtraError
+from mindeye2.core.settings import Settings
 from mindeye2.training.distributed import current_shard
+from mindeye2.training.optimizer import OptimizerSettings
 
-__all__ = ["StepLog", "open_log"]
+__all__ = ["StepLog", "check_trackers", "open_log"]
 
 _NOT_TERMS = {"loss", "lr", "grad_norm", "step", "seconds", "rows"}
 
@@ -79,13 +81,9 @@ def open_log(
     ------
     StepLog
         The log.
-
-    Raises
-    ------
-    MissingExtraError
-        If a tracker that is asked for is not installed.
     """
-    names = _installed(trackers)
+    if trackers is None:
+        trackers = [name for name in ("tensorboard",) if name in _available()]
     if current_shard().rank:
         with Path(os.devnull).open("w") as nowhere:
             yield StepLog(nowhere, [])
@@ -94,7 +92,7 @@ def open_log(
     if path.exists():
         lines = path.read_text().splitlines(keepends=True)[:step]
         path.write_text("".join(lines))
-    opened = [_start(name, folder=folder, label=label) for name in names]
+    opened = [_start(name, step, folder=folder, label=label) for name in trackers]
     with path.open("a") as log:
         try:
             yield StepLog(log, opened)
@@ -103,24 +101,46 @@ def open_log(
                 tracker.finish()
 
 
-def _installed(names: Sequence[str] | None) -> Sequence[str]:
-    available = {str(name) for name in tracking.get_available_trackers()}
-    if names is None:
-        return ["tensorboard"] if "tensorboard" in available else []
-    for name in names:
-        if name not in available:
+def check_trackers(settings: Settings, *, within: str = "") -> None:
+    """Refuse trackers that are not installed, wherever settings name them.
+
+    Parameters
+    ----------
+    settings
+        Settings of a training.
+    within
+        Name of the settings that these are a part of, with a final dot.
+
+    Raises
+    ------
+    MissingExtraError
+        If a tracker that is asked for is not installed.
+    """
+    for field, value in settings:
+        if isinstance(value, Settings):
+            check_trackers(value, within=f"{within}{field}.")
+    if not isinstance(settings, OptimizerSettings):
+        return
+    for name in settings.trackers or ():
+        if name not in _available():
+            installed = sorted(_available() & {"tensorboard", "wandb", "mlflow"})
             raise MissingExtraError(
-                f"optimizer.trackers names {name!r}, which is not installed. Install it with: "
-                f"pip install {name}, or leave it out of optimizer.trackers."
+                f"{within}trackers names {name!r}, which is not installed (installed: "
+                f"{', '.join(installed) or 'none'}). Install it with: pip install {name}, or leave "
+                f"it out of {within}trackers."
             )
-    return names
 
 
-def _start(name: str, *, folder: Path, label: str) -> Any:  # noqa: ANN401 - accelerate is untyped
+def _available() -> set[str]:
+    return {str(name) for name in tracking.get_available_trackers()}
+
+
+def _start(name: str, step: int, *, folder: Path, label: str) -> Any:  # noqa: ANN401 - untyped
     kind = tracking.LOGGER_TYPE_TO_CLASS[name]
     project = f"{folder.name} {label}"
-    if kind.requires_logging_directory:
-        tracker = kind(project, logging_dir=folder / name)
+    if name == "tensorboard":
+        # Steps that a stopped run logged and that are taken again are not shown twice.
+        tracker = kind(project, logging_dir=folder / name, purge_step=step or None)
     else:
         tracker = kind(project)
     if hasattr(tracker, "start"):  # accelerate before 1.8 starts it at once

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from mindeye2.core.artifacts import read_manifest
-from mindeye2.core.errors import ArtifactError, InterruptedRun
+from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError
 from mindeye2.core.settings import plain
 from mindeye2.models.checkpoint import load_run
 from mindeye2.models.training_bank import load_training_bank
@@ -123,6 +123,17 @@ def test_adaptation_needs_a_run_to_start_from(data, tmp_path):
     message = r"the task 'adapt' starts from the pretrained run: give its folder with --init"
     with pytest.raises(ArtifactError, match=message):
         train(AdaptTraining(), source=data, out=tmp_path)
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_done(
+    standard, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
+    optimizer = standard.optimizer.model_copy(update={"trackers": ("mlflow",)})
+    settings = standard.model_copy(update={"optimizer": optimizer})
+    with pytest.raises(MissingExtraError, match=r"^optimizer\.trackers names 'mlflow'"):
+        train(settings, source=tmp_path / "data", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_is_not_trained_into_twice(data, standard, pretrained):

@@ -24,6 +24,7 @@ from mindeye2.stages.train.shared_subject import SharedTraining
 from mindeye2.stages.train.unclip_sdxl import SdxlUnclipTraining, train_unclip_sdxl
 from mindeye2.training.distributed import init_processes, run_on_rank0
 from mindeye2.training.optimizer import MAY_CHANGE
+from mindeye2.training.step_log import check_trackers
 
 __all__ = ["TrainSettings", "train"]
 
@@ -96,9 +97,12 @@ def train(
     ------
     ArtifactError
         If the source is unfit, the folder is not empty, or the run to start from is missing.
+    MissingExtraError
+        If a tracker that the settings name is not installed.
     ValueError
         If the device is not there, or a batch cannot be divided among the processes.
     """
+    check_trackers(settings)
     task = next(name for name, kind in TASKS.items() if type(settings) is kind)
     if init is None and task in _STARTS_FROM:
         raise ArtifactError(
