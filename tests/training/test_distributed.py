@@ -57,7 +57,11 @@ def test_processes_without_a_gpu_of_their_own_are_refused(
     device, local_rank, message, monkeypatch
 ):
     """Each of them, before it waits for the others."""
-    for name, value in (("WORLD_SIZE", "16"), ("LOCAL_WORLD_SIZE", "8"), ("LOCAL_RANK", local_rank)):
+    for name, value in (
+        ("WORLD_SIZE", "16"),
+        ("LOCAL_WORLD_SIZE", "8"),
+        ("LOCAL_RANK", local_rank),
+    ):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)

@@ -124,9 +124,7 @@ class _Pace:
             _warn_of_slow_batches(batch, preparing=preparing, computing=computing)
 
 
-def _warn_of_slow_batches(
-    batch: Mapping[str, Any], *, preparing: float, computing: float
-) -> None:
+def _warn_of_slow_batches(batch: Mapping[str, Any], *, preparing: float, computing: float) -> None:
     n_rows, megabytes = count_rows(dict(batch)), _n_bytes(batch) / 1e6
     warnings.warn(
         f"batches are prepared more slowly than steps are computed: {n_rows / preparing:.3g} "
