@@ -38,11 +38,11 @@ from mindeye2.demo import demo
 from mindeye2.generation.decoders import load_unclip_decoder
 from mindeye2.planning.data_size import nsd_size
 from mindeye2.planning.footprint import Footprint, footprint
-from mindeye2.planning.gpus import GPUS
 from mindeye2.planning.plan import PASS_TRAFFIC, UPDATE_TRAFFIC
 from mindeye2.planning.sample_step import StepSettings, random_batch
 from mindeye2.stages.train import SharedTraining
 from mindeye2.training.brain_step import BrainStep
+from mindeye2.training.gpus import gpu_named
 from mindeye2.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -230,11 +230,10 @@ def utilisation(
     step: StepSettings, planned: Footprint, *, seconds: float, name: str
 ) -> dict[str, float]:
     """Return the fraction of the peak arithmetic: of the whole step, and as a plan counts it."""
-    known = [gpu for key, gpu in GPUS.items() if key in name.lower()]
-    if not known:
+    card, optimizer = gpu_named(name), step.optimizer
+    if card is None:
         return {}
-    card, optimizer = known[0], step.optimizer
-    peak = 1e12 * (card.tf32 if optimizer.precision == "float32" else card.bf16)
+    peak = card.peak(optimizer.precision)
     traffic = UPDATE_TRAFFIC + PASS_TRAFFIC[optimizer.precision] * optimizer.accumulate
     moving = traffic * planned.trainable / (1e12 * card.bandwidth)
     return {

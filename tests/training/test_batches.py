@@ -100,9 +100,10 @@ def take_steps(monkeypatch):
         def spend(seconds):
             clock.now = getattr(clock, "now", 0.0) + seconds
 
-        def batch_of(step):
+        def batch_of(_step):
             spend(preparing)
-            return {"betas": {"subj01": torch.zeros(8, 1000)}, "tokens": torch.zeros(8, 249_000)}
+            betas = {"subj01": torch.zeros(8, 1000)}
+            return {"betas": betas, "tokens": torch.zeros(8, 249_000)}
 
         with prefetched(batch_of, range(n)) as take:
             for step in range(n):

@@ -70,8 +70,8 @@ def test_a_tracker_that_is_not_installed_is_refused():
         update={"prior": settings.prior.model_copy(update={"optimizer": prior})}
     )
     message = (
-        r"prior\.optimizer\.trackers names 'wandb', which is not installed \(installed: tensorboard"
-        r"\)\. Install it with: pip install wandb, or leave it out of prior\.optimizer\.trackers"
+        r"prior\.optimizer\.trackers names 'wandb', which is not installed \(installed: "
+        r"tensorboard\)\. Install it with: pip install wandb, or leave it out of prior\.optimizer"
     )
     with pytest.raises(MissingExtraError, match=message):
         check_trackers(settings)
@@ -103,3 +103,5 @@ def test_the_note_has_loss_terms_and_speed(tmp_path):
     with open_log(tmp_path, 0, trackers=(), label="prior") as log:
         log.write({**ENTRY, "validation_top1": 0.5}, n_rows=16)
         assert log.note() == "loss 2 (tokens 1.5), 32 samples/s"
+        log.write({**ENTRY, "mfu": 0.4321}, n_rows=16)
+        assert log.note() == "loss 2 (tokens 1.5), 32 samples/s, MFU 43 %"

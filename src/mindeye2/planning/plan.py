@@ -7,11 +7,11 @@ from mindeye2.core.errors import check_choice
 from mindeye2.models.model_settings import ModelSettings
 from mindeye2.planning.data_size import DataSize
 from mindeye2.planning.footprint import Footprint, footprint
-from mindeye2.planning.gpus import GPUS, Gpu
 from mindeye2.planning.sample_step import StepSettings
 from mindeye2.planning.storage import disk_bytes, host_bytes, start_bytes
 from mindeye2.stages.train import AdaptTraining, SharedTraining
 from mindeye2.training.distributed import Shard
+from mindeye2.training.gpus import GPUS
 
 __all__ = ["Layout", "Memory", "Plan", "plan_training"]
 
@@ -163,7 +163,7 @@ def plan_training(
     n_subjects = len(data.n_voxels)
     batch_size = step.per_subject * n_subjects
     flops = measured.flops * n_gpus
-    rate = (utilisation or ASSUMED_UTILISATION) * _peak(card, step) * n_gpus
+    rate = (utilisation or ASSUMED_UTILISATION) * card.peak(step.optimizer.precision) * n_gpus
     shards = n_gpus if layout.sharding == "fsdp" else 1
     traffic = UPDATE_TRAFFIC / shards
     traffic += PASS_TRAFFIC[step.optimizer.precision] * layout.accumulate
@@ -292,7 +292,3 @@ def _on_each_gpu(found: Footprint, step: StepSettings, layout: Layout, *, n_gpus
         activations=found.activations + gathered,
         peak=max(peaks) + gathered,
     )
-
-
-def _peak(card: Gpu, step: StepSettings) -> float:
-    return 1e12 * (card.tf32 if step.optimizer.precision == "float32" else card.bf16)

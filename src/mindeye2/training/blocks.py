@@ -1,7 +1,7 @@
 """The repeated blocks of a model: recomputed on the way back, and compiled."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -19,11 +19,16 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
 
 
 def recomputed(
-    module: nn.Module, *, checkpointing: bool, compiling: bool
+    module: nn.Module,
+    *,
+    checkpointing: bool,
+    compiling: bool,
+    again: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Callable[[], AbstractContextManager[None]]:
     """Return a context in which the blocks of a module are compiled and recomputed.
 
-    Outside it, and in state dicts, the module is what it was.
+    Outside it, and in state dicts, the module is what it was. Blocks are recomputed in the context
+    that `again` returns.
     """
     forwards: dict[nn.Module, Callable[..., object]] = {}
     if checkpointing or compiling:
@@ -32,7 +37,12 @@ def recomputed(
             if compiling:
                 forward = torch.compile(forward)
             if checkpointing:
-                forward = partial(checkpoint, forward, use_reentrant=False)
+                forward = partial(
+                    checkpoint,
+                    forward,
+                    use_reentrant=False,
+                    context_fn=lambda: (nullcontext(), again()),
+                )
             forwards[block] = forward
 
     @contextmanager

@@ -110,7 +110,9 @@ def fit(
             batch = take(step)
             entry = train_step(batch, step)
             state.average(settings.ema_decay, step)
-            entry |= {"step": step, "seconds": round(time.monotonic() - began, 4)}
+            seconds = time.monotonic() - began
+            entry |= {"step": step, "seconds": round(seconds, 4)}
+            entry |= train_step.utilisation.of_step(seconds)
             if validate and (last or (validate_every and (step + 1) % validate_every == 0)):
                 entry |= _validation(module, state, validate)
             log.write(entry, n_rows=count_rows(batch) * current_shard().world_size)

@@ -16,7 +16,7 @@ from mindeye2.training.optimizer import OptimizerSettings
 
 __all__ = ["StepLog", "check_trackers", "open_log"]
 
-_NOT_TERMS = {"loss", "lr", "grad_norm", "step", "seconds", "rows"}
+_NOT_TERMS = {"loss", "lr", "grad_norm", "step", "seconds", "mfu"}
 
 
 class StepLog:
@@ -49,7 +49,7 @@ class StepLog:
         self._lines.flush()
 
     def note(self) -> str:
-        """Describe the last step: loss, its terms, and samples per second."""
+        """Describe the last step: loss, its terms, samples per second, and MFU where known."""
         last = self._last
         terms = ", ".join(
             f"{name} {value:.4g}"
@@ -57,7 +57,8 @@ class StepLog:
             if name not in _NOT_TERMS and not name.startswith("validation_")
         )
         rate = self._n_rows / max(last["seconds"], 1e-9)
-        return f"loss {last['loss']:.4g}{terms and f' ({terms})'}, {rate:.3g} samples/s"
+        mfu = f", MFU {100 * last['mfu']:.0f} %" if "mfu" in last else ""
+        return f"loss {last['loss']:.4g}{terms and f' ({terms})'}, {rate:.3g} samples/s{mfu}"
 
 
 @contextmanager
@@ -126,8 +127,8 @@ def check_trackers(settings: Settings, *, within: str = "") -> None:
             installed = sorted(_available() & {"tensorboard", "wandb", "mlflow"})
             raise MissingExtraError(
                 f"{within}trackers names {name!r}, which is not installed (installed: "
-                f"{', '.join(installed) or 'none'}). Install it with: pip install {name}, or leave "
-                f"it out of {within}trackers."
+                f"{', '.join(installed) or 'none'}). Install it with: pip install {name}, or "
+                f"leave it out of {within}trackers."
             )
 
 

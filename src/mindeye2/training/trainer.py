@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mindeye2.core.runtime import process_rng
 from mindeye2.training.blocks import recomputed
 from mindeye2.training.distributed import current_shard, mean_over_ranks
+from mindeye2.training.gpus import gpu_named
 from mindeye2.training.micro_batches import (
     Batch,
     ComparesRows,
@@ -27,6 +28,7 @@ from mindeye2.training.micro_batches import (
 )
 from mindeye2.training.optimizer import OptimizerSettings, build_optimizer, set_schedule
 from mindeye2.training.sharding import sharded_copy
+from mindeye2.training.utilisation import Utilisation
 
 __all__ = ["Trainer"]
 
@@ -84,8 +86,12 @@ class Trainer:
         self.trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.optimizer = build_optimizer(self.trainable, settings)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+        self.utilisation = Utilisation(_peak(device, settings.precision))
         self._recomputed = recomputed(
-            module, checkpointing=settings.checkpointing, compiling=settings.compile_blocks
+            module,
+            checkpointing=settings.checkpointing,
+            compiling=settings.compile_blocks,
+            again=self.utilisation.repeated,
         )
         self._parallel = module
         if several and settings.sharding == "none":
@@ -116,7 +122,8 @@ class Trainer:
         batch, trials = dict(batch), batch.get("trials", {})
         batch.pop("trials", None)
         rate = set_schedule(self.optimizer, step, self.settings)
-        scalars = self.compute_gradients(batch, step)
+        with self.utilisation.counted():
+            scalars = self.compute_gradients(batch, step)
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.trainable.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -185,7 +192,7 @@ class Trainer:
     ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
         """Return the terms that compare rows, and their gradient at each part's embeddings."""
         assert isinstance(self.module, ComparesRows)
-        with torch.no_grad():
+        with torch.no_grad(), self.utilisation.repeated():
             embedded = [
                 self._computed({**part, "embed": True}, step, part=i, parallel=False)
                 for i, part in enumerate(parts)
@@ -226,6 +233,11 @@ class Trainer:
             f"{', '.join(wrong)}); nothing was updated. Extreme values: {extremes}. Look for "
             "them in the betas with 'mindeye2 doctor', or lower max_lr."
         )
+
+
+def _peak(device: torch.device, precision: str) -> float | None:
+    gpu = gpu_named(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    return None if gpu is None else gpu.peak(precision)
 
 
 def _check_bfloat16() -> None:
