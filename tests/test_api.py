@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import yaml
 from safetensors.torch import save_file
 
-from mindeye2 import Decoder
+from mindeye2 import Decoded, Decoder, Retrieved
 from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import process_rng
@@ -203,3 +203,58 @@ def test_the_gallery_is_encoded_by_the_encoder_of_the_run(run, betas, tmp_path, 
 def test_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match=r"the stage 'train' did not finish there"):
         Decoder.from_run(tmp_path)
+
+
+def test_a_subject_is_also_known_by_the_name_of_bids(decoder, betas):
+    same = [decoder.predict(betas, subject=name) for name in ("subj01", "sub-01")]
+    torch.testing.assert_close(*same, rtol=0, atol=0)
+    gallery = np.zeros((2, 8, 8, 3), np.uint8)
+    assert decoder.retrieve(betas, gallery=gallery, subject="sub-01", k=1).indices.shape == (3, 1)
+
+
+def test_a_strip_shows_seen_images_above_their_reconstructions():
+    images = np.zeros((3, 16, 16, 3), np.uint8)
+    images[1] = 90
+    decoded = Decoded(
+        images=images,
+        lowlevel=None,
+        captions=["a <b>", "c", "d"],
+        tokens=torch.zeros(3, 2, 2),
+        seeds=[0, 1, 2],
+    )
+    strip = np.asarray(decoded.show(seen=np.full((3, 8, 8, 3), 200, np.uint8)))
+    n_rows, n_columns = 2, 3
+    assert strip.shape == (n_rows * 132 - 4, n_columns * 132 - 4, 3)
+    assert (strip[:128, :128] == 200).all()  # seen
+    assert (strip[132:, 132:260] == 90).all()  # the second reconstruction
+    assert (strip[:, 128:132] == 255).all()  # between columns
+    shown = decoded._repr_html_()
+    assert shown.count("<img") == 3
+    assert "a &lt;b&gt;" in shown
+    with pytest.raises(ValueError, match=r"seen has 2 images, but 3 were reconstructed"):
+        decoded.show(seen=images[:2])
+
+
+def test_only_the_first_eight_are_shown():
+    many = Decoded(
+        images=np.zeros((20, 8, 8, 3), np.uint8),
+        lowlevel=None,
+        captions=None,
+        tokens=torch.zeros(20, 1, 1),
+        seeds=list(range(20)),
+    )
+    assert many.show().width == 8 * 132 - 4
+    assert "12 more" in many._repr_html_()
+
+
+def test_retrieved_images_are_shown_best_first():
+    gallery = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (10, 20, 30)])
+    found = Retrieved(
+        indices=np.array([[2, 0], [1, 2]]),
+        scores=np.array([[1.0, 0.5], [0.3, 0.2]]),
+        gallery=gallery,
+    )
+    strip = np.asarray(found.show())
+    assert strip[0, [0, 132], 0].tolist() == [30, 10]
+    assert strip[132, [0, 132], 0].tolist() == [20, 30]
+    assert found._repr_html_().count("<img") == 4

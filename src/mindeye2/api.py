@@ -7,21 +7,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
-from mindeye2.core.errors import check_choice
 from mindeye2.core.runtime import choose_device
+from mindeye2.data.subject_names import find_subject
 from mindeye2.encoders.bank import to_float
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.recipes import released
 from mindeye2.released.folder import ReleasedPipeline, open_pipeline
-from mindeye2.released.imported import locate
+from mindeye2.released.hub import pretrained_folder
+from mindeye2.released.imported import is_released, locate
+from mindeye2.reporting.strip import image_strip, strip_html
 from mindeye2.stages.reconstruct import Pipeline, ReconstructSettings
 from mindeye2.stages.reconstruct.inference import Predictions, generate, image_seeds, predict
 from mindeye2.training.trials import BetaRows, SubjectTrials
 
 __all__ = ["Decoded", "Decoder", "Retrieved"]
+
+_SHOWN = 8
+"""Images in a row of a strip."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -48,6 +54,39 @@ class Decoded:
         shapes = f"images {self.images.shape}, tokens {tuple(self.tokens.shape)}"
         return f"Decoded({shapes}, {'no ' if self.captions is None else ''}captions)"
 
+    def show(
+        self, seen: UInt8[np.ndarray, "images height3 width3 rgb"] | None = None
+    ) -> Image.Image:
+        """Draw the first reconstructions as a strip, below the images that were seen.
+
+        Parameters
+        ----------
+        seen
+            Images that were seen, in the same order; without them only reconstructions are shown.
+
+        Returns
+        -------
+        Image
+            At most eight columns; a notebook displays it, ``.save(file)`` keeps it.
+        """
+        return image_strip(list(self._rows(seen).values()))
+
+    def _repr_html_(self) -> str:
+        """Draw the first reconstructions with their captions, in a notebook."""
+        captions = None if self.captions is None else self.captions[:_SHOWN]
+        return strip_html(self._rows(None), captions, left_out=max(0, len(self.images) - _SHOWN))
+
+    def _rows(
+        self, seen: UInt8[np.ndarray, "images height3 width3 rgb"] | None
+    ) -> dict[str, UInt8[np.ndarray, "..."]]:
+        if seen is not None and len(seen) != len(self.images):
+            raise ValueError(
+                f"seen has {len(seen)} images, but {len(self.images)} were reconstructed: give "
+                "the same ones in the same order."
+            )
+        rows = {} if seen is None else {"seen": np.asarray(seen[:_SHOWN])}
+        return rows | {"reconstructed": self.images[:_SHOWN]}
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Retrieved:
@@ -59,15 +98,32 @@ class Retrieved:
     scores: np.ndarray
     """(images, k): calibrated similarity, higher is better; comparable within a row."""
 
+    gallery: UInt8[np.ndarray, "gallery height width rgb"]
+    """The images to choose from."""
+
     def __repr__(self) -> str:
         """Describe shapes and the first image instead of printing arrays."""
         n_images, k = self.indices.shape
         first = f", first: {self.indices[0].tolist()}" if n_images else ""
         return f"Retrieved({n_images} images, best {k} of the gallery{first})"
 
+    def show(self) -> Image.Image:
+        """Draw the retrieved images of the first decoded ones: a row each, best first."""
+        return image_strip(list(self._rows().values()))
+
+    def _repr_html_(self) -> str:
+        """Draw the retrieved images of the first decoded ones, in a notebook."""
+        return strip_html(self._rows(), None, left_out=max(0, len(self.indices) - _SHOWN))
+
+    def _rows(self) -> dict[str, UInt8[np.ndarray, "..."]]:
+        best = self.indices[:_SHOWN, :_SHOWN]
+        return {f"image {i}": np.asarray(self.gallery[row]) for i, row in enumerate(best)}
+
 
 class Decoder:
-    """A trained brain decoder with its image decoder; see `from_run` and `from_released`.
+    """A trained brain decoder with its image decoder.
+
+    See `from_run`, `from_released` and `from_pretrained`.
 
     Parameters
     ----------
@@ -161,6 +217,52 @@ class Decoder:
         )
         return cls(pipeline, settings=settings)
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path,
+        *,
+        revision: str | None = None,
+        decoder: str | Path | None = None,
+        settings: ReconstructSettings | None = None,
+        device: str = "auto",
+    ) -> "Decoder":
+        """Load a run or published weights, from a folder or from the Hugging Face hub.
+
+        Parameters
+        ----------
+        name_or_folder
+            Folder of ``mindeye2 train``, ``import`` or ``export``; or ``"OWNER/NAME"`` of a
+            repository that holds what ``mindeye2 export`` wrote, which is downloaded into the
+            hub's cache.
+        revision
+            Branch, tag or commit of the repository.
+        decoder
+            As for `from_run`: folder of an image decoder, or of the published networks.
+        settings
+            How to decode; for a run those of ``mindeye2 reconstruct``, for published weights
+            `mindeye2.recipes.released` by default.
+        device
+            Where to compute.
+
+        Returns
+        -------
+        Decoder
+            Ready to decode.
+
+        Raises
+        ------
+        ArtifactError
+            If there is neither such a folder nor such a repository, or it holds no brain decoder.
+        """
+        folder = pretrained_folder(name_or_folder, revision=revision)
+        if not is_released(folder):
+            return cls.from_run(folder, decoder=decoder, settings=settings, device=device)
+        settings = settings or released()
+        if decoder is not None:
+            settings = settings.model_copy(update={"decoder": Path(decoder)})
+        return cls.from_released(folder, settings=settings, device=device)
+
     @property
     def subjects(self) -> list[str]:
         """Subjects that can be decoded."""
@@ -221,6 +323,7 @@ class Decoder:
         settings = self._settings
         if prior_samples is not None:
             settings = settings.model_copy(update={"prior_samples": prior_samples})
+        subject = find_subject(subject, self.subjects)
         predictions = self._predictions(betas, subject)
         seeds = image_seeds(predictions.images, seed)
         captions = self._nearest_captions(predictions, subject) if settings.captions else None
@@ -291,6 +394,7 @@ class Decoder:
             )
         if not 1 <= k <= len(gallery):
             raise ValueError(f"k must be between 1 and the gallery's {len(gallery)}, got {k}.")
+        subject = find_subject(subject, self.subjects)
         encoded = [
             self._pipeline.networks.encode(to_float(gallery[s : s + 32]))
             for s in range(0, len(gallery), 32)
@@ -303,14 +407,13 @@ class Decoder:
             calibration = fit_calibration(bank.preds, self._pipeline.forward_model(bank.targets))
             near = similarity(self.predict(betas, subject=subject), tokens, calibration)
         scores, indices = near.topk(k, dim=1)
-        return Retrieved(indices=indices.numpy(), scores=scores.numpy())
+        return Retrieved(indices=indices.numpy(), scores=scores.numpy(), gallery=gallery)
 
     def _predictions(self, betas: np.ndarray | Tensor, subject: str) -> Predictions:
-        check_choice("subject", subject, self.subjects)
         return predict(
             self._pipeline.model,
             _trials(betas),
-            subject=subject,
+            subject=find_subject(subject, self.subjects),
             average=self._settings.average,
             batch_size=self._settings.batch_size,
         )

@@ -27,14 +27,14 @@ OPTIONS = {
         "--debug",
     },
     "doctor": {"path", "--quick", "--json", "--debug"},
-    "prepare": COMMON | {"kind", "--source", "--device"},
-    "train": COMMON | {"--recipe", "--source", "--init", "--device"},
-    "reconstruct": COMMON | {"--source", "--init", "--device"},
+    "prepare": COMMON | {"kind", "--source", "--subject", "--device"},
+    "train": COMMON | {"--recipe", "--source", "--init", "--subject", "--device"},
+    "reconstruct": COMMON | {"--source", "--init", "--subject", "--device"},
     "evaluate": COMMON | {"--source", "--data", "--device"},
     "report": COMMON | {"--source", "--data"},
     "compare": COMMON | {"runs"},
     "import": COMMON | {"file", "--data", "--released", "--yes"},
-    "export": {"run", "--out", "--debug"},
+    "export": {"run", "--out", "--push", "--debug"},
 }
 """Every verb with its options; an argument stands under its name."""
 

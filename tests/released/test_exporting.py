@@ -79,7 +79,7 @@ def test_the_command_names_file_size_and_the_lines_that_load_it(tmp_path, run):
 
 
 def test_other_folders_and_names_are_refused(tmp_path, run, golden_case, fill):
-    with pytest.raises(ValueError, match=r"ends in '.safetensors', got .*x\.pth"):
+    with pytest.raises(ValueError, match=r"ends in '.safetensors', or a folder, got .*x\.pth"):
         export_weights(run, out=tmp_path / "x.pth")
     with pytest.raises(ArtifactError, match="is not a folder"):
         export_weights(tmp_path / "nowhere", out=tmp_path / "x.safetensors")

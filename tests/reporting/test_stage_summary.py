@@ -93,7 +93,7 @@ def test_an_adapted_run_shows_its_level_and_its_held_out_images(tmp_path):
         "validation: top-1 retrieval 50% among 5 held-out training images (chance 20%), two-way "
         "identification 80% (chance 50%)"
     ) in shown
-    assert shown[-1].endswith("--set subject=subj02")
+    assert shown[-1].endswith("--subject subj02")
 
 
 def test_a_run_without_validation_says_so(tmp_path):

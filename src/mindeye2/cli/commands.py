@@ -21,11 +21,12 @@ from mindeye2.cli.options import (
     Recipe,
     Resume,
     Source,
+    Subject,
     Version,
     completing,
 )
 from mindeye2.cli.outcome import print_summary, report_outcome, stop_on_sigterm
-from mindeye2.cli.subjects import load_with_subjects
+from mindeye2.cli.subjects import load_with_subjects, subjects_of_source
 from mindeye2.core.errors import check_choice
 
 __all__ = ["app", "main"]
@@ -70,6 +71,7 @@ def prepare(
     kind: Kind,
     out: Out,
     source: Source = None,
+    subject: Subject = None,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
@@ -83,7 +85,9 @@ def prepare(
     from mindeye2.recipes import PREPARATION
     from mindeye2.stages.prepare import prepare as run
 
-    settings = load_settings(PREPARATION[kind](), file=config, assignments=assign or [])
+    start = PREPARATION[kind]()
+    chosen = subjects_of_source(kind, start, subject)
+    settings = load_settings(start, file=config, assignments=[*(assign or []), *chosen])
     print_summary(run(settings, out=out, source=source, resume=resume, device=device))
 
 
@@ -95,6 +99,7 @@ def train(
     source: Annotated[Path, typer.Option("--source", help="Prepared data set.")],
     out: Out,
     init: Init = None,
+    subject: Subject = None,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
@@ -115,7 +120,7 @@ def train(
 
     load = partial(load_settings, file=config, assignments=assign or [])
     manifest = run(
-        load_with_subjects(TRAINING[recipe](), load, data=source),
+        load_with_subjects(TRAINING[recipe](), load, data=source, chosen=subject),
         source=source,
         out=out,
         init=init,
@@ -136,6 +141,7 @@ def reconstruct(
     init: Annotated[
         Path | None, typer.Option("--init", help="Run folder, or folder of imported weights.")
     ] = None,
+    subject: Subject = None,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
@@ -158,7 +164,7 @@ def reconstruct(
 
     start = released() if is_released(init) else ReconstructSettings()
     load = partial(load_settings, file=config, assignments=assign or [])
-    settings = load_with_subjects(start, load, data=source)
+    settings = load_with_subjects(start, load, data=source, chosen=subject)
     manifest = run(
         settings,
         source=source,

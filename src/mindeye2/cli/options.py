@@ -21,6 +21,7 @@ __all__ = [
     "Recipe",
     "Resume",
     "Source",
+    "Subject",
     "Version",
     "completing",
 ]
@@ -51,6 +52,10 @@ Assign = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Subject = Annotated[
+    list[str] | None,
+    typer.Option("--subject", help="A subject, e.g. subj01 or sub-01; repeat for more."),
+]
 Kind = Annotated[
     str,
     typer.Argument(help=f"Kind of source: {KIND_NAMES}.", autocompletion=completing(KINDS)),

@@ -58,10 +58,27 @@ def export(
     run: Annotated[
         Path, typer.Argument(help="Folder that 'mindeye2 train' or 'mindeye2 import' finished.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="A .safetensors file for the released code; or a folder for the hub, with a "
+            "model card.",
+        ),
+    ],
+    push: Annotated[
+        str | None,
+        typer.Option("--push", metavar="OWNER/NAME", help="Upload the folder to the hub."),
+    ] = None,
     debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
-    """Export a brain decoder to weights that the released MindEye2 code loads."""
+    """Export a brain decoder for the released MindEye2 code, or as a folder for the hub."""
     from mindeye2.released.exporting import export_weights
+    from mindeye2.released.hub import export_folder, upload
 
-    print(export_weights(run, out=out))
+    if out.suffix and push is None:
+        print(export_weights(run, out=out))
+    else:
+        print(export_folder(run, out=out))
+    if push is not None:
+        print(upload(out, repository=push))

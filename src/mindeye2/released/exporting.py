@@ -68,7 +68,9 @@ def export_weights(source: Path, *, out: Path) -> Exported:
     """
     source, out = Path(source), Path(out)
     if out.suffix != ".safetensors":
-        raise ValueError(f"--out must be a file that ends in '.safetensors', got {out}.")
+        raise ValueError(
+            f"--out must be a file that ends in '.safetensors', or a folder, got {out}."
+        )
     if out.exists():
         raise ArtifactError(f"--out {out} exists and is not overwritten. Give a new name.")
     model = open_brain_decoder(source).model

@@ -84,7 +84,7 @@ class ReleasedPipeline:
 
     def hint(self, subject: str) -> str:
         """Return what to do about a subject that the checkpoint was not trained on."""
-        return f"Give the checkpoint that was fine-tuned to {subject}, or another --set subject."
+        return f"Give the checkpoint that was fine-tuned to {subject}, or another --subject."
 
     @cached_property
     def model(self) -> MindEye:

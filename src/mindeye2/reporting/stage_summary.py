@@ -163,7 +163,7 @@ def _run(out: Path, manifest: Manifest, *, source: Path | None) -> list[str]:
     lines += _validation(manifest, data, subjects)
     follow = ["reconstruct", "--source", source, "--init", out, "--out", out.parent / "decoded"]
     if len(data.subjects) > 1:
-        follow += ["--set", f"subject={subjects[-1]}"]
+        follow += ["--subject", subjects[-1]]
     lines.append(_next(*follow))
     return lines
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from mindeye2.data.prepared.reader import open_prepared
+from mindeye2.data.subject_names import find_subject
 
 __all__ = ["Responses", "load"]
 
@@ -76,6 +77,7 @@ def load(folder: str | Path, *, subject: str | None = None, split: str = "test")
         (subject,) = data.subjects
     if subject is None:
         raise ValueError(f"{folder} has the subjects {data.subjects}: give one as subject=...")
+    subject = find_subject(subject, data.subjects)
     trials = data.trials_of(subject, split)
     if not len(trials):
         raise ValueError(f"{subject} has no trials in the split {split!r} of {folder}.")

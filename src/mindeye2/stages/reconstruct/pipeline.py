@@ -121,8 +121,8 @@ class RunPipeline:
 
     def hint(self, subject: str) -> str:
         """Return the command that adapts the run to another subject."""
-        recipe = f"mindeye2 train --recipe adapt --init {self._folder} --set subject={subject}"
-        return f"Choose one of them with --set subject=..., or adapt the run: {recipe}"
+        recipe = f"mindeye2 train --recipe adapt --init {self._folder} --subject {subject}"
+        return f"Choose one of them with --subject, or adapt the run: {recipe}"
 
     def training_bank(self, subject: str) -> TrainingBank:
         """Load the training bank that the run kept."""
