@@ -80,7 +80,7 @@ def subjects_of_source(kind: str, start: Settings, chosen: Sequence[str] | None)
     """Return ``--subject`` of prepare as an assignment, for sources of several subjects."""
     if not chosen:
         return []
-    if "subjects" not in type(getattr(start, kind, start)).model_fields:
+    if not hasattr(getattr(start, kind, start), "subjects"):
         raise ValueError(
             f"--subject {chosen[0]} has no effect: 'prepare {kind}' takes the subjects that its "
             "source holds. Leave it out, and choose one in 'mindeye2 train --subject'."

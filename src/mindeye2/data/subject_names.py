@@ -12,11 +12,6 @@ def find_subject(name: str, known: Collection[str], *, what: str = "subject") ->
     """Return the subject that is meant by a name: itself, or the only one of its number.
 
     Raises ``ValueError``, in which `what` names the argument, if there is none.
-
-    Examples
-    --------
-    >>> find_subject("sub-1", ["subj01", "subj02"])
-    'subj01'
     """
     same = [k for k in known if _number(k) is not None and _number(k) == _number(name)]
     return same[0] if name not in known and len(same) == 1 else check_choice(what, name, known)
