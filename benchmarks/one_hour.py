@@ -45,9 +45,9 @@ def arms(seed: int, n_trials: int | None) -> dict[str, tuple[TrainSettings, bool
 
     found: dict[str, tuple[TrainSettings, bool]] = {
         "adapted": (make(recipes.adapt, few), True),
-        "adapted, closed form": (make(recipes.adapt, [*few, "rungs=[closed_form]"]), True),
+        "adapted, closed form": (make(recipes.adapt, [*few, "levels=[closed_form]"]), True),
         "adapted, ridge only": (
-            make(recipes.adapt, [*few, "rungs=[closed_form, ridge]", "margin=0"]),
+            make(recipes.adapt, [*few, "levels=[closed_form, ridge]", "margin=0"]),
             True,
         ),
         "scratch": (make(recipes.scratch, few), False),

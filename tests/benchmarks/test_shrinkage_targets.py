@@ -1,7 +1,3 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,14 +6,8 @@ from mindeye2.models.closed_form import fit_ridge, image_folds, mean_reciprocal_
 
 
 @pytest.fixture(scope="module")
-def module():
-    path = Path(__file__).parents[2] / "benchmarks" / "shrinkage_targets.py"
-    spec = importlib.util.spec_from_file_location("shrinkage_targets", path)
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded  # dataclasses look their module up
-    spec.loader.exec_module(loaded)
-    yield loaded
-    del sys.modules[spec.name]
+def module(load_benchmark):
+    return load_benchmark("shrinkage_targets")
 
 
 def simulate(n_images, *, carried, n_voxels=40, noise=1.0):
