@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+from mindeye2.data.image_copies import Thumbnails
 from mindeye2.doctor.dataset_view import DatasetView
-from mindeye2.doctor.image_overlap import Thumbnails
 
 __all__ = ["image_features"]
 

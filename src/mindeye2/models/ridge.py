@@ -114,6 +114,19 @@ class SubjectRidge(nn.Module):
         for subject in set(self.maps) - set(n_voxels):
             del self.maps[subject]
 
+    @torch.no_grad()
+    def project(
+        self,
+        subject: str,
+        components: Float[Tensor, "latent components"],
+        mean: Float[Tensor, " latent"],
+    ) -> None:
+        """Limit the map of one subject to orthonormal directions about a mean, in place."""
+        layer = self._map(subject)
+        components, mean = components.to(layer.weight), mean.to(layer.weight)
+        layer.weight.copy_(components @ (components.T @ layer.weight))
+        layer.bias.copy_(mean + components @ (components.T @ (layer.bias - mean)))
+
     def forward(
         self, betas: Float[Tensor, "batch voxels"], *, subject: str
     ) -> Float[Tensor, "batch latent"]:

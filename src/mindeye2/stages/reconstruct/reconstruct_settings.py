@@ -39,6 +39,14 @@ class ReconstructSettings(Settings):
     """Average betas or model outputs over presentations. The released code averages outputs; with
     a nonlinear backbone, averaging the betas leaves less noise."""
 
+    betas: Literal["measured", "random"] = "measured"
+    """What is decoded: the measured betas, or noise with the mean and standard deviation of each
+    voxel, which shows what is generated without a brain response."""
+
+    bottleneck: Annotated[int, Field(ge=0)] | None = None
+    """Dimensions that the subject's ridge passes on: the first so many principal components of its
+    output for training images (BrainBits); 0 passes on their mean, null everything."""
+
     seed: int = 0
     """Seed of the run; the seed of an image is derived from it and the image's number."""
 

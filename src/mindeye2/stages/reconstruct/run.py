@@ -19,6 +19,7 @@ from mindeye2.core.tensors import save_tensors
 from mindeye2.data.prepared import open_prepared
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.retrieval import fit_calibration, similarity
+from mindeye2.stages.reconstruct.controls import limit_ridge, random_betas
 from mindeye2.stages.reconstruct.inference import (
     generate,
     image_seeds,
@@ -97,6 +98,11 @@ def reconstruct(
     pipeline.load()
 
     trials = _limited(load_trials(prepared, settings.subject, [settings.split]), settings)
+    if settings.betas == "random":
+        trials = random_betas(trials, seed=settings.seed)
+    bank = bank or predict_training_bank(pipeline, prepared, settings)
+    if settings.bottleneck is not None:
+        bank = limit_ridge(pipeline.model, bank, prepared, settings)
     predictions = predict(
         pipeline.model,
         trials,
@@ -104,7 +110,6 @@ def reconstruct(
         average=settings.average,
         batch_size=settings.batch_size,
     )
-    bank = bank or predict_training_bank(pipeline, prepared, settings)
     seeds = image_seeds(predictions.images, settings.seed)
     true = true_tokens(prepared, pipeline.encoder, predictions.images)
     arrays = {
