@@ -3,9 +3,11 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from mindeye2 import recipes
+from mindeye2.controls import decode_again
 from mindeye2.core.artifacts import claim_folder, write_json
 from mindeye2.core.failures import recorded_failure
 from mindeye2.core.runtime import peak_memory_gib
@@ -127,7 +129,10 @@ def _stages(
 
     def scoring(name: str) -> Callable[[Path], Path]:
         decoded = out / f"{name}-decoded"
-        return lambda folder: evaluate(s.evaluate, source=decoded, out=folder, resume=resume)
+        decode = partial(decode_again, source=decoded, device=device)
+        return lambda folder: evaluate(
+            s.evaluate, source=decoded, out=folder, resume=resume, decode=decode
+        )
 
     stages: dict[str, Callable[[Path], Path]] = {
         "data": lambda folder: prepare(s.data, out=folder, resume=resume),

@@ -191,12 +191,22 @@ def evaluate(
     debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Score reconstructions: one score per image, intervals, chance, floor and ceiling."""
+    from mindeye2.controls import decode_again
     from mindeye2.core.settings import load_settings
     from mindeye2.stages.evaluate import EvaluateSettings
     from mindeye2.stages.evaluate import evaluate as run
 
     settings = load_settings(EvaluateSettings(), file=config, assignments=assign or [])
-    print_summary(run(settings, source=source, out=out, data=data, resume=resume, device=device))
+    manifest = run(
+        settings,
+        source=source,
+        out=out,
+        data=data,
+        resume=resume,
+        device=device,
+        decode=partial(decode_again, source=source, data=data, device=device),
+    )
+    print_summary(manifest)
 
 
 @app.command()

@@ -1,7 +1,9 @@
 """Self-contained HTML page of stimuli, reconstructions and scores."""
 
+from mindeye2.reporting.battery_section import battery_section
 from mindeye2.reporting.content import (
     Arm,
+    Battery,
     Column,
     Comparison,
     Curve,
@@ -30,6 +32,7 @@ from mindeye2.reporting.tables import (
 
 __all__ = [
     "Arm",
+    "Battery",
     "Column",
     "Comparison",
     "Curve",
@@ -48,6 +51,7 @@ __all__ = [
     "as_csv",
     "as_latex",
     "as_markdown",
+    "battery_section",
     "default_notes",
     "learning_panels",
     "render_page",

@@ -14,6 +14,8 @@ from jaxtyping import UInt8
 
 __all__ = [
     "Arm",
+    "Battery",
+    "Check",
     "Column",
     "Comparison",
     "Curve",
@@ -294,6 +296,34 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """Conclusion of one check."""
+
+    title: str
+    """Name of the check."""
+    text: str
+    """One or two sentences with the numbers."""
+    warns: bool = False
+    """Whether it casts doubt on the scores."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Battery:
+    """Controls that separate the brain's part of the scores from the generator's."""
+
+    checks: Sequence[Check]
+    """Conclusions, warnings first."""
+    controls: Table
+    """Scores of the run and of each control."""
+    curves: Sequence[CurvePanel] = ()
+    """Scores over the dimensions of a bottleneck."""
+    clusters: Table | None = None
+    """Identification within clusters of images."""
+    missing: Sequence[str] = ()
+    """Sentences on the controls that were left out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReportContent:
     """Everything that one report page shows."""
 
@@ -321,6 +351,8 @@ class ReportContent:
     """The table of scores."""
     tables: Sequence[Table] = ()
     """The run beside published results."""
+    battery: Battery | None = None
+    """How much is the brain, how much the generator."""
     comparisons: Sequence[Comparison] = ()
     """Arms or subjects side by side."""
     learning: Sequence[CurvePanel] = ()

@@ -29,6 +29,7 @@ from mindeye2.metrics import paired_difference
 from mindeye2.metrics.protocols import PROTOCOLS
 from mindeye2.reporting import (
     Arm,
+    Battery,
     Comparison,
     Difference,
     GalleryItem,
@@ -39,6 +40,7 @@ from mindeye2.reporting import (
     RoiCeiling,
     ScoreRow,
     StageCost,
+    battery_section,
     default_notes,
     learning_panels,
     render_page,
@@ -186,6 +188,7 @@ def report(
             subject=str(scores["subject"]),
             n_images=len(table),
         )[:-1],
+        battery=_battery(source),
         comparisons=_comparisons(settings, source, own=_name(model[0])),
         learning=learning_panels(_logs(settings)),
         ceilings=_ceilings(prepared, scores["subject"]),
@@ -240,6 +243,11 @@ def _has_images(folder: Path, name: str) -> bool:
 
 def _table(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "scores.parquet")
+
+
+def _battery(folder: Path) -> Battery | None:
+    path = folder / "battery.json"
+    return battery_section(json.loads(path.read_text())) if path.exists() else None
 
 
 def _summary(folder: Path) -> list[dict[str, Any]]:

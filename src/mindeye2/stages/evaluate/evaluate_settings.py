@@ -48,5 +48,17 @@ class EvaluateSettings(Settings):
     captions of the seen images (``all_captions.pt``, ``all_git_generated_captions.pt``); by
     default the scored folder itself."""
 
+    battery: bool = False
+    """Also score controls that separate the brain's part of a score from the generator's: nearest
+    training images, betas shuffled over images, random betas, bottlenecks, clusters of images,
+    copies, dimensions. See docs/evaluation.md."""
+
+    battery_images: Annotated[int, Field(ge=2)] = 100
+    """Test images of the battery, the first ones: each of its controls that needs the model
+    reconstructs them anew."""
+
+    bottlenecks: tuple[Annotated[int, Field(ge=0)], ...] = (1, 4, 16, 64)
+    """Dimensions of the battery's bottlenecks; each reconstructs anew."""
+
     batch_size: Annotated[int, Field(ge=1)] = 50
     """Images per batch of the networks; changes no result."""

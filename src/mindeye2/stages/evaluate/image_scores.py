@@ -42,7 +42,7 @@ def laptop_image_scores(job: Job) -> Scores:
         scores[f"pixcorr_{name}"] = pixcorr(preds, targets)
         scores[f"ssim_{name}"] = ssim(preds, targets)
         scores[f"two_way_{name}"] = two_way_identification(
-            _lite_features(extractor, preds, IMAGES[name]), features
+            _lite_features(extractor, preds, IMAGES.get(name, name)), features
         )
     floor = _mean_training_image(decoded, targets)
     scores["pixcorr_floor"] = pixcorr(floor, targets)
@@ -94,7 +94,9 @@ def _pixel_scores(job: Job) -> dict[str, Tensor]:
 
     for kind in [*decoded.files, "floor"]:
         shown = batches("seen") if kind == "floor" else batches(kind)
-        pairs = progress(zip(shown, batches("seen"), strict=True), label=f"pixels: {IMAGES[kind]}")
+        pairs = progress(
+            zip(shown, batches("seen"), strict=True), label=f"pixels: {IMAGES.get(kind, kind)}"
+        )
         for batch, targets in pairs:
             preds = floor.expand_as(targets) if kind == "floor" else batch
             scores.setdefault(f"pixcorr_{kind}", []).append(pixcorr(preds, targets))
@@ -107,7 +109,7 @@ def _network_features(
 ) -> dict[str, Float[Tensor, "images _"]]:
     antialias = job.protocol.antialias
     batches = job.decoded.batches(kind, size=job.settings.batch_size, antialias=antialias)
-    label = f"{names[0]}: {IMAGES.get(kind, 'seen images')}"
+    label = f"{names[0]}: {'seen images' if kind == 'seen' else IMAGES.get(kind, kind)}"
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     for batch in progress(batches, label=label):
         shared = layer_features(names, batch.to(job.device), network=network, antialias=antialias)

@@ -27,6 +27,8 @@ from mindeye2.metrics.catalogue import METRICS
 from mindeye2.metrics.protocols import PROTOCOLS
 from mindeye2.metrics.retrieval import check_gallery
 from mindeye2.reporting import as_latex, as_markdown, result_tables
+from mindeye2.stages.evaluate.battery import run_battery
+from mindeye2.stages.evaluate.battery_controls import Decode
 from mindeye2.stages.evaluate.brain_scores import brain_scores
 from mindeye2.stages.evaluate.caption_scores import (
     laptop_caption_scores,
@@ -52,6 +54,7 @@ def evaluate(
     data: Path | None = None,
     resume: bool = False,
     device: str = "auto",
+    decode: Decode | None = None,
 ) -> Path:
     """Score one folder of reconstructions.
 
@@ -63,13 +66,18 @@ def evaluate(
         Folder that the stage ``reconstruct`` finished.
     out
         Folder to fill with ``scores.parquet`` (one row per image, one column per metric),
-        ``summary.json``, ``table.md`` and ``table.tex``.
+        ``summary.json``, ``table.md`` and ``table.tex``; with ``battery`` also ``battery.json``
+        and ``battery.parquet``.
     data
         Prepared data set; by default the one that the reconstructions were made from.
     resume
         Fill a folder that an interrupted run left behind.
     device
         Where the paper's networks compute.
+    decode
+        Reconstructs into a folder as `source` was, with some settings changed, for the battery:
+        `mindeye2.controls.decode_again`. Without it the battery lacks controls that need the
+        model.
 
     Returns
     -------
@@ -115,6 +123,8 @@ def evaluate(
     )
     write_text(out / "table.md", as_markdown(tables))
     write_text(out / "table.tex", as_latex(tables))
+    if settings.battery:
+        run_battery(job, out=out, decode=decode)
     return write_manifest(
         out,
         stage="evaluate",

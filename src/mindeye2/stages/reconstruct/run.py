@@ -19,7 +19,7 @@ from mindeye2.core.tensors import save_tensors
 from mindeye2.data.prepared import open_prepared
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.retrieval import fit_calibration, similarity
-from mindeye2.stages.reconstruct.controls import limit_ridge, random_betas
+from mindeye2.stages.reconstruct.control_inputs import limit_ridge, random_betas
 from mindeye2.stages.reconstruct.inference import (
     generate,
     image_seeds,
@@ -102,7 +102,7 @@ def reconstruct(
         trials = random_betas(trials, seed=settings.seed)
     bank = bank or predict_training_bank(pipeline, prepared, settings)
     if settings.bottleneck is not None:
-        bank = limit_ridge(pipeline.model, bank, prepared, settings)
+        bank = limit_ridge(pipeline.model, bank, prepared=prepared, settings=settings)
     predictions = predict(
         pipeline.model,
         trials,
@@ -159,6 +159,7 @@ def reconstruct(
         config=config,
         label=prepared.manifest.get("label", ""),
         subject=settings.subject,
+        encoder=pipeline.encoder,
         training_images=bank.images.tolist(),
         peak_memory_gib=round(peak_memory_gib(), 2),
     )

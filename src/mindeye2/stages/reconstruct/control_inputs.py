@@ -30,7 +30,7 @@ def random_betas(trials: SubjectTrials, *, seed: int) -> SubjectTrials:
 
 @torch.no_grad()
 def limit_ridge(
-    model: MindEye, bank: TrainingBank, prepared: Prepared, settings: ReconstructSettings
+    model: MindEye, bank: TrainingBank, *, prepared: Prepared, settings: ReconstructSettings
 ) -> TrainingBank:
     """Limit a subject's ridge to ``bottleneck`` dimensions; return the bank predicted anew."""
     assert settings.bottleneck is not None

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from mindeye2.models.checkpoint import load_run
 from mindeye2.models.decoder import MindEye
 from mindeye2.stages.reconstruct import reconstruct
-from mindeye2.stages.reconstruct.controls import random_betas
+from mindeye2.stages.reconstruct.control_inputs import random_betas
 from mindeye2.training.trials import load_trials
 
 
