@@ -17,7 +17,11 @@ from mindeye2.stages.evaluate.decoded import Decoded, resize
 
 __all__ = ["BEST", "NEAREST", "RANDOM", "RUN", "SHUFFLED", "Control", "Decode", "make_controls"]
 
-RUN, NEAREST, SHUFFLED, RANDOM = "run", "nearest_training_image", "shuffled", "random_betas"
+RUN = "run"
+NEAREST = "nearest_training_image"
+SHUFFLED = "shuffled"
+RANDOM = "random_betas"
+"""Names of controls in files; bottlenecks are ``bottleneck_K``."""
 
 BEST = ("blended", "refined", "unclip")
 """Kinds of images; the first that a folder has is its reconstruction."""
