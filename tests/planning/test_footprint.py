@@ -124,6 +124,17 @@ def test_activations_shrink_with_checkpointing_and_micro_batches():
         assert plain.flops < found.flops < 1.5 * plain.flops
 
 
+def test_a_sharded_step_holds_one_gradient_at_a_time_and_converts_no_large_layer():
+    case = replace(CASES["half"], per_subject=2)
+    whole, sharded = (footprint(case, sharded=value) for value in (False, True))
+    # The optimiser counts its steps too.
+    assert whole.held == pytest.approx(whole.peak - whole.weights - whole.moments, rel=1e-3)
+    assert sharded.flops == whole.flops
+    assert (sharded.weights, sharded.moments) == (whole.weights, whole.moments)
+    # The output layer: a copy in bfloat16, and of its gradient all but that in bfloat16.
+    assert whole.held - sharded.held > 4 * whole.largest_layer
+
+
 def test_nothing_random_of_the_process_is_changed():
     before = torch.get_rng_state()
     footprint(replace(CASES["half"], per_subject=2))

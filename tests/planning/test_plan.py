@@ -19,6 +19,7 @@ FOUND = Footprint(
     moments=10 * GIB,
     activations=8 * GIB,
     peak=24 * GIB,
+    held=9 * GIB,
     largest_layer=GIB // 4,
     flops=1e12,
 )
@@ -29,11 +30,12 @@ def planned(monkeypatch):
     """Return a planner whose steps need 24 GiB, 22 with micro-batches, 20 with both."""
     measured = []
 
-    def footprint(step, *, n_ranks):
+    def footprint(step, *, n_ranks, sharded):
         optimizer = step.optimizer
-        measured.append((optimizer.accumulate, optimizer.checkpointing))
-        peak = 24 - 2 * (optimizer.accumulate > 1) - 2 * optimizer.checkpointing
-        return replace(FOUND, peak=peak * GIB, flops=FOUND.flops / n_ranks)
+        measured.append((optimizer.accumulate, optimizer.checkpointing, sharded))
+        saved = 2 * (optimizer.accumulate > 1) + 2 * optimizer.checkpointing
+        sizes = {"peak": (24 - saved) * GIB, "held": (9 - saved) * GIB}
+        return replace(FOUND, **sizes, flops=FOUND.flops / n_ranks)
 
     monkeypatch.setattr(module, "footprint", footprint)
 
@@ -48,7 +50,7 @@ def planned(monkeypatch):
 
 def test_the_fastest_layout_that_fits_is_taken(planned):
     plan, measured = planned(gpu="h100")
-    assert (plan.layout, plan.fits, measured) == (Layout(), True, [(1, False)])
+    assert (plan.layout, plan.fits, measured) == (Layout(), True, [(1, False, False)])
     assert plan.micro_batch == plan.batch_size == 12
 
 
@@ -97,9 +99,20 @@ def test_a_model_is_sharded_where_a_copy_on_each_gpu_does_not_fit(planned):
     plan, _ = planned(gpu="4090", n_gpus=2)
     assert (plan.layout, plan.fits) == (Layout(sharding="fsdp"), True)
     # Half of weights, gradients and moments, 9 GiB of the peak that are not these, and the largest
-    # layer with its gradient.
-    assert plan.memory.peak == pytest.approx((7.5 + 9 + 2) * GIB + 5 * 4 * 6 * 256 * 1664)
+    # layer twice.
+    tokens = 5 * 4 * 6 * 256 * 1664
+    assert plan.memory.peak == pytest.approx((7.5 + 2.5 + 9 + 2) * GIB + tokens)
     assert plan.memory.weights == 2.5 * GIB
+
+
+def test_a_layer_is_gathered_in_the_precision_in_which_it_is_computed(planned):
+    base = recipes.released_training().optimizer
+    single, half = (
+        planned(gpu="4090", n_gpus=2, changes={"optimizer": base.model_copy(update=changes)})[0]
+        for changes in ({}, {"precision": "bfloat16"})
+    )
+    assert single.layout.sharding == half.layout.sharding == "fsdp"
+    assert single.memory.peak - half.memory.peak == 2 * 2 * GIB // 4
 
 
 def test_a_closed_form_start_that_does_not_fit_is_said(planned):

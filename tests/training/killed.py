@@ -42,7 +42,9 @@ def train(folder):
     """Train, with a state as often as they can be written; save the weights at the end."""
     folder.mkdir(exist_ok=True)
     module = build()
-    settings = OptimizerSettings(steps=STEPS, max_lr=1e-2, save_minutes=1e-9, ema_decay=0.9)
+    settings = OptimizerSettings(
+        steps=STEPS, max_lr=1e-2, save_minutes=1e-9, ema_decay=0.9, trackers=()
+    )
     fit(module, batch_of, settings=settings, seed=0, folder=folder, device=torch.device("cpu"))
     torch.save(module.state_dict(), folder / "weights.pt")
 

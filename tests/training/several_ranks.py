@@ -45,6 +45,8 @@ def batches(step_module):
 
 def train(folder, changes, *, stop_after=None):
     """Train in a folder, where an earlier training may have left its state; return the module."""
+    from accelerate.utils import gather_object
+
     from conftest import make_step
     from mindeye2.core.errors import InterruptedRun
     from mindeye2.training.distributed import current_shard, init_processes
@@ -60,10 +62,11 @@ def train(folder, changes, *, stop_after=None):
 
     torch.nn.utils.clip_grads_with_norm_ = counted(torch.nn.utils.clip_grads_with_norm_, take_step)
     folder.mkdir(exist_ok=True, parents=True)
-    settings = OptimizerSettings(**{"steps": 4, "max_lr": 1e-5, "ema_decay": 0.5, **changes})
+    given = {"steps": 4, "max_lr": 1e-5, "ema_decay": 0.5, "trackers": (), **changes}
+    settings = OptimizerSettings(**given)
 
     def validate():
-        # The weights in place are the averages, whole on every rank.
+        # The weights in place are the averages, whole.
         return {"sum": sum(float(p.detach().double().abs().sum()) for p in module.parameters())}
 
     with contextlib.suppress(InterruptedRun):
@@ -77,6 +80,8 @@ def train(folder, changes, *, stop_after=None):
             validate=validate,
             validate_every=2,
         )
+        sums = gather_object([validate()["sum"]])
+        assert len({*sums}) == 1, f"the ranks end with different weights: {sums}"
     return module
 
 

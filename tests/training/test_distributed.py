@@ -77,10 +77,10 @@ def lines_of(run):
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
-def same_training(left, right):
+def same_training(left, right, *, rel=2e-5):
     """Compare losses, norms, validations of averages, and weights: equal but for rounding."""
     for a, b in zip(lines_of(left), lines_of(right), strict=True):
-        assert b == pytest.approx(a, rel=2e-5)
+        assert b == pytest.approx(a, rel=rel)
     weights = load_file(left / "weights.safetensors"), load_file(right / "weights.safetensors")
     assert {*weights[0]} == {*weights[1]}
     for name, value in weights[0].items():
@@ -91,7 +91,8 @@ def same_training(left, right):
 def alone(launch, tmp_path_factory):
     """Return the folder of a training in one process, and of one that was stopped."""
     home = tmp_path_factory.mktemp("alone")
-    launch(home, 1, {"plain": PLAIN, "stopped": {**PLAIN, "stop_after": 2}})
+    half = {"changes": {"precision": "bfloat16"}}
+    launch(home, 1, {"plain": PLAIN, "half": half, "stopped": {**PLAIN, "stop_after": 2}})
     assert len(lines_of(home / "stopped")) == 2
     return home
 
@@ -101,15 +102,22 @@ def alone(launch, tmp_path_factory):
 def test_every_division_of_the_work_is_the_training_of_one_process(
     launch, alone, tmp_path, world_size
 ):
-    """DDP and FSDP, with and without micro-batches and recomputed blocks."""
+    """DDP and FSDP, with and without micro-batches and recomputed blocks; FSDP in bfloat16."""
     runs = {}
     for sharding in ("none", "fsdp"):
         runs[f"{sharding}-1"] = {"changes": {"sharding": sharding}}
         more = {"accumulate": 2, "checkpointing": True}
         runs[f"{sharding}-2"] = {"changes": {"sharding": sharding, **more}}
-    launch(tmp_path, world_size, runs)
+    half = {"changes": {"sharding": "fsdp", "precision": "bfloat16"}}
+    launch(tmp_path, world_size, {**runs, "half": half})
     for run in runs:
         same_training(alone / "plain", tmp_path / run)
+        written = [p.stat().st_size for p in (tmp_path / run).glob("state/*/*.distcp")]
+        # Each rank writes its part, also where each has the whole model.
+        assert len(written) == world_size
+        assert max(written) < 2 * min(written)
+    # Gradients are rounded to 8 bits, of the rows of each rank.
+    same_training(alone / "half", tmp_path / "half", rel=5e-3)
 
 
 @pytest.mark.slow

@@ -30,3 +30,36 @@ def test_blocks_prior_layers_ridges_and_output_layer_are_sharded_by_themselves(b
     for name, value in step.state_dict().items():
         assert not isinstance(value, DTensor)
         assert torch.equal(copied.state_dict()[name].full_tensor(), value)
+
+
+# Of layers that are too small for that at the published size; nothing is changed in place.
+@pytest.mark.filterwarnings("ignore:FSDP2-wrapped module .* returned a view tensor")
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_layers_are_gathered_as_autocast_converts_them(build_step, sample, dtype):
+    """So that losses and gradients are the same to the bit, but not the memory."""
+    step, batch, gathered = build_step(lowlevel=False), sample(prior=1.0), {}
+    step.settings = step.settings.model_copy(update={"lowlevel": 0.0, "maps": 0.0})
+    copied = sharded_copy(step, torch.device("cpu"), dtype=dtype)
+    names = {module: name for name, module in copied.named_modules()}
+
+    def look(layer, *_call):
+        if isinstance(layer, torch.nn.Linear):
+            gathered[names[layer]] = layer.weight.dtype
+
+    for layer in copied.modules():
+        layer.register_forward_hook(look, prepend=True)  # before it is sharded again
+    losses = []
+    for module in (step, copied):
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            losses.append(module(**batch))
+        losses[-1]["loss"].backward()
+    assert losses[0] == losses[1]
+    for name in ("model.backbone.output", "model.ridge.maps.subj02"):
+        assert gathered[name] == (dtype or torch.float32)
+    assert gathered["model.backbone.trunk.blocks.0.1.0"] == torch.float32
+    sharded = dict(copied.named_parameters())
+    for name, parameter in step.named_parameters():
+        if parameter.grad is not None:
+            assert sharded[name].dtype == sharded[name].grad.dtype == torch.float32
+            assert torch.equal(sharded[name].grad.full_tensor(), parameter.grad), name

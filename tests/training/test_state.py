@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mindeye2.core.errors import ArtifactError
+from mindeye2.training.distributed import Shard
 from mindeye2.training.state import TrainingState
 
 
@@ -96,6 +97,26 @@ def test_what_is_saved_is_what_was_when_saving_began(tmp_path):
     other = state_of(tmp_path, 1)
     other.load()
     assert torch.equal(other.trainable["weight"], before)
+
+
+def test_ranks_that_hold_the_same_tensors_each_write_a_part(tmp_path, monkeypatch):
+    """Only what a rank writes is copied to its host memory."""
+    state, written = state_of(tmp_path, 0), []
+    for rank in range(2):
+        shard = Shard(rank=rank, world_size=2)
+        with monkeypatch.context() as patch:
+            patch.setattr("mindeye2.training.state.current_shard", lambda shard=shard: shard)
+            patch.setattr(
+                "mindeye2.training.state.async_save",
+                lambda tensors, **_: written.append(tensors) or Future(),
+            )
+            state.save(1)
+        state._saving = None
+    first, second = written
+    assert not {*first} & {*second}
+    assert {*first} | {*second} == {*state._tensors()}
+    sizes = [sum(t.numel() for t in tensors.values()) for tensors in written]
+    assert max(sizes) - min(sizes) <= max(t.numel() for t in state._tensors().values())
 
 
 def test_a_damaged_state_is_refused(tmp_path):

@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mindeye2.planning.sample_step import StepSettings, random_batch
 from mindeye2.training.brain_step import BrainStep
-from mindeye2.training.trainer import Trainer
+from mindeye2.training.sharding import gathered_alone
+from mindeye2.training.trainer import DTYPES, Trainer
 
 __all__ = ["Footprint", "footprint"]
 
@@ -49,6 +50,9 @@ class Footprint:
 
     peak: int
     """Most bytes at any moment; not all gradients exist while all activations do."""
+
+    held: int
+    """Of the peak, bytes of gradients and activations."""
 
     largest_layer: int
     """Number of parameters of the largest single layer."""
@@ -94,6 +98,11 @@ class _Tracker(MemTracker):
         assert parameter.grad is not None
         self._update_and_maybe_create_winfos(parameter.grad, _MemRefType.GRAD)
 
+    def count_and_drop_gradient(self, parameter: Tensor) -> None:
+        """Count a gradient of which only a shard is kept."""
+        self.count_gradient(parameter)
+        parameter.grad = None
+
     def _pre_fw_hook(self, module: nn.Module, inputs: Any) -> None:  # noqa: ANN401
         pass
 
@@ -107,7 +116,9 @@ class _Tracker(MemTracker):
         pass
 
 
-def footprint(settings: StepSettings, *, n_ranks: int = 1, gpu: bool = True) -> Footprint:
+def footprint(
+    settings: StepSettings, *, n_ranks: int = 1, sharded: bool = False, gpu: bool = True
+) -> Footprint:
     """Measure a step on one device.
 
     Parameters
@@ -116,6 +127,9 @@ def footprint(settings: StepSettings, *, n_ranks: int = 1, gpu: bool = True) -> 
         Model, losses, optimiser, and trials of a step of all ranks together.
     n_ranks
         Number of ranks; what they exchange is not counted.
+    sharded
+        Count no gradient beyond the moment in which it is computed, and no conversion of layers
+        that are gathered in half precision; what is gathered is not counted.
     gpu
         Take the attention kernel of GPUs; off, the CPU's.
 
@@ -128,6 +142,10 @@ def footprint(settings: StepSettings, *, n_ranks: int = 1, gpu: bool = True) -> 
     with FakeTensorMode():
         model = settings.build()
         step = BrainStep(model, settings.losses)
+        dtype = DTYPES[settings.optimizer.precision]
+        for layer in gathered_alone(step) if sharded and dtype else []:
+            trained = layer.weight.requires_grad
+            layer.weight = nn.Parameter(layer.weight.detach().to(dtype), requires_grad=trained)
         vars(step)["to"] = lambda _: step  # fake weights cannot be swapped, and are there already
         trainer = Trainer(step, settings.optimizer, device=cpu, seed=0, label="plan")
         for parameter in trainer.trainable.values():
@@ -140,8 +158,9 @@ def footprint(settings: StepSettings, *, n_ranks: int = 1, gpu: bool = True) -> 
         batch = random_batch(settings, per_subject=rows, device=cpu)
         tracker, counter = _Tracker(), FlopCounterMode(display=False)
         tracker.track_external(step, trainer.optimizer)
+        count = tracker.count_and_drop_gradient if sharded else tracker.count_gradient
         for parameter in trainer.trainable.values():
-            parameter.register_post_accumulate_grad_hook(tracker.count_gradient)
+            parameter.register_post_accumulate_grad_hook(count)
         # The counter takes operations apart: the tracker must see them before that.
         with counter, tracker, _gpu_attention() if gpu else nullcontext():
             trainer.compute_gradients(batch, 0)
@@ -153,6 +172,8 @@ def footprint(settings: StepSettings, *, n_ranks: int = 1, gpu: bool = True) -> 
         for name, module in model.named_children()
     }
     n_trainable = sum(p.numel() for p in trainer.trainable.values())
+    weights, moments = list(step.parameters()), trainer.optimizer.state.values()
+    resting = sum(t.nbytes for t in [*weights, *(t for own in moments for t in own.values())])
     layers = (sum(p.numel() for p in m.parameters(recurse=False)) for m in model.modules())
     return Footprint(
         parameters=parts,
@@ -162,6 +183,7 @@ def footprint(settings: StepSettings, *, n_ranks: int = 1, gpu: bool = True) -> 
         moments=8 * n_trainable,
         activations=sizes["ACT"] + sizes["TEMP"] + sizes["OTH"],
         peak=sizes["Total"],
+        held=sizes["Total"] - resting,
         largest_layer=max(layers),
         flops=float(counter.get_total_flops()),
     )

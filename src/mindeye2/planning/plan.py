@@ -190,7 +190,7 @@ def plan_training(
         memory=memory,
         start=start,
         budget=budget,
-        host=host_bytes(settings, measured, n_gpus=n_gpus, sharded=shards > 1),
+        host=host_bytes(settings, measured, n_gpus=n_gpus),
         disk=disk_bytes(settings, measured, data=data, sizes=step.model),
         flops=flops,
         utilisation=utilisation or ASSUMED_UTILISATION,
@@ -228,15 +228,17 @@ def _choose_layout(
     step: StepSettings, *, n_gpus: int, budget: float
 ) -> tuple[Layout, Footprint, Memory]:
     """Return the fastest layout that fits, else the one that needs least memory."""
-    known: dict[tuple[int, bool], Footprint] = {}
+    known: dict[tuple[int, bool, bool], Footprint] = {}
     found: dict[Layout, tuple[Footprint, Memory]] = {}
 
     def fits(layout: Layout) -> bool:
         changes = {"accumulate": layout.accumulate, "checkpointing": layout.checkpointing}
         optimizer = step.optimizer.model_copy(update=changes)
-        key = layout.accumulate, layout.checkpointing
+        sharded = layout.sharding == "fsdp"
+        key = layout.accumulate, layout.checkpointing, sharded
         if key not in known:
-            known[key] = footprint(replace(step, optimizer=optimizer), n_ranks=n_gpus)
+            changed = replace(step, optimizer=optimizer)
+            known[key] = footprint(changed, n_ranks=n_gpus, sharded=sharded)
         found[layout] = known[key], _on_each_gpu(known[key], step, layout, n_gpus=n_gpus)
         return found[layout][1].peak <= budget
 
@@ -277,14 +279,16 @@ def _on_each_gpu(found: Footprint, step: StepSettings, layout: Layout, *, n_gpus
     gathered = 5 * 4 * n_rows * step.model.n_tokens * step.model.n_features
     part = n_gpus if layout.sharding == "fsdp" else 1
     resting = (found.weights + found.moments) / part
-    held = found.peak - found.weights - found.moments  # gradients and activations at the peak
-    peaks = [resting + held, resting + found.gradients / part]
+    peaks = [resting + found.held, resting + found.gradients / part]
     if n_gpus > 1 and part == 1:
         # Gradients are averaged in buckets as large as themselves.
         peaks = [max(peaks) + found.gradients]
     elif part > 1:
-        # The largest layer is gathered whole, with its gradient; for a validation, the model.
-        peaks = [max(peaks) + 2 * 4 * found.largest_layer, resting + found.weights]
+        # The largest layer is gathered into a buffer, and copied from there to its place; later
+        # its gradient is copied to a buffer in float32. For a validation, the model is gathered.
+        width = 4 if step.optimizer.precision == "float32" else 2
+        gathering = found.held + 2 * width * found.largest_layer
+        peaks = [resting + found.gradients / part + gathering, resting + found.weights]
     return Memory(
         weights=found.weights / part,
         gradients=found.gradients / part,

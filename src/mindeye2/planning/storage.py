@@ -18,14 +18,13 @@ def _state(settings: SharedTraining | AdaptTraining, found: Footprint) -> float:
 
 
 def host_bytes(
-    settings: SharedTraining | AdaptTraining, found: Footprint, *, n_gpus: int, sharded: bool
+    settings: SharedTraining | AdaptTraining, found: Footprint, *, n_gpus: int
 ) -> dict[str, float]:
     """Return the bytes of host memory by purpose; betas and targets are read from disk."""
-    copies = 1 if sharded else n_gpus
     return {
         "imports": n_gpus * IMPORTS,
         "the model of each process": n_gpus * float(found.weights),
-        "a state while it is written": copies * _state(settings, found),
+        "a state while it is written": _state(settings, found),
     }
 
 

@@ -21,7 +21,7 @@ from torch import nn
 from mindeye2.core.errors import InterruptedRun
 from mindeye2.core.runtime import progress
 from mindeye2.training.batches import prefetched
-from mindeye2.training.distributed import current_shard, mean_over_ranks
+from mindeye2.training.distributed import current_shard, mean_over_ranks, run_on_rank0
 from mindeye2.training.micro_batches import Batch, count_rows
 from mindeye2.training.optimizer import OptimizerSettings
 from mindeye2.training.state import TrainingState
@@ -62,7 +62,7 @@ def fit(
     label
         Text of the progress bar.
     validate
-        Returns scores of the module as it is; called in eval mode.
+        Returns scores of the module as it is; called in eval mode, on the first rank.
     validate_every
         Steps between two validations; 0 validates at the end only.
 
@@ -144,11 +144,12 @@ def _on_any_rank(*flags: bool, device: torch.device) -> list[bool]:
 def _validation(
     module: nn.Module, state: TrainingState, validate: Callable[[], dict[str, float]]
 ) -> dict[str, float]:
+    """Validate on the first rank, while the others wait."""
     with state.in_place():
         module.eval()
-        scores = {f"validation_{k}": v for k, v in validate().items()}
+        scores = run_on_rank0(validate) or {}
         module.train()
-    return scores
+    return {f"validation_{name}": score for name, score in scores.items()}
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from torch.distributed.tensor import DTensor
 from mindeye2.core.artifacts import write_json
 from mindeye2.core.errors import ArtifactError
 from mindeye2.training.distributed import current_shard, run_on_rank0
+from mindeye2.training.sharding import allocate
 
 __all__ = ["TrainingState"]
 
@@ -177,6 +178,19 @@ class TrainingState:
                 {**self.scaler.state_dict(), "scale": scale, "_growth_tracker": int(growth)}
             )
 
+    def _own(self) -> dict[str, Tensor]:
+        """Return what this rank writes: its shards, and its part of what all ranks hold."""
+        tensors, shard = self._tensors(), current_shard()
+        whole = {name: t for name, t in tensors.items() if not isinstance(t, DTensor)}
+        sizes = [0] * shard.world_size
+        # The next largest one to the rank that has least: the same on all ranks.
+        for name in sorted(whole, key=lambda name: (-whole[name].numel(), name)):
+            rank = sizes.index(min(sizes))
+            sizes[rank] += whole[name].numel()
+            if rank != shard.rank:
+                del tensors[name]
+        return tensors
+
     @property
     def n_bytes(self) -> int:
         """Bytes of a saved state, of all ranks together."""
@@ -212,7 +226,7 @@ class TrainingState:
         _ignore_being_alone()
         # What is written is on the CPU already: there is nothing to copy ahead.
         writer = FileSystemWriter(path, per_thread_copy_ahead=0)
-        future = async_save(self._tensors(), storage_writer=writer, **self._dcp)
+        future = async_save(self._own(), storage_writer=writer, **self._dcp)
         self._saving = path, cast("Future[Any]", future)
 
     def poll(self) -> None:
@@ -268,16 +282,20 @@ class TrainingState:
         Yields
         ------
         None
-            Inside the block `given` has them.
+            Inside the block `given` has them on the first rank.
         """
         if not (self.ema or self._sharded):
+            yield
+            return
+        if self._sharded and current_shard().rank:
+            self._gather()
             yield
             return
         current = {} if self._sharded else {n: p.detach().clone() for n, p in self._full.items()}
         device = next(iter(self.trainable.values())).device
         before = next(iter(self._full.values())).device
         self.given.to(device)
-        self.keep()
+        self._gather()
         try:
             yield
         finally:
@@ -286,13 +304,22 @@ class TrainingState:
                     self._full[name].copy_(value)
             self.given.to(before)
 
-    @torch.no_grad()
     def keep(self) -> None:
-        """Put the averages where they are kept, else the weights, into `given`."""
+        """Put the averages where they are kept, else the weights, into `given` on all ranks."""
+        if self._sharded:
+            allocate(self.given, torch.device("cpu"))
+            self._full = {n: p for n, p in self.given.named_parameters() if n in self.trainable}
+        self._gather()
+
+    @torch.no_grad()
+    def _gather(self) -> None:
+        """Gather what is kept of each weight, and put it where `given` has memory."""
         for name, value in (self.ema or self.trainable).items():
-            if value is not self._full[name]:
+            own = self._full[name]
+            if value is not own:
                 whole = value.full_tensor() if isinstance(value, DTensor) else value
-                self._full[name].copy_(whole)
+                if not own.is_meta:
+                    own.copy_(whole)
 
 
 def _reason(error: BaseException) -> str:

@@ -30,9 +30,10 @@ from mindeye2.training.optimizer import OptimizerSettings, build_optimizer, set_
 from mindeye2.training.sharding import sharded_copy
 from mindeye2.training.utilisation import Utilisation
 
-__all__ = ["Trainer"]
+__all__ = ["DTYPES", "Trainer"]
 
-_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Dtype of autocast by precision."""
 
 
 class Trainer:
@@ -81,7 +82,7 @@ class Trainer:
         self.settings, self.seed, self.label, self.device = settings, seed, label, device
         several = current_shard().world_size > 1
         if several and settings.sharding == "fsdp":
-            module = sharded_copy(module, device)
+            module = sharded_copy(module, device, dtype=DTYPES[settings.precision])
         self.module = module.to(device)
         self.trainable = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.optimizer = build_optimizer(self.trainable, settings)
@@ -162,7 +163,7 @@ class Trainer:
         return result
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        dtype = _DTYPES[self.settings.precision]
+        dtype = DTYPES[self.settings.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def _accumulated(self, batch: Batch, step: int) -> dict[str, Tensor]:
