@@ -76,3 +76,14 @@ def test_large_images_are_shrunk_by_averaging(dataset, open_view):
     view, _ = open_view(dataset)
     small = make_thumbnails(view)
     np.testing.assert_array_equal(small.values, dataset["images"][small.rows][:, ::8, ::8])
+
+
+def test_known_images_are_no_leak_but_are_named(dataset, open_view, wrong):
+    trials = dataset["trials"]
+    trials.loc[trials["split"] == "test", "image"] = 3
+    view, _ = open_view(dataset, design="known_images")
+    findings = check_images(view, make_thumbnails(view))
+    assert wrong(findings) == []
+    assert [f.found for f in findings] == [
+        "the 1 test images are training images too, as the design of known images says"
+    ]

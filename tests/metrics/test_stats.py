@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import torch
 
-from mindeye2.metrics.stats import bootstrap_interval, paired_difference
+from mindeye2.metrics.stats import bootstrap_interval, paired_difference, proportion_interval
 
 
 def seeded(seed):
@@ -105,6 +105,19 @@ def test_pairing_takes_out_what_images_share(rng):
     found = paired_difference(3 * shared + 0.1 * a, 3 * shared + 0.1 * b, generator=rng)
     alone = bootstrap_interval(3 * shared + 0.1 * a, generator=rng)
     assert found.high - found.low < (alone.high - alone.low) / 10
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 8), (8, 8), (17, 20), (1, 3)])
+def test_the_interval_of_a_proportion_is_wilson_s(hits, n):
+    module = pytest.importorskip("statsmodels.stats.proportion")
+    found = proportion_interval(hits / n, n=n, level=0.9)
+    wanted = module.proportion_confint(hits, n, alpha=0.1, method="wilson")
+    assert (found.low, found.high) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_proportion_of_no_trials_is_refused():
+    with pytest.raises(ValueError, match=r"at least one trial, got 0\.5 of 0"):
+        proportion_interval(0.5, n=0)
 
 
 def test_bad_scores_are_named(rng):

@@ -11,6 +11,7 @@ from mindeye2.models.closed_form import (
     image_folds,
     mean_by_image,
     mean_reciprocal_rank,
+    trial_folds,
 )
 
 
@@ -97,6 +98,27 @@ def test_trials_are_read_in_chunks_and_never_all_at_once(problem, monkeypatch):
     generator = torch.Generator().manual_seed(1)
     whole = choose_alpha(RidgeProblem(betas, features), images, generator=generator, **given)
     assert found[1] == pytest.approx(whole[1])
+
+
+def test_folds_over_trials_show_every_image_in_fitted_and_held_out_trials(rng):
+    images = torch.arange(4).repeat(6)
+    folds = trial_folds(images, n_folds=3, generator=rng)
+    assert torch.cat(folds).sort().values.tolist() == list(range(24))
+    for fold in folds:
+        assert images[fold].bincount().tolist() == [2, 2, 2, 2]
+
+
+def test_known_images_are_identified_where_new_ones_cannot_be(rng):
+    """Responses that say nothing about images that were not fitted: a random code per image."""
+    images = torch.arange(8).repeat(6)
+    code, targets = torch.randn(8, 40, generator=rng), torch.randn(8, 5, generator=rng)
+    betas = code[images] + torch.randn(48, 40, generator=rng)
+    problem = RidgeProblem(betas, targets[images])
+    given = {"generator": rng, "alphas": (30.0,), "n_folds": 4}
+    _, known = choose_alpha(problem, images, known_images=True, **given)
+    _, new = choose_alpha(problem, images, **given)
+    assert known[30.0] > 0.95
+    assert new[30.0] < 0.9  # among two images; chance is .75
 
 
 def test_a_fold_of_many_images_is_identified_in_part(problem, rng, monkeypatch):

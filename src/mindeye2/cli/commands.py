@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mindeye2.choices import GPUS, KINDS, RECIPES, STAGES
+from mindeye2.cli.decoding import decode, decode_run
 from mindeye2.cli.options import (
     KIND_NAMES,
     Assign,
@@ -154,23 +155,13 @@ def reconstruct(
             "--init is missing: give the run folder of 'mindeye2 train', or the folder of "
             "'mindeye2 import'."
         )
-    from mindeye2.core.runtime import choose_device
-    from mindeye2.core.settings import load_settings
-    from mindeye2.recipes import released
-    from mindeye2.released.folder import open_pipeline
-    from mindeye2.released.imported import is_released
-    from mindeye2.stages.reconstruct import ReconstructSettings
-    from mindeye2.stages.reconstruct import reconstruct as run
-
-    start = released() if is_released(init) else ReconstructSettings()
-    load = partial(load_settings, file=config, assignments=assign or [])
-    settings = load_with_subjects(start, load, data=source, chosen=subject)
-    manifest = run(
-        settings,
+    manifest = decode(
+        init,
         source=source,
-        init=init,
         out=out,
-        pipeline=open_pipeline(init, settings=settings, device=choose_device(device)),
+        subjects=subject,
+        config=config,
+        assignments=assign or [],
         resume=resume,
         device=device,
     )
@@ -181,7 +172,7 @@ def reconstruct(
 @report_outcome
 def evaluate(
     *,
-    source: Annotated[Path, typer.Option("--source", help="Folder that reconstruct finished.")],
+    source: Annotated[Path, typer.Option("--source", help="Folder of reconstruct, or a run.")],
     out: Out,
     data: Data = None,
     config: Config = None,
@@ -197,6 +188,7 @@ def evaluate(
     from mindeye2.stages.evaluate import evaluate as run
 
     settings = load_settings(EvaluateSettings(), file=config, assignments=assign or [])
+    source = decode_run(source, out=out, data=data, device=device)
     manifest = run(
         settings,
         source=source,

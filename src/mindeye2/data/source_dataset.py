@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindeye2.data.known_images import ImageDesign
+
 __all__ = ["SCALING", "Rows", "SourceDataset", "used_trials"]
 
 SCALING = "scaling"
@@ -64,6 +66,9 @@ class SourceDataset:
 
     categories: Sequence[str] | None = None
     """Category of each captioned image, e.g. ``"animal"``, where it is known."""
+
+    design: ImageDesign = "new_images"
+    """Whether test trials show images of the training trials; recorded in the manifest."""
 
     zscored: bool = False
     """The betas are z-scored already and stay as they are."""

@@ -1,6 +1,6 @@
 """Train, validation and test splits of sources that do not define them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from pydantic import Field
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import numpy_rng
 from mindeye2.core.settings import Settings
+from mindeye2.data.known_images import KNOWN_IMAGES, ImageDesign, split_known_images
 
 __all__ = ["SplitSettings", "make_splits", "split_shared1000"]
 
@@ -17,19 +18,31 @@ __all__ = ["SplitSettings", "make_splits", "split_shared1000"]
 class SplitSettings(Settings):
     """Number of held-out images. A column ``split`` of the trial table takes precedence."""
 
-    test: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Fraction of the images in the test split, at least one image."""
+    test: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Fraction of the images in the test split, at least one image; .1 by default. With known
+    images the fraction of runs or trials, .25 by default."""
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Fraction of the other images in the validation split; also taken from the training images
-    of a table whose column ``split`` has no validation trials."""
+    of a table whose column ``split`` has no validation trials. With known images the fraction of
+    the other runs or trials."""
+
+    by: Literal["run", "trial"] | None = None
+    """What is held out with known images: whole runs or single trials; by default runs, if there
+    are three or more and each shows every image."""
 
     seed: int = 0
     """Seed of the random choice."""
 
 
-def make_splits(trials: pd.DataFrame, *, settings: SplitSettings, kind: str = "KIND") -> pd.Series:
-    """Assign every trial to a split, disjoint in images.
+def make_splits(
+    trials: pd.DataFrame,
+    *,
+    settings: SplitSettings,
+    kind: str = "KIND",
+    design: ImageDesign = "new_images",
+) -> pd.Series:
+    """Assign every trial to a split, disjoint in images unless the design is of known images.
 
     Images shown to more subjects, and then more often, become test images first, because scores
     can be compared between subjects and averaged over repeats; the seed breaks ties.
@@ -43,6 +56,8 @@ def make_splits(trials: pd.DataFrame, *, settings: SplitSettings, kind: str = "K
         Fractions and seed.
     kind
         Kind of source, which begins the names of its settings in messages.
+    design
+        ``"known_images"`` splits by run or trial instead: see `split_known_images`.
 
     Returns
     -------
@@ -56,19 +71,28 @@ def make_splits(trials: pd.DataFrame, *, settings: SplitSettings, kind: str = "K
     """
     if "split" in trials:
         split = trials["split"].copy()
-        if (split == "validation").any() or settings.validation == 0:
+        if design == KNOWN_IMAGES or (split == "validation").any() or settings.validation == 0:
             return split
         training = split == "train"
         train = np.unique(trials.loc[training, "image"])
         chosen = trials["image"].isin(_sample_validation(train, settings, kind))
         # Rows of another split stay, so that an image in two splits is found later.
         return split.mask(training & chosen, "validation")
+    if design == KNOWN_IMAGES:
+        return split_known_images(
+            trials,
+            test=settings.test or 0.25,
+            validation=settings.validation,
+            by=settings.by,
+            seed=settings.seed,
+            kind=kind,
+        )
     by_image = trials.groupby("image")["subject"].agg(["nunique", "size"])
     tie = numpy_rng(settings.seed, "splits", "test").permutation(len(by_image))
     order = by_image.assign(tie=tie).sort_values(
         ["nunique", "size", "tie"], ascending=[False, False, True]
     )
-    test = order.index[: max(1, round(settings.test * len(order)))]
+    test = order.index[: max(1, round((settings.test or 0.1) * len(order)))]
     train = np.setdiff1d(by_image.index, test)
     return (
         pd.Series("train", index=trials.index)

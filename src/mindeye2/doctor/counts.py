@@ -172,7 +172,7 @@ def check_trial_table(view: DatasetView) -> list[Finding]:
     table, problems = view.trials.reset_index(drop=True), list[tuple[Level, str]]()
     try:
         n_images = len(view.images) if view.images is not None else int(table["image"].max()) + 1
-        check_trials(table, n_images=n_images)
+        check_trials(table, n_images=n_images, design=view.prepared.design)
     except (ArtifactError, ValueError) as error:
         problems.append(("error", str(error)))
     keys = ["subject", "session", "run", "trial"]
@@ -193,5 +193,6 @@ def check_trial_table(view: DatasetView) -> list[Finding]:
     if not problems:
         sizes = table.groupby("split")["image"].nunique()
         listed = first_few(f"{n} {split}" for split, n in sizes.items())
-        problems.append(("ok", f"splits are disjoint in images: {listed}"))
+        rule = "known images" if view.prepared.known_images else "splits are disjoint in images"
+        problems.append(("ok", f"{rule}: {listed}"))
     return [_finding(view, level, text, where="trials.parquet") for level, text in problems]

@@ -11,6 +11,7 @@ from mindeye2.metrics.ranking import (
 from mindeye2.metrics.stats import (
     bootstrap_interval,
     paired_difference,
+    proportion_interval,
 )
 from mindeye2.metrics.text import (
     content_word_overlap,
@@ -28,6 +29,7 @@ __all__ = [
     "meteor",
     "paired_difference",
     "pixcorr",
+    "proportion_interval",
     "rouge",
     "row_correlation",
     "sentence_similarity",

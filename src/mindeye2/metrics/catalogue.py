@@ -150,6 +150,19 @@ _PUBLISHED: dict[str, Metric] = {
 }
 
 METRICS: dict[str, Metric] = {
+    "known_image": Metric(
+        "Known image identified, trials averaged",
+        "Known images",
+        None,
+        "The seen image is the nearest of all images that were trained on; the test trials of an "
+        "image are averaged. Interval: binomial.",
+    ),
+    "known_image_single": Metric(
+        "Known image identified, single trials",
+        "Known images",
+        None,
+        "The same from each test trial by itself. Interval: binomial over trials.",
+    ),
     "image_top1": Metric(
         "Image given brain, top-1",
         "Retrieval",

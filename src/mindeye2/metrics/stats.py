@@ -12,7 +12,13 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-__all__ = ["Difference", "Interval", "bootstrap_interval", "paired_difference"]
+__all__ = [
+    "Difference",
+    "Interval",
+    "bootstrap_interval",
+    "paired_difference",
+    "proportion_interval",
+]
 
 _BATCH = 512
 """Resamples at a time, which bounds memory at a few MB for thousands of images."""
@@ -132,6 +138,39 @@ def paired_difference(
         rng=_numpy_rng(generator),
     ).pvalue
     return Difference(interval.mean, interval.low, interval.high, p=float(p))
+
+
+def proportion_interval(proportion: float, *, n: int, level: float = 0.95) -> Interval:
+    """Compute Wilson's score interval of a binomial proportion (Wilson 1927), by `scipy.stats`.
+
+    Unlike a bootstrap of hits it has a width where all of few trials are hits.
+
+    Parameters
+    ----------
+    proportion
+        Fraction of hits.
+    n
+        Number of independent trials.
+    level
+        Coverage, between 0 and 1.
+
+    Returns
+    -------
+    Interval
+        Of the proportion.
+
+    Raises
+    ------
+    ValueError
+        If there is no trial, or the proportion is outside 0 to 1.
+    """
+    if n < 1 or not 0 <= proportion <= 1:
+        raise ValueError(
+            f"a proportion of trials is between 0 and 1 of at least one trial, got {proportion} "
+            f"of {n}."
+        )
+    ends = stats.binomtest(round(proportion * n), n).proportion_ci(level, method="wilson")
+    return Interval(proportion, float(ends.low), float(ends.high))
 
 
 def _bca(

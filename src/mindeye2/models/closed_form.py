@@ -24,6 +24,7 @@ __all__ = [
     "image_folds",
     "mean_by_image",
     "mean_reciprocal_rank",
+    "trial_folds",
 ]
 
 ALPHAS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
@@ -241,12 +242,27 @@ def image_folds(
     return [(fold[row] == f).nonzero()[:, 0] for f in range(n_folds)]
 
 
+def trial_folds(
+    images: Int[Tensor, " trials"], *, n_folds: int, generator: torch.Generator
+) -> list[Int[Tensor, " batch"]]:
+    """Split trials into folds that share images: the trials of each image are spread evenly."""
+    fold = torch.empty_like(images)
+    for image in images.unique():
+        rows = (images == image).nonzero()[:, 0]
+        first = int(torch.randint(n_folds, (), generator=generator))
+        order = torch.randperm(len(rows), generator=generator)
+        fold[rows[order]] = (torch.arange(len(rows)) + first) % n_folds
+    found = [(fold == f).nonzero()[:, 0] for f in range(n_folds)]
+    return [rows for rows in found if len(rows)]
+
+
 def choose_alpha(
     problem: RidgeProblem,
     images: Int[Tensor, " trials"],
     *,
     generator: torch.Generator,
     n_folds: int = 5,
+    known_images: bool = False,
     alphas: Sequence[float] = ALPHAS,
     read_out: Callable[[Tensor], Tensor] | None = None,
     gallery_of: Callable[[Tensor], Tensor] | None = None,
@@ -263,6 +279,8 @@ def choose_alpha(
         Shuffles images into folds.
     n_folds
         Folds over images. At most `N_IDENTIFIED` images of each are identified.
+    known_images
+        Folds are over trials instead, so that held-out trials show images of the fitted ones.
     alphas
         Values to choose from.
     read_out
@@ -277,7 +295,8 @@ def choose_alpha(
         The best alpha, and the mean reciprocal rank of every alpha.
     """
     scores = dict.fromkeys(alphas, 0.0)
-    for held_out in image_folds(images, n_folds=n_folds, generator=generator):
+    split = trial_folds if known_images else image_folds
+    for held_out in split(images, n_folds=n_folds, generator=generator):
         fitted = torch.ones(len(images), dtype=torch.bool)
         fitted[held_out] = False
         ridge = problem.fit(fitted.nonzero()[:, 0])

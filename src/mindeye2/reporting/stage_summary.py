@@ -16,6 +16,8 @@ __all__ = ["summarize_folder"]
 Manifest = Mapping[str, Any]
 
 _HEADLINE = (
+    "known_image_single",
+    "known_image",
     "image_top1",
     "image_given_brain_300",
     "image_top1_retrieval_head",
@@ -86,17 +88,38 @@ def _prepared(out: Path) -> list[str]:
     lines.append(f"images shown: {_by_split(distinct)}")
     converted = _conversions(data.manifest.get("converted_images", {}))
     lines += [converted] if converted else []
-    n_test = int((distinct["split"] == "test").sum())
-    if n_test < _FEW:
-        lines.append(
-            f"warning: with {n_test} test images scores have wide intervals; raise the "
-            f"fraction of test images with {_splits_setting(data)}"
-        )
+    if data.known_images:
+        lines.append("design: known images; test trials show images of the training trials")
+    warning = _few_tested(data, distinct)
+    lines += [f"warning: {warning}"] if warning else []
     recipe = "standard" if len(data.subjects) > 1 else "ridge"
     if data.manifest["config"].get("kind") == "kriegeskorte92":
         recipe = "kriegeskorte92"
     lines.append(_next("train", "--recipe", recipe, "--source", out, "--out", out.parent / "run"))
     return lines
+
+
+def _few_tested(data: Prepared, distinct: pd.DataFrame) -> str:
+    """Warn of few test images, or with known images of few test trials, and name the setting."""
+    if data.known_images:
+        n_test = int((data.trials["split"] == "test").groupby(data.trials["subject"]).sum().min())
+        what = "trials"
+    else:
+        n_test, what = int((distinct["split"] == "test").sum()), "images"
+    if n_test >= _FEW:
+        return ""
+    text = (
+        f"with {n_test} test {what} scores have wide intervals; raise their fraction with "
+        f"{_splits_setting(data)}"
+    )
+    kind, n_images = data.manifest["config"].get("kind", ""), distinct["image"].nunique()
+    repeated = len(data.trials) >= 3 * len(data.trials.drop_duplicates(["subject", "image"]))
+    if "design" in (data.manifest["config"].get(kind) or {}) and repeated and what == "images":
+        text += (
+            f"; to ask which of the {n_images} images was seen, test on other trials of the same "
+            f"images with --set {kind}.design=known_images"
+        )
+    return text
 
 
 def _describe_subjects(data: Prepared) -> str:

@@ -188,6 +188,7 @@ def _check_same(first: _Run, other: _Run) -> None:
         ("images_sha256", "data sets with other images, or the same in another order"),
         ("extractor_size", "feature extractors of two sizes"),
         ("sentence_encoder", "two sentence encoders"),
+        ("design", "two designs, one with known images"),
     ):
         pair = [run.manifest.get(key, run.manifest["config"].get(key)) for run in (first, other)]
         if pair[0] != pair[1] and None not in pair:

@@ -68,6 +68,8 @@ _COLUMNS = {
 }
 """File of images: label and explanation. The first existing file is the reconstruction."""
 _HEADLINE = (
+    ("known_image_single", False),
+    ("known_image", False),
     ("image_top1", False),
     ("image_given_brain_300", False),
     ("two_way_tokens", False),
@@ -76,7 +78,7 @@ _HEADLINE = (
     ("pixcorr", True),
 )
 """Scores shown large, where they were computed; true for scores of the reconstruction."""
-_COMPARED = ("image_top1", "brain_top1", "two_way_tokens")
+_COMPARED = ("known_image_single", "known_image", "image_top1", "brain_top1", "two_way_tokens")
 
 
 class ReportSettings(Settings):
@@ -159,8 +161,8 @@ def report(
         title=settings.title,
         summary=(
             f"Images, captions and retrieval decoded from the responses of {scores['subject']} to "
-            f"{len(table)} test images, none of which was shown in a training trial. Every score "
-            "is given with its chance level."
+            f"{len(table)} test images{_relation(prepared)}. Every score is given with its chance "
+            "level."
         ),
         responses=ResponseSource(
             label=label, simulated=simulated, explanation=explanation.strip() or label
@@ -168,7 +170,7 @@ def report(
         headline=[rows[n] for n in headline if n in rows],
         columns=dict(columns.values()),
         items=_items(settings, source, decoded=decoded, prepared=prepared, best=best),
-        pool=[np.asarray(prepared.images[i]) for i in table["image"]],
+        pool=[np.asarray(prepared.images[i]) for i in scores.get("gallery", table["image"])],
         image_scores=[
             ImageScore(name="PixCorr", explanation="Pixel correlation with the seen image."),
             ImageScore(name="Two-way", percent=True, explanation=_two_way(rows, best)[1]),
@@ -209,6 +211,13 @@ def report(
         stage="report",
         config={**plain(settings), "source": record_path(source, folder=out)},
     )
+
+
+def _relation(prepared: Prepared) -> str:
+    """Return how the test images relate to the training images, as a subordinate clause."""
+    if prepared.known_images:
+        return ", which other trials showed in training: the question is which of them was seen"
+    return ", none of which was shown in a training trial"
 
 
 def _model_manifests(reconstructed: dict[str, Any], decoded: Path) -> list[dict[str, Any]]:
@@ -304,12 +313,13 @@ def _items(
     settings: ReportSettings, source: Path, *, decoded: Path, prepared: Prepared, best: str
 ) -> list[GalleryItem]:
     table, items = _table(source), pd.read_parquet(decoded / "items.parquet")
+    gallery = read_manifest(source, stage="evaluate").get("gallery")
     found = source / "retrieved.npy"
     retrieved = np.load(found).tolist() if found.exists() else [[]] * len(items)
     images = {n: np.load(decoded / f"{n}.npy") for n in _COLUMNS if _has_images(decoded, n)}
     # The sample depends on the seed alone, not on any score.
     order = torch.randperm(len(items), generator=generator(settings.seed, "gallery")).tolist()
-    gallery = []
+    shown_items = []
     for row in sorted(order[: settings.max_images]):
         item, scores = items.iloc[row].to_dict(), table.iloc[row]
         values = {"Rank": float(scores["rank"])} if "rank" in table else {}
@@ -323,7 +333,7 @@ def _items(
             nearest = np.asarray(prepared.images[item["nearest_training_image"]])
             shown[_COLUMNS["nearest"][0]] = nearest
         captions = prepared.captions
-        gallery.append(
+        shown_items.append(
             GalleryItem(
                 name=f"image {item['image']}",
                 seen=np.asarray(prepared.images[item["image"]]),
@@ -332,12 +342,12 @@ def _items(
                 true_caption="" if captions is None else captions[item["image"]],
                 scores=values,
                 retrieved=retrieved[row],
-                target=row,
+                target=row if gallery is None else gallery.index(item["image"]),
                 rank=int(scores["rank"]) if "rank" in table else None,
                 seed=int(item["seed"]) if "seed" in item else None,
             )
         )
-    return gallery
+    return shown_items
 
 
 def _comparisons(settings: ReportSettings, source: Path, *, own: str) -> list[Comparison]:

@@ -3,8 +3,9 @@ import torch
 
 from mindeye2.core.runtime import generator
 from mindeye2.models.checkpoint import load_run
-from mindeye2.stages.reconstruct.inference import sample_prior
+from mindeye2.stages.reconstruct.inference import predict, predict_trials, sample_prior
 from mindeye2.stages.reconstruct.reconstruct_settings import ReconstructSettings
+from mindeye2.training.trials import load_trials
 
 SEEDS = (3, 4, 5)
 
@@ -54,3 +55,13 @@ def test_averaged_samples_have_the_mean_s_direction_and_one_s_norm(model, condit
         assert mean.square().sum().item() == pytest.approx(
             (first.square().sum() + second.square().sum()).item() / 2, rel=1e-4
         )
+
+
+def test_single_trials_average_to_the_outputs_of_their_images(model, prepared):
+    trials = load_trials(prepared, "subj03", ["test"])
+    single = predict_trials(model, trials, subject="subj03", batch_size=3)
+    assert len(single) == len(trials) > len(trials.images.unique())
+    averaged = predict(model, trials, subject="subj03", average="outputs", batch_size=7)
+    for image, tokens in zip(averaged.images, averaged.backbone, strict=True):
+        own = single[trials.images == image]
+        torch.testing.assert_close(own.mean(dim=0), tokens, rtol=1e-4, atol=1e-5)

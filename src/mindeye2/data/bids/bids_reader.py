@@ -23,6 +23,7 @@ from mindeye2.data.bids.fmriprep import RunBetas, find_derivative, open_run, rea
 from mindeye2.data.bids.nifti import load_mask, voxel_table
 from mindeye2.data.bids.single_trial_glm import GlmSettings
 from mindeye2.data.image_files import ImageFiles, ImageSettings, find_images
+from mindeye2.data.known_images import ImageDesign
 from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import SplitSettings, make_splits
 from mindeye2.data.trial_table import complete_trials, number_images
@@ -62,6 +63,10 @@ class BidsSettings(Settings):
 
     stimuli: ImageSettings = ImageSettings()
     """Size and cropping of the stimuli."""
+
+    design: ImageDesign = "new_images"
+    """``known_images``: test trials show the same images as training trials ("which of these
+    ten"). By default test images are shown in no training trial."""
 
     splits: SplitSettings = SplitSettings()
     """Held-out images, where the events have no column ``split``."""
@@ -111,10 +116,13 @@ def read_bids(source: Path, *, settings: BidsSettings) -> SourceDataset:
             "voxels (Prince et al. 2022). Run it, then 'mindeye2 prepare glmsingle'."
         )
     images = ImageFiles(files, settings.stimuli)
-    split = make_splits(study.trials, settings=settings.splits, kind="bids")
+    split = make_splits(
+        study.trials, settings=settings.splits, kind="bids", design=settings.design
+    )
     return SourceDataset(
         images=images,
         trials=study.trials.assign(split=split),
+        design=settings.design,
         betas=responses.betas,
         voxels=responses.voxels,
         captions=study.captions or study.categories,

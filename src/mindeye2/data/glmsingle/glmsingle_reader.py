@@ -36,6 +36,7 @@ from mindeye2.data.glmsingle.glmsingle_files import (
     read_design,
 )
 from mindeye2.data.image_files import ImageFiles, ImageSettings, find_images
+from mindeye2.data.known_images import ImageDesign
 from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import SplitSettings, make_splits
 from mindeye2.data.trial_table import complete_trials, number_images, read_table
@@ -73,6 +74,10 @@ class GlmsingleSettings(Settings):
 
     stimuli: ImageSettings = ImageSettings()
     """Size and cropping of the stimuli."""
+
+    design: ImageDesign = "new_images"
+    """``known_images``: test trials show the same images as training trials ("which of these
+    ten"). By default test images are shown in no training trial."""
 
     splits: SplitSettings = SplitSettings()
     """Held-out images, where the table has no column ``split``."""
@@ -137,11 +142,14 @@ def read_glmsingle(source: Path, *, settings: GlmsingleSettings) -> SourceDatase
         indices, voxels[subject] = _voxels([o for o, _ in own], source, settings)
         betas[subject] = ConcatenatedRows([VolumeBetas(o.path, indices, rows) for o, rows in own])
     files = find_images(source / settings.images, study.names, setting="glmsingle.images")
-    split = make_splits(study.trials, settings=settings.splits, kind="glmsingle")
+    split = make_splits(
+        study.trials, settings=settings.splits, kind="glmsingle", design=settings.design
+    )
     images = ImageFiles(files, settings.stimuli)
     return SourceDataset(
         images=images,
         trials=study.trials.assign(split=split),
+        design=settings.design,
         betas=betas,
         voxels=voxels,
         captions=study.captions or study.categories,

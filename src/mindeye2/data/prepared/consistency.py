@@ -5,18 +5,21 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mindeye2.core.errors import ArtifactError, check_choice
+from mindeye2.data.known_images import KNOWN_IMAGES, ImageDesign, check_known_images
 from mindeye2.data.source_dataset import used_trials
 
 __all__ = ["COLUMNS", "SPLITS", "check_parts", "check_trials"]
 
 SPLITS = ("train", "validation", "test")
-"""Names of the splits, which are disjoint in images."""
+"""Names of the splits, which are disjoint in images unless the design is of known images."""
 
 COLUMNS = ("subject", "session", "run", "trial", "image", "source_image", "repeat", "split")
 """Required columns of ``trials.parquet``."""
 
 
-def check_trials(trials: pd.DataFrame, *, n_images: int) -> None:
+def check_trials(
+    trials: pd.DataFrame, *, n_images: int, design: ImageDesign = "new_images"
+) -> None:
     """Check columns, image numbers and splits of a trial table.
 
     Parameters
@@ -25,12 +28,14 @@ def check_trials(trials: pd.DataFrame, *, n_images: int) -> None:
         The trial table.
     n_images
         Number of images of the data set.
+    design
+        With known images, test trials show images of the training trials.
 
     Raises
     ------
     ArtifactError
-        If a column or an image is missing, train or test have no trials, or an image is in two
-        splits.
+        If a column or an image is missing, train or test have no trials, an image is in two
+        splits, or with known images a test image is in no training trial.
     ValueError
         If a split is unknown.
     """
@@ -57,13 +62,18 @@ def check_trials(trials: pd.DataFrame, *, n_images: int) -> None:
                 f"no trial is in the split {split!r}. Train and test must each have trials; "
                 "the column 'split' decides."
             )
+    if design == KNOWN_IMAGES:
+        check_known_images(trials)
+        return
     shared = trials.groupby("image").agg(n=("split", "nunique"), name=("source_image", "first"))
     twice = shared.loc[shared["n"] > 1, "name"].tolist()
     if twice:
         raise ArtifactError(
             f"{len(twice)} images are in more than one split: {', '.join(map(str, twice[:50]))}"
             f"{', ...' if len(twice) > 50 else ''}. Splits must be disjoint in images, or scores "
-            "are inflated: give all trials of an image one split."
+            "are inflated: give all trials of an image one split. If your question is which of "
+            "some known images was seen: --set KIND.design=known_images, KIND being table, "
+            "glmsingle or bids."
         )
 
 
@@ -74,13 +84,14 @@ def check_parts(
     shapes: Mapping[str, tuple[int, ...]],
     voxels: Mapping[str, pd.DataFrame],
     captions: Sequence[str] | None,
+    design: ImageDesign = "new_images",
 ) -> None:
     """Check trials, images, betas (by their `shapes`), voxel tables and captions of a data set.
 
     Raises ``ArtifactError`` where their numbers of trials, voxels or images differ.
     """
     if len(trials):
-        check_trials(used_trials(trials), n_images=n_images)
+        check_trials(used_trials(trials), n_images=n_images, design=design)
     for subject, shape in shapes.items():
         rows = int((trials["subject"] == subject).sum())
         if rows != shape[0]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError, check_choice
+from mindeye2.data.known_images import KNOWN_IMAGES, ImageDesign
 from mindeye2.data.prepared.consistency import SPLITS
 
 __all__ = ["Prepared", "open_prepared"]
@@ -63,6 +64,16 @@ class Prepared:
     def n_voxels(self) -> dict[str, int]:
         """Voxel count of each subject."""
         return dict(self.manifest["subjects"])
+
+    @property
+    def design(self) -> ImageDesign:
+        """Whether test trials show images of the training trials."""
+        return KNOWN_IMAGES if self.manifest.get("design") == KNOWN_IMAGES else "new_images"
+
+    @property
+    def known_images(self) -> bool:
+        """Whether the design is of known images."""
+        return self.design == KNOWN_IMAGES
 
     @property
     def images_hash(self) -> str:

@@ -20,6 +20,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import Settings
 from mindeye2.data.arrays import ARRAY_SUFFIXES, find_array, open_matrix
 from mindeye2.data.image_files import ImageFiles, ImageSettings, find_images
+from mindeye2.data.known_images import ImageDesign
 from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import SplitSettings, make_splits
 from mindeye2.data.trial_table import complete_trials, number_images, read_table
@@ -55,6 +56,10 @@ class TableSettings(Settings):
 
     stimuli: ImageSettings = ImageSettings()
     """Size and cropping of the stimuli."""
+
+    design: ImageDesign = "new_images"
+    """``known_images``: test trials show the same images as training trials ("which of these
+    ten"). By default test images are shown in no training trial."""
 
     splits: SplitSettings = SplitSettings()
     """Held-out images, where the table has no column ``split``."""
@@ -93,12 +98,15 @@ def read_study(source: Path, *, settings: TableSettings) -> SourceDataset:
     study = number_images(trials, source=path)
     subjects = sorted(study.trials["subject"].unique())
     betas = _betas(source, study.trials, subjects, settings=settings)
-    split = make_splits(study.trials, settings=settings.splits, kind="table")
+    split = make_splits(
+        study.trials, settings=settings.splits, kind="table", design=settings.design
+    )
     files = find_images(source / settings.images, study.names, setting="table.images")
     images = ImageFiles(files, settings.stimuli)
     return SourceDataset(
         images=images,
         trials=study.trials.assign(split=split),
+        design=settings.design,
         betas=betas,
         voxels={s: _voxels(source, s, betas[s].shape[1], settings=settings) for s in subjects},
         captions=study.captions or study.categories,

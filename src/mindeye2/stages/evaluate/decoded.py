@@ -19,6 +19,7 @@ from mindeye2.data.prepared import Prepared
 from mindeye2.encoders.bank import to_float
 from mindeye2.metrics.catalogue import IMAGES
 from mindeye2.metrics.protocols import Protocol
+from mindeye2.metrics.stats import Interval
 from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
 
 __all__ = ["Decoded", "Job", "Scores", "resize"]
@@ -107,6 +108,10 @@ class Scores:
     """One score per image by the metric's name."""
     missing: list[str] = field(default_factory=list)
     """One sentence for each score that is left out: what it needs and how to get it."""
+    chances: dict[str, float] = field(default_factory=dict)
+    """Chance levels that depend on the data."""
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """Intervals of scores that are not bootstrapped over images."""
 
 
 def resize(

@@ -26,6 +26,7 @@ from mindeye2.metrics import bootstrap_interval, match_ranks
 from mindeye2.metrics.catalogue import METRICS
 from mindeye2.metrics.protocols import PROTOCOLS
 from mindeye2.metrics.retrieval import check_gallery
+from mindeye2.metrics.stats import Interval
 from mindeye2.reporting import as_latex, as_markdown, result_tables
 from mindeye2.stages.evaluate.battery import run_battery
 from mindeye2.stages.evaluate.battery_controls import Decode
@@ -37,6 +38,7 @@ from mindeye2.stages.evaluate.caption_scores import (
 from mindeye2.stages.evaluate.decoded import Decoded, Job, Scores
 from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
 from mindeye2.stages.evaluate.image_scores import laptop_image_scores, published_image_scores
+from mindeye2.stages.evaluate.known_image_scores import known_image_scores, open_known_images
 from mindeye2.stages.evaluate.token_scores import (
     calibrated_scores,
     published_scores,
@@ -92,12 +94,13 @@ def evaluate(
     manifest = read_manifest(source, stage="reconstruct")
     prepared = open_prepared(data or resolve_path(manifest["config"]["source"], folder=source))
     decoded = Decoded(Path(source), prepared)
-    check_gallery(decoded.images, manifest["training_images"])
+    if not prepared.known_images:
+        check_gallery(decoded.images, manifest["training_images"])
     out = claim_folder(out, resume=resume)
     job = Job(decoded, PROTOCOLS[settings.protocol], settings, choose_device(device))
     groups = _score(job)
     scores = {name: x for group in groups for name, x in group.values.items()}
-    chances: dict[str, float] = {}
+    chances = {name: chance for group in groups for name, chance in group.chances.items()}
     calibrated = job.protocol.retrieval == "calibrated"
     if (
         calibrated
@@ -106,14 +109,10 @@ def evaluate(
     ):
         scores["category"], chances["category"] = _category_scores(decoded, prepared)
     table = pd.DataFrame({"image": decoded.images, **{k: v.numpy() for k, v in scores.items()}})
-    near = similarities(decoded)
-    if near is not None:
-        best = near.topk(min(5, len(table)), dim=1)
-        np.save(out / "retrieved.npy", best.indices.numpy())
-        # The middle of tied ranks, rounded to the worse: a tie does not count as found.
-        table["rank"] = match_ranks(near).ceil().long().numpy()
+    gallery = _rank(decoded, table, out)
     table.to_parquet(out / "scores.parquet", index=False)
-    summary = _summary(scores, settings, chances=chances)
+    intervals = {name: x for group in groups for name, x in group.intervals.items()}
+    summary = _summary(scores, settings, chances=chances, intervals=intervals)
     write_json(out / "summary.json", summary)
     tables = result_tables(
         summary,
@@ -137,22 +136,39 @@ def evaluate(
         label=manifest.get("label", ""),
         simulated=bool(prepared.manifest.get("simulated", False)),
         images_sha256=prepared.images_hash,
+        design=prepared.design,
+        gallery=gallery,
         missing=[sentence for group in groups for sentence in group.missing],
         peak_memory_gib=round(peak_memory_gib(), 2),
     )
 
 
+def _rank(decoded: Decoded, table: pd.DataFrame, out: Path) -> list[int]:
+    """Add the rank of the seen image, keep the five best, and return the ranked images."""
+    known = open_known_images(decoded) if decoded.prepared.known_images else None
+    near = similarities(decoded) if known is None else known.averaged
+    if near is None:
+        return decoded.images
+    best = near.topk(min(5, near.shape[1]), dim=1)
+    np.save(out / "retrieved.npy", best.indices.numpy())
+    # The middle of tied ranks, rounded to the worse: a tie does not count as found.
+    ranks = match_ranks(near, match=None if known is None else known.target)
+    table["rank"] = ranks.ceil().long().numpy()
+    return decoded.images if known is None else [int(i) for i in known.images]
+
+
 def _score(job: Job) -> list[Scores]:
     """Compute the groups of scores of the protocol."""
+    known = [known_image_scores(job.decoded)] if job.decoded.prepared.known_images else []
     if not job.protocol.networks:
         return [
-            calibrated_scores(job.decoded),
+            *(known or [calibrated_scores(job.decoded)]),
             laptop_image_scores(job),
             laptop_caption_scores(job),
         ]
     published = job.protocol.retrieval == "published"
     return [
-        published_scores(job) if published else calibrated_scores(job.decoded),
+        *(known or [published_scores(job) if published else calibrated_scores(job.decoded)]),
         published_image_scores(job),
         brain_scores(job),
         published_caption_scores(job),
@@ -177,11 +193,12 @@ def _summary(
     settings: EvaluateSettings,
     *,
     chances: Mapping[str, float],
+    intervals: Mapping[str, Interval],
 ) -> list[dict[str, object]]:
     rows = []
     for name, values in scores.items():
         metric = METRICS[name]
-        interval = bootstrap_interval(
+        interval = intervals.get(name) or bootstrap_interval(
             values,
             n_resamples=settings.n_resamples,
             generator=generator(settings.seed, "bootstrap", name),

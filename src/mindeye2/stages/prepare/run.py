@@ -85,6 +85,7 @@ def prepare(
         shapes=shapes,
         voxels=dataset.voxels,
         captions=dataset.captions,
+        design=dataset.design,
     )
     trials = used_trials(dataset.trials)
     images = write_images(out / "images.npy", dataset.images, trials=trials)
@@ -108,6 +109,7 @@ def prepare(
         config=config,
         label=dataset.label,
         simulated=dataset.simulated,
+        design=dataset.design,
         **notes,
         **dataset.facts,
     )

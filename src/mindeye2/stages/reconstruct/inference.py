@@ -26,6 +26,7 @@ __all__ = [
     "image_seeds",
     "predict",
     "predict_training_bank",
+    "predict_trials",
     "to_uint8",
     "true_tokens",
 ]
@@ -103,6 +104,20 @@ def predict(
         backbone=means["backbone_tokens"],
         retrieval=means["retrieval_tokens"],
         lowlevel=means.get("lowlevel_latents"),
+    )
+
+
+@torch.no_grad()
+def predict_trials(
+    model: MindEye, trials: SubjectTrials, *, subject: str, batch_size: int
+) -> Float[Tensor, "trials tokens features"]:
+    """Predict backbone tokens of single trials, in their order."""
+    device = next(model.parameters()).device
+    return torch.cat(
+        [
+            model(betas.to(device), subject=subject).backbone_tokens.float().cpu()
+            for betas in trials.betas.split(batch_size)
+        ]
     )
 
 

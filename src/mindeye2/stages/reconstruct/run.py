@@ -25,6 +25,7 @@ from mindeye2.stages.reconstruct.inference import (
     image_seeds,
     predict,
     predict_training_bank,
+    predict_trials,
     true_tokens,
 )
 from mindeye2.stages.reconstruct.partial import PartialResults
@@ -123,6 +124,12 @@ def reconstruct(
     }
     if settings.keep_lowlevel and predictions.lowlevel is not None:
         arrays["lowlevel_latents"] = predictions.lowlevel
+    if prepared.known_images:
+        arrays["trial_backbone"] = predict_trials(
+            pipeline.model, trials, subject=settings.subject, batch_size=settings.batch_size
+        )
+        table = pd.DataFrame({"image": trials.images.numpy()})
+        table.to_parquet(out / "trials.parquet", index=False)
     calibration = fit_calibration(bank.preds, arrays["training_expected"])
     near = similarity(predictions.backbone, arrays["training_expected"], calibration)
     captions = None
@@ -158,6 +165,7 @@ def reconstruct(
         stage="reconstruct",
         config=config,
         label=prepared.manifest.get("label", ""),
+        design=prepared.design,
         subject=settings.subject,
         encoder=pipeline.encoder,
         training_images=bank.images.tolist(),

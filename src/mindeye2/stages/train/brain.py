@@ -65,6 +65,7 @@ def train_brain(
             device=device,
         )
     facts["images"] = prepared.images_hash
+    facts["design"] = prepared.design
 
     def save() -> None:
         save_run(out, model=model, settings=sizes, encoder=chosen.tokens)

@@ -49,6 +49,7 @@ def start_closed_form(
     seed: int,
     folder: Path,
     n_pca_images: int = 10_000,
+    known_images: bool = False,
 ) -> dict[str, float]:
     """Set ridges, output layer and low-level head to their closed-form solutions.
 
@@ -73,6 +74,8 @@ def start_closed_form(
         Where to keep the result, and while it is computed the PCA scores of all images.
     n_pca_images
         Training images, at random, whose tokens give the principal components.
+    known_images
+        Choose alpha by identification of images that were trained on, from other trials.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def start_closed_form(
         chosen = pca_images(images, n_pca_images, seed=seed)
         scores = _start_output(model, images, chosen, tokens=tokens, folder=folder)
         _start_lowlevel(model, images, scores=scores, latents=latents)
-        alphas = _start_ridges(model, trials, scores=scores, seed=seed)
+        alphas = _start_ridges(model, trials, scores=scores, seed=seed, known_images=known_images)
         found = {name: p for name, p in model.named_parameters() if name.startswith(_SET)}
         save_tensors(found, folder / _START, metadata={"alphas": json.dumps(alphas)})
 
@@ -148,7 +151,12 @@ def _start_lowlevel(
 
 @torch.no_grad()
 def _start_ridges(
-    model: MindEye, trials: Mapping[str, SubjectTrials], *, scores: TargetBank, seed: int
+    model: MindEye,
+    trials: Mapping[str, SubjectTrials],
+    *,
+    scores: TargetBank,
+    seed: int,
+    known_images: bool,
 ) -> dict[str, float]:
     """Set each subject's ridge to the regression onto PCA scores; return the alphas."""
     alphas = {}
@@ -157,7 +165,9 @@ def _start_ridges(
             own.betas, TargetRows(scores, own.images), device=model.backbone.output.weight.device
         )
         folds = generator(seed, "folds", subject)
-        alphas[subject], _ = choose_alpha(problem, own.images, generator=folds)
+        alphas[subject], _ = choose_alpha(
+            problem, own.images, generator=folds, known_images=known_images
+        )
         set_ridge(model, subject, problem, alpha=alphas[subject])
     return alphas
 

@@ -126,6 +126,8 @@ def train(
     else:
         facts = _train(settings, prepared, init=init, start=start, out=out, device=own_device)
     facts["peak_memory_gib"] = round(peak_memory_gib(), 2)
+    # Beside the settings: a run may be resumed with the data set at another place.
+    facts["data"] = record_path(source, folder=out)
     run_on_rank0(lambda: write_manifest(out, stage="train", config=config, **facts))
     return out / "manifest.json"
 

@@ -151,6 +151,7 @@ def train_shared(
             n_pca_images=settings.n_pca_images,
             seed=settings.seed,
             folder=out / "closed_form",
+            known_images=prepared.known_images,
         )
 
     def validate() -> dict[str, float]:

@@ -1,0 +1,87 @@
+"""Decoding as commands start it: settings by model and data set, then the reconstruct stage."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+from mindeye2.cli.subjects import load_with_subjects
+from mindeye2.core.errors import ArtifactError
+
+__all__ = ["decode", "decode_run"]
+
+
+def decode(
+    init: Path,
+    *,
+    source: Path,
+    out: Path,
+    subjects: Sequence[str] | None = None,
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    resume: bool = False,
+    device: str = "auto",
+) -> Path:
+    """Decode one split of a data set with a run or published weights; return the manifest."""
+    from mindeye2.core.runtime import choose_device
+    from mindeye2.core.settings import load_settings
+    from mindeye2.recipes import released
+    from mindeye2.released.folder import open_pipeline
+    from mindeye2.released.imported import is_released
+    from mindeye2.stages.reconstruct import ReconstructSettings, reconstruct
+
+    start = released() if is_released(init) else ReconstructSettings()
+    load = partial(load_settings, file=config, assignments=assignments)
+    settings = load_with_subjects(start, load, data=source, chosen=subjects)
+    return reconstruct(
+        settings,
+        source=source,
+        init=init,
+        out=out,
+        pipeline=open_pipeline(init, settings=settings, device=choose_device(device)),
+        resume=resume,
+        device=device,
+    )
+
+
+def decode_run(source: Path, *, out: Path, data: Path | None = None, device: str = "auto") -> Path:
+    """Return the folder to score: `source`, or for a run of one subject its decoded test images.
+
+    They are decoded first, with the default settings, into ``OUT-decoded`` beside `out`; one that
+    is there already is continued.
+    """
+    manifest = _manifest(source)
+    description = source / "model.yaml"
+    if manifest.get("stage") != "train" or not description.exists():
+        return source
+    subjects = list(yaml.safe_load(description.read_text())["n_voxels"])
+    if len(subjects) != 1:
+        raise ArtifactError(
+            f"{source} was trained on {subjects}. Decode one of them first: mindeye2 reconstruct "
+            f"--init {source} --source DATA --out DECODED --subject {subjects[0]}, and "
+            "evaluate DECODED."
+        )
+    from mindeye2.core.artifacts import resolve_path
+
+    if data is None and "data" not in manifest:
+        raise ArtifactError(
+            f"{source} is of an earlier version, which recorded no data set: add --data DATA."
+        )
+    decoded = out.with_name(f"{out.name}-decoded")
+    decode(
+        source,
+        source=data or resolve_path(str(manifest["data"]), folder=source),
+        out=decoded,
+        subjects=subjects,
+        resume=decoded.exists(),
+        device=device,
+    )
+    return decoded
+
+
+def _manifest(folder: Path) -> dict[str, object]:
+    path = folder / "manifest.json"
+    found: dict[str, object] = json.loads(path.read_text()) if path.exists() else {}
+    return found
