@@ -55,7 +55,8 @@ class Brain:
 
     def images(self, n: int) -> Float[Tensor, "images features"]:
         """Sample the features of images."""
-        return self.scale * torch.randn(n, N_FEATURES, generator=self.rng)
+        features: Tensor = self.scale * torch.randn(n, N_FEATURES, generator=self.rng)
+        return features
 
     def respond(
         self, features: Float[Tensor, "trials features"]

@@ -50,7 +50,8 @@ def test_recipes_are_listed_with_whom_they_are_for():
 
 def test_settings_are_listed_with_default_values_and_meaning():
     shown = run("settings", "prepare", "table").stdout
-    assert "table.splits.test = 0.1    (number, more than 0, less than 1)\n    Fraction" in shown
+    fraction = "(number, at least 0, less than 1)\n    Fraction"
+    assert f"table.splits.validation = 0.1    {fraction}" in shown
 
 
 def test_settings_as_yaml_are_taken_by_the_command(tmp_path, monkeypatch):

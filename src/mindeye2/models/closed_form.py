@@ -24,7 +24,6 @@ __all__ = [
     "image_folds",
     "mean_by_image",
     "mean_reciprocal_rank",
-    "trial_folds",
 ]
 
 ALPHAS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
