@@ -17,7 +17,6 @@ __all__ = [
     "KNOWN_IMAGES",
     "ImageDesign",
     "check_known_images",
-    "held_out_unit",
     "split_known_images",
 ]
 
