@@ -35,13 +35,34 @@ def run(folder, *, config=(), **facts):
     return folder
 
 
+def five_images(folder, **facts):
+    """Make the trials show five images, each often."""
+    table = pd.read_parquet(folder / "trials.parquet").assign(image=lambda t: t["image"] % 5)
+    table.to_parquet(folder / "trials.parquet")
+    config = {"kind": "table", "table": {"splits": {"test": 0.1}, "design": "new_images"}}
+    write_manifest(folder, stage="prepare", config=config, subjects={"subj01": 7}, **facts)
+    return "\n".join(summarize_folder(folder))
+
+
+def test_known_images_are_named_and_few_test_trials_are_counted(tmp_path):
+    text = five_images(prepared(tmp_path / "data"), design="known_images")
+    assert "design: known images; test trials show images of the training trials" in text
+    assert "with 10 test trials scores have wide intervals; raise their fraction with " in text
+
+
+def test_few_images_that_are_shown_often_get_the_hint_at_known_images(tmp_path):
+    text = five_images(prepared(tmp_path / "data"))
+    assert "which of the 5 images was seen" in text
+    assert "--set table.design=known_images" in text
+
+
 def test_a_data_set_is_counted_by_split_and_followed_by_training(tmp_path):
     assert summarize_folder(prepared(tmp_path / "data")) == [
         f"{tmp_path}/data: 1 subject (subj01: 7 voxels), 30 images",
         "sessions: 2 per subject; trials: 40 train, 10 validation, 10 test",
         "images shown: 20 train, 5 validation, 5 test",
-        "warning: with 5 test images scores have wide intervals; raise the fraction of test "
-        "images with --set table.splits.test=...",
+        "warning: with 5 test images scores have wide intervals; raise their fraction with "
+        "--set table.splits.test=...",
         f"Next: mindeye2 train --recipe ridge --source {tmp_path}/data --out {tmp_path}/run",
     ]
 
