@@ -41,7 +41,7 @@ def test_the_subject_and_the_data_set_are_those_of_the_run(run, calls, tmp_path)
     [(init, given)] = calls
     assert (init, given["out"]) == (folder, decoded)
     assert given["source"].resolve() == (tmp_path / "data").resolve()
-    assert given["assignments"] == ["subject=subj03"]
+    assert given["subjects"] == ["subj03"]
     assert not given["resume"]
 
 
@@ -59,7 +59,7 @@ def test_other_folders_are_scored_as_they_are(tmp_path, calls):
 
 
 def test_a_run_of_several_subjects_needs_a_choice(run, tmp_path):
-    with pytest.raises(ArtifactError, match=r"mindeye2 reconstruct .* --set subject=subj01"):
+    with pytest.raises(ArtifactError, match=r"mindeye2 reconstruct .* --subject subj01"):
         decoding.decode_run(run("subj01", "subj02"), out=tmp_path / "scores")
 
 
