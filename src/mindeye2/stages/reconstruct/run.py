@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from mindeye2.core.artifacts import (
     claim_folder,
@@ -16,11 +17,13 @@ from mindeye2.core.artifacts import (
 from mindeye2.core.runtime import choose_device, peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.core.tensors import save_tensors
-from mindeye2.data.prepared import open_prepared
+from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.retrieval import fit_calibration, similarity
+from mindeye2.models.training_bank import TrainingBank
 from mindeye2.stages.reconstruct.control_inputs import limit_ridge, random_betas
 from mindeye2.stages.reconstruct.inference import (
+    Predictions,
     generate,
     image_seeds,
     predict,
@@ -112,24 +115,11 @@ def reconstruct(
         batch_size=settings.batch_size,
     )
     seeds = image_seeds(predictions.images, settings.seed)
-    true = true_tokens(prepared, pipeline.encoder, predictions.images)
-    arrays = {
-        "backbone": predictions.backbone,
-        "retrieval": predictions.retrieval,
-        "true": true,
-        "expected": pipeline.forward_model(true),
-        "training_backbone": bank.preds,
-        "training_true": bank.targets,
-        "training_expected": pipeline.forward_model(bank.targets),
-    }
+    arrays = _tokens(pipeline, prepared, predictions, bank=bank)
     if settings.keep_lowlevel and predictions.lowlevel is not None:
         arrays["lowlevel_latents"] = predictions.lowlevel
     if prepared.known_images:
-        arrays["trial_backbone"] = predict_trials(
-            pipeline.model, trials, subject=settings.subject, batch_size=settings.batch_size
-        )
-        table = pd.DataFrame({"image": trials.images.numpy()})
-        table.to_parquet(out / "trials.parquet", index=False)
+        arrays["trial_backbone"] = _trial_tokens(pipeline, trials, settings, out=out)
     calibration = fit_calibration(bank.preds, arrays["training_expected"])
     near = similarity(predictions.backbone, arrays["training_expected"], calibration)
     captions = None
@@ -143,7 +133,7 @@ def reconstruct(
         seeds=seeds,
         settings=settings,
         captions=captions,
-        true=true if settings.ceiling else None,
+        true=arrays["true"] if settings.ceiling else None,
         first=results.n_done,
     ):
         results.write(batch)
@@ -173,6 +163,33 @@ def reconstruct(
     )
     shutil.rmtree(out / "state")
     return manifest
+
+
+def _tokens(
+    pipeline: Pipeline, prepared: Prepared, predictions: Predictions, *, bank: TrainingBank
+) -> dict[str, Tensor]:
+    """Collect predicted and true tokens of the images and of the training bank."""
+    true = true_tokens(prepared, pipeline.encoder, predictions.images)
+    return {
+        "backbone": predictions.backbone,
+        "retrieval": predictions.retrieval,
+        "true": true,
+        "expected": pipeline.forward_model(true),
+        "training_backbone": bank.preds,
+        "training_true": bank.targets,
+        "training_expected": pipeline.forward_model(bank.targets),
+    }
+
+
+def _trial_tokens(
+    pipeline: Pipeline, trials: SubjectTrials, settings: ReconstructSettings, *, out: Path
+) -> Tensor:
+    """Predict tokens of single trials, and write the image of each."""
+    shown = pd.DataFrame({"image": trials.images.numpy()})
+    shown.to_parquet(out / "trials.parquet", index=False)
+    return predict_trials(
+        pipeline.model, trials, subject=settings.subject, batch_size=settings.batch_size
+    )
 
 
 def _limited(trials: SubjectTrials, settings: ReconstructSettings) -> SubjectTrials:
