@@ -63,7 +63,8 @@ class Brain:
     ) -> Float[Tensor, "trials voxels"]:
         """Sample a response to each row."""
         noise = torch.randn(len(features), N_VOXELS, generator=self.rng)
-        return features @ self.mixing + self.noise * noise
+        betas: Tensor = features @ self.mixing + self.noise * noise
+        return betas
 
 
 def known(ceiling: float, seed: int, *, n_trials: int, n_images: int = 10) -> float:

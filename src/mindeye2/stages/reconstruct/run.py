@@ -122,9 +122,8 @@ def reconstruct(
         arrays["trial_backbone"] = _trial_tokens(pipeline, trials, settings, out=out)
     calibration = fit_calibration(bank.preds, arrays["training_expected"])
     near = similarity(predictions.backbone, arrays["training_expected"], calibration)
-    captions = None
-    if settings.captions and bank.captions is not None:
-        captions = nearest_captions(near, bank.captions)
+    known = bank.captions if settings.captions else None
+    captions = None if known is None else nearest_captions(near, known)
 
     results = PartialResults(out, n_rows=len(seeds))
     for batch in generate(
