@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"diffusers", "transformers", "open_clip", "timm", "torchvision", "sklearn", "matplotlib"}
+HEAVY = {
+    "diffusers",
+    "matplotlib",
+    "open_clip",
+    "peft",
+    "sklearn",
+    "timm",
+    "torchvision",
+    "transformers",
+}
 
 CALLERS = {
     "encoders": None,  # anything
@@ -27,6 +36,7 @@ CALLERS = {
         "umap",
     },
     "released": {"huggingface_hub"},  # where the published files are
+    "stages": {"peft"},  # low-rank adapters
 }
 """Packages that may import optional libraries by name, which import-linter cannot see."""
 

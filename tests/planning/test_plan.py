@@ -135,11 +135,14 @@ def test_an_impossible_utilisation_is_refused(planned, utilisation):
 def test_an_adaptation_is_planned_by_its_last_level():
     data, sizes = nsd_size([50]), recipes.standard().model
     full = step_settings(recipes.adapt(), data, sizes)
-    assert (full.model, full.per_subject, full.frozen) == (sizes, 48, ("prior",))
+    assert (full.model, full.per_subject, full.frozen) == (sizes, 48, ())
     ridge = recipes.adapt().model_copy(update={"levels": ("closed_form", "ridge")})
     step = step_settings(ridge, data, sizes)
     assert step.optimizer == ridge.ridge
     assert not any("ridge".startswith(prefix) for prefix in step.frozen)
+    lora = recipes.adapt().model_copy(update={"levels": ("ridge", "lora")})
+    step = step_settings(lora, data, sizes)
+    assert (step.optimizer, step.lora, step.frozen) == (lora.lora, lora.lora, ())
 
 
 def test_a_plan_is_json(planned):

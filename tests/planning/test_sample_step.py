@@ -2,6 +2,7 @@ import torch
 
 from mindeye2 import recipes
 from mindeye2.planning.sample_step import StepSettings, random_batch
+from mindeye2.stages.train.lora import LoraTraining
 from mindeye2.training.brain_step import BrainStep
 
 
@@ -25,3 +26,10 @@ def test_frozen_parts_need_no_gradient():
     model = small(frozen=("prior", "backbone")).build()
     needing = {n.partition(".")[0] for n, p in model.named_parameters() if p.requires_grad}
     assert needing == {"ridge", "projector", "lowlevel"}
+
+
+def test_beside_adapters_only_ridges_are_trained():
+    model = small(lora=LoraTraining(rank=2)).build()
+    needing = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert {"ridge.maps.a.weight", "backbone.output.lora_A.lora.weight"} < needing
+    assert all(n.startswith("ridge.") or ".lora_" in n for n in needing)

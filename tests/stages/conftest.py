@@ -82,10 +82,12 @@ def pretrained(home, data, standard):
 def to_subj03():
     """Return settings of a short adaptation to subj03."""
     from mindeye2.stages.train import AdaptTraining
+    from mindeye2.stages.train.lora import LoraTraining
     from mindeye2.training.loop import OptimizerSettings
 
     few = OptimizerSettings(steps=3)
-    return AdaptTraining(subject="subj03", batch_size=8, ridge=few, full=few)
+    lora = LoraTraining(steps=3)
+    return AdaptTraining(subject="subj03", batch_size=8, ridge=few, lora=lora, full=few)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,9 @@ from typing import Any
 
 __all__ = ["IMPORT_TORCHVISION", "declare_torchvision_operators"]
 
-IMPORT_TORCHVISION = frozenset({"diffusers", "open_clip", "timm", "torchvision", "transformers"})
+IMPORT_TORCHVISION = frozenset(
+    {"diffusers", "open_clip", "peft", "timm", "torchvision", "transformers"}
+)
 """Packages that import torchvision."""
 
 # What `torchvision/_meta_registrations.py` (0.28) expects to exist before it is imported.

@@ -139,14 +139,14 @@ def footprint(
         Of a step when the optimiser's moments exist.
     """
     cpu = torch.device("cpu")
-    with FakeTensorMode():
+    # Fake weights cannot be moved, and are there already.
+    with FakeTensorMode(), patch.object(nn.Module, "to", lambda module, *_, **__: module):
         model = settings.build()
         step = BrainStep(model, settings.losses)
         dtype = DTYPES[settings.optimizer.precision]
         for layer in gathered_alone(step) if sharded and dtype else []:
             trained = layer.weight.requires_grad
             layer.weight = nn.Parameter(layer.weight.detach().to(dtype), requires_grad=trained)
-        vars(step)["to"] = lambda _: step  # fake weights cannot be swapped, and are there already
         trainer = Trainer(step, settings.optimizer, device=cpu, seed=0, label="plan")
         for parameter in trainer.trainable.values():
             trainer.optimizer.state[parameter] = {

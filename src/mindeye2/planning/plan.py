@@ -213,14 +213,16 @@ def step_settings(
             n_voxels=data.n_voxels,
             per_subject=settings.per_subject,
         )
-    full = settings.levels[-1] == "full"
+    level = settings.levels[-1]
+    optimizers = {"full": settings.full, "lora": settings.lora}
     return StepSettings(
         model=sizes or ModelSettings(),
         losses=settings.losses,
-        optimizer=settings.full if full else settings.ridge,
+        optimizer=optimizers.get(level, settings.ridge),
         n_voxels=data.n_voxels,
         per_subject=settings.batch_size,
-        frozen=("prior",) if full else ("prior", "backbone", "projector", "lowlevel"),
+        frozen=() if level in optimizers else ("prior", "backbone", "projector", "lowlevel"),
+        lora=settings.lora if level == "lora" else None,
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mindeye2.models.decoder import MindEye, build_mindeye
 from mindeye2.models.model_settings import ModelSettings
+from mindeye2.stages.train.lora import LoraTraining, add_adapters
 from mindeye2.training.brain_step import LossSettings
 from mindeye2.training.optimizer import OptimizerSettings
 
@@ -36,9 +37,15 @@ class StepSettings:
     frozen: tuple[str, ...] = ()
     """Prefixes of parameters that are not trained."""
 
+    lora: LoraTraining | None = None
+    """Low-rank adapters, beside which only ridges are trained."""
+
     def build(self) -> MindEye:
         """Build the model on the default device."""
         model = build_mindeye(self.model, self.n_voxels).train()
+        if self.lora is not None:
+            add_adapters(model, self.lora, seed=0)
+            model.ridge.requires_grad_()
         for name, parameter in model.named_parameters():
             if name.startswith(self.frozen):
                 parameter.requires_grad = False

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError, InterruptedRun, MissingExtraError
-from mindeye2.core.settings import plain
+from mindeye2.core.settings import load_settings, plain
 from mindeye2.models.checkpoint import load_run
 from mindeye2.models.training_bank import load_training_bank
 from mindeye2.stages.train import TASKS, AdaptTraining, AutoencoderTraining, SharedTraining, train
@@ -76,6 +76,20 @@ def test_an_adaptation_stopped_in_the_middle_resumes_to_the_same_bits(
             train(to_subj03, **given, recipe="adapt")
     train(to_subj03, **given, recipe="adapt", resume=True)
     same_results(adapted, tmp_path / "cut")
+
+
+def test_low_rank_adapters_stopped_in_the_middle_resume_to_the_same_bits(
+    data, to_subj03, pretrained, tmp_path, monkeypatch
+):
+    settings = to_subj03.model_copy(update={"levels": ("lora",)})
+    given = {"source": data, "init": pretrained, "device": "cpu"}
+    train(settings, **given, out=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop(patch, "mindeye2.training.brain_step.BrainStep.forward", at=2)
+        with pytest.raises(InterruptedRun, match="adaptation: lora stopped after step 2 of 3"):
+            train(settings, **given, out=tmp_path / "cut")
+    train(settings, **given, out=tmp_path / "cut", resume=True)
+    same_results(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_test_trials_change_nothing_that_is_learned(
@@ -242,6 +256,22 @@ def test_shared_subject_training_is_that_of_one_process(pair, alone):
     same_sizes_of_change(start, alone / "model.safetensors", run / "model.safetensors")
     files = read_manifest(alone, stage="train")["files"]
     assert read_manifest(run, stage="train")["files"].keys() == files.keys()
+
+
+@pytest.mark.slow
+def test_adapters_of_two_processes_sharded_are_those_of_one(data, alone, tmp_path):
+    """Of backbone and prior, in micro-batches."""
+    given = ["subject=subj03", "batch_size=8", "levels=[lora]", "losses.prior=1", "lora.steps=3"]
+    settings = load_settings(AdaptTraining(), assignments=given)
+    train(settings, source=data, init=alone, out=tmp_path / "one", device="cpu")
+    given += ["lora.sharding=fsdp", "lora.accumulate=2", "lora.checkpointing=true"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node=2", "-m", "mindeye2", "train", "--recipe", "adapt"]
+    command += ["--device", "cpu", "--source", data, "--init", alone, "--out", tmp_path / "two"]
+    for assignment in given:
+        command += ["--set", assignment]
+    subprocess.run(command, check=True, capture_output=True)
+    same_steps(lines_of(tmp_path / "one"), lines_of(tmp_path / "two"))
 
 
 def test_the_prior_s_training_is_that_of_one_process(pair, alone):

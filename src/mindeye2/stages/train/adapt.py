@@ -1,9 +1,10 @@
 """Adaptation of a pretrained brain decoder to a new subject with little data.
 
-Three nested adaptation levels, each initialised from the previous one: the closed-form ridge into
-the shared latent space, that ridge trained through the frozen body, and everything but the prior
-trained with it. The level is chosen on held-out images of the new subject, then fitted again on
-all of them.
+Nested adaptation levels, each initialised from the previous one: the closed-form ridge into the
+shared latent space; that ridge trained through the frozen model; with it low-rank adapters on
+backbone and prior; with it everything. A level trains those of its modules that a loss with a
+weight reaches, the prior thus where `losses.prior` is above 0. The level is chosen on held-out
+images of the new subject, then fitted again on all of them.
 """
 
 import copy
@@ -24,6 +25,7 @@ from mindeye2.data.prepared import Prepared
 from mindeye2.models.closed_form import RidgeProblem, choose_alpha, image_folds
 from mindeye2.models.decoder import MindEye
 from mindeye2.stages.train.closed_form_start import latent_targets, set_ridge
+from mindeye2.stages.train.lora import LoraTraining, add_adapters
 from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.training_targets import TargetSettings
 from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
@@ -34,9 +36,9 @@ from mindeye2.training.trials import SubjectTrials, TargetRows, load_trials
 
 __all__ = ["AdaptTraining", "train_adapt"]
 
-Level = Literal["closed_form", "ridge", "full"]
+Level = Literal["closed_form", "ridge", "lora", "full"]
 
-LEVELS: tuple[Level, ...] = ("closed_form", "ridge", "full")
+LEVELS: tuple[Level, ...] = ("closed_form", "ridge", "lora", "full")
 """What is fitted to the new subject, from least to most."""
 
 
@@ -71,8 +73,9 @@ class AdaptTraining(Settings):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Fraction of the subject's images held out to choose the adaptation level."""
 
-    levels: tuple[Level, ...] = LEVELS
-    """Adaptation levels to choose from, in this order; a single one is taken without choosing."""
+    levels: tuple[Level, ...] = ("closed_form", "ridge", "full")
+    """Adaptation levels to choose from, in the order `closed_form`, `ridge`, `lora`, `full`; a
+    single one is taken without choosing. `lora` needs the library peft."""
 
     margin: Annotated[float, Field(ge=0)] = 0.0
     """How much better (reciprocal rank) a higher level must be on the held-out images."""
@@ -82,10 +85,13 @@ class AdaptTraining(Settings):
     retrieval and supplies captions. At the published size 300 take 0.5 GiB."""
 
     ridge: OptimizerSettings = OptimizerSettings(steps=200, max_lr=5e-4)
-    """Training of the new ridge through the frozen body."""
+    """Training of the new ridge through the frozen model."""
+
+    lora: LoraTraining = LoraTraining()
+    """Training of ridge and low-rank adapters of backbone and prior after that."""
 
     full: OptimizerSettings = OptimizerSettings(steps=120, max_lr=1e-4)
-    """Training of everything but the prior after that."""
+    """Training of everything after that; of the prior where `losses.prior` is above 0."""
 
 
 def train_adapt(
@@ -186,9 +192,11 @@ class _Adapter:
             self._closed_form(model, trials, folder=folder)
             return
         settings = self.settings
-        optimizer = settings.ridge if level == "ridge" else settings.full
+        optimizers = {"ridge": settings.ridge, "lora": settings.lora, "full": settings.full}
+        optimizer = optimizers[level]
+        # What no loss reaches is frozen by BrainStep.
         model.requires_grad_(requires_grad=level == "full")
-        model.prior.requires_grad_(requires_grad=False)
+        merge = add_adapters(model, settings.lora, seed=settings.seed) if level == "lora" else None
         model.ridge.requires_grad_(requires_grad=False)
         model.ridge.maps[settings.subject].requires_grad_(requires_grad=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -216,6 +224,8 @@ class _Adapter:
             device=self.device,
             label="adaptation: body" if level == "full" else f"adaptation: {level}",
         )
+        if merge is not None:
+            merge()
 
     @torch.no_grad()
     def _closed_form(self, model: MindEye, trials: SubjectTrials, *, folder: Path) -> None:

@@ -20,6 +20,7 @@ from mindeye2.stages.train.image_decoder import (
     train_autoencoder,
     train_unclip,
 )
+from mindeye2.stages.train.lora import require_peft
 from mindeye2.stages.train.shared_subject import SharedTraining
 from mindeye2.stages.train.unclip_sdxl import SdxlUnclipTraining, train_unclip_sdxl
 from mindeye2.training.distributed import init_processes, run_on_rank0
@@ -98,11 +99,13 @@ def train(
     ArtifactError
         If the source is unfit, the folder is not empty, or the run to start from is missing.
     MissingExtraError
-        If a tracker that the settings name is not installed.
+        If a tracker or another library that the settings need is not installed.
     ValueError
         If the device is not there, or a batch cannot be divided among the processes.
     """
     check_trackers(settings)
+    if isinstance(settings, AdaptTraining) and "lora" in settings.levels:
+        require_peft()
     task = next(name for name, kind in TASKS.items() if type(settings) is kind)
     if init is None and task in _STARTS_FROM:
         raise ArtifactError(
