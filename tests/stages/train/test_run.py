@@ -158,6 +158,17 @@ def test_a_folder_is_not_trained_into_twice(data, standard, pretrained):
         train(other, source=data, out=pretrained, recipe="other", resume=True)
 
 
+@pytest.mark.parametrize("name", ["images.npy", "trials.parquet", "betas/subj02.npy"])
+def test_a_run_does_not_go_on_with_another_data_set(data, standard, pretrained, tmp_path, name):
+    other = shutil.copytree(data, tmp_path / "other")
+    seal = json.loads((other / "manifest.json").read_text())
+    seal["files"][name]["sha256"] = "0" * 64
+    (other / "manifest.json").write_text(json.dumps(seal))
+    message = r"begun with another data set than .*other: images, trials or betas differ\. Give"
+    with pytest.raises(ArtifactError, match=message):
+        train(standard, source=other, out=pretrained, recipe="standard", resume=True)
+
+
 def test_how_steps_are_computed_may_change_when_a_run_is_resumed(data, standard, tmp_path):
     changes = {"sharding": "fsdp", "accumulate": 2, "save_minutes": 1.0}
     optimizer = standard.optimizer.model_copy(update={"steps": 1})

@@ -1,12 +1,16 @@
 """The train stage: one entry for every kind of training, chosen by the class of its settings."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import yaml
 
 from mindeye2.core.artifacts import claim_folder, keep_settings, record_path, write_manifest
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.failures import FAILURE
 from mindeye2.core.runtime import peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared import Prepared, open_prepared
@@ -48,6 +52,9 @@ TASKS: dict[str, type[TrainSettings]] = {
     "unclip_sdxl": SdxlUnclipTraining,
 }
 """Settings by the name that a run's ``config.yaml`` gives as its task."""
+
+_DATA = "data_sha256"
+"""Name of the data set's hash in ``config.yaml``."""
 
 _STARTS_FROM = {
     "adapt": "the pretrained run",
@@ -97,7 +104,8 @@ def train(
     Raises
     ------
     ArtifactError
-        If the source is unfit, the folder is not empty, or the run to start from is missing.
+        If the source is unfit or not the one that a run was begun with, the folder is not empty,
+        or the run to start from is missing.
     MissingExtraError
         If a tracker or another library that the settings need is not installed.
     ValueError
@@ -117,9 +125,16 @@ def train(
     recorded = record_path(init, folder=out) if init else None
     origin = {"task": task, "recipe": recipe, "init": recorded}
     config: dict[str, object] = {**origin, **plain(settings)}
-    run_on_rank0(
-        lambda: keep_settings(claim_folder(out, resume=resume), config, may_change=MAY_CHANGE)
-    )
+    if prepared is not None:
+        config[_DATA] = _data_hash(prepared)
+
+    def begin() -> None:
+        claim_folder(out, resume=resume)
+        if prepared is not None:
+            _check_same_data(out, prepared)
+        keep_settings(out, config, may_change=(*MAY_CHANGE, _DATA))
+
+    run_on_rank0(begin)
     start = None
     if init is not None and isinstance(settings, SharedTraining | AdaptTraining):
         start = load_init(init)
@@ -133,6 +148,27 @@ def train(
     facts["data"] = record_path(source, folder=out)
     run_on_rank0(lambda: write_manifest(out, stage="train", config=config, **facts))
     return out / "manifest.json"
+
+
+def _data_hash(prepared: Prepared) -> str:
+    """Return a hash of images, trials and betas; targets may be added to a data set later."""
+    files = prepared.manifest["files"]
+    parts = {n: f for n, f in files.items() if n.startswith(("images.", "trials.", "betas/"))}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _check_same_data(out: Path, prepared: Prepared) -> None:
+    """Refuse to go on with another data set than the one that a run was begun with."""
+    path = out / "config.yaml"
+    if not path.exists() or all(p.name in {path.name, FAILURE} for p in out.iterdir()):
+        return
+    # Runs of earlier versions have no hash.
+    begun_with = (yaml.safe_load(path.read_text()) or {}).get(_DATA)
+    if begun_with not in {None, _data_hash(prepared)}:
+        raise ArtifactError(
+            f"{out} was begun with another data set than {prepared.folder}: images, trials or "
+            "betas differ. Give the one that it was begun with as --source, or another --out."
+        )
 
 
 def _train(
