@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from mindeye2.core.artifacts import read_manifest, resolve_path
-from mindeye2.core.runtime import choose_device
 from mindeye2.core.settings import build_settings
 from mindeye2.released.folder import open_pipeline
 from mindeye2.stages.reconstruct import ReconstructSettings, reconstruct
@@ -64,7 +63,7 @@ def decode_again(
         source=data or resolve_path(recorded, folder=source),
         init=init,
         out=out,
-        pipeline=open_pipeline(init, settings=settings, device=choose_device(device)),
+        open_pipeline=open_pipeline,
         resume=True,
         device=device,
     )

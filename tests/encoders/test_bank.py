@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mindeye2.encoders.bank import fill_bank, to_float
+from mindeye2.encoders.bank import Bank, to_float
 
 
 @pytest.fixture
@@ -26,9 +26,15 @@ class Counting:
         return images.mean(dim=(2, 3))[:, None]
 
 
-def fill(folder, images, encode, **changes):
+def fill(folder, images, encode, *, world_size=1, **changes):
+    """Fill a bank as one process or, one after the other, as several; return its values."""
     given = {"name": "mean", "key": "a1", "batch_size": 2} | changes
-    return np.load(fill_bank(folder, images=images, encode=encode, **given))
+    bank = Bank(folder, images=images, **given)
+    bank.begin()
+    for rank in reversed(range(world_size)):
+        bank.fill(encode, device=torch.device("cpu"), rank=rank, world_size=world_size)
+    bank.seal()
+    return np.load(folder / "mean" / "values.npy")
 
 
 def test_stored_images_become_channels_first_between_0_and_1():
@@ -40,6 +46,8 @@ def test_a_bank_has_one_float16_row_per_image(tmp_path, images):
     bank = fill(tmp_path, images, Counting())
     assert bank.dtype == np.float16
     np.testing.assert_allclose(bank[:, 0], images.mean(axis=(1, 2)) / 255, atol=1e-3)
+    assert {p.name for p in (tmp_path / "mean").iterdir()} == {"values.npy", "encoder.json"}
+    assert json.loads((tmp_path / "mean" / "encoder.json").read_text())["done"] == 70
 
 
 def test_a_finished_bank_is_not_computed_again(tmp_path, images):
@@ -49,23 +57,42 @@ def test_a_finished_bank_is_not_computed_again(tmp_path, images):
     assert again.count == 0
 
 
-def test_a_partial_bank_is_resumed(tmp_path, images):
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_a_partial_bank_is_resumed_by_any_number_of_processes(tmp_path, images, world_size):
     with pytest.raises(KeyboardInterrupt):
-        fill(tmp_path, images, Counting(limit=50))
-    assert json.loads((tmp_path / "mean" / "encoder.json").read_text())["done"] == 40
+        fill(tmp_path, images, Counting(limit=50), world_size=2)
+    assert not (tmp_path / "mean" / "encoder.json").exists()
     rest = Counting()
-    bank = fill(tmp_path, images, rest)
-    assert rest.count == 30
-    np.testing.assert_allclose(bank[:, 0], images.mean(axis=(1, 2)) / 255, atol=1e-3)
+    fill(tmp_path, images, rest, world_size=world_size)
+    assert rest.count == 20
+    fill(tmp_path / "whole", images, Counting())
+    files = [folder / "mean" / "values.npy" for folder in (tmp_path, tmp_path / "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
-@pytest.mark.parametrize("change", ["key", "images"])
+def test_every_number_of_processes_writes_the_file_of_numpy(tmp_path, images):
+    """To the byte; with more processes than batches too."""
+    np.save(tmp_path / "one.npy", fill(tmp_path / "one", images, Counting()))
+    for n in (2, 3, 50):
+        fill(tmp_path / str(n), images, Counting(), world_size=n)
+        written = (tmp_path / str(n) / "mean" / "values.npy").read_bytes()
+        assert written == (tmp_path / "one.npy").read_bytes()
+
+
+@pytest.mark.parametrize("change", ["key", "images", "a whole one", "its file"])
 def test_another_encoder_or_other_images_are_computed_anew(tmp_path, images, change):
-    fill(tmp_path, images, Counting())
+    limit = 10**6 if change == "a whole one" else 50
+    try:
+        fill(tmp_path, images, Counting(limit))
+    except KeyboardInterrupt:
+        assert limit == 50
     other = images.copy()
     other[-1, 0, 0, 0] ^= 1
     again = Counting()
-    if change == "key":
+    if change == "its file":
+        (tmp_path / "mean" / "values.npy").unlink()
+        fill(tmp_path, images, again)
+    elif change == "key":
         fill(tmp_path, images, again, key="a2")
     else:
         fill(tmp_path, other, again)

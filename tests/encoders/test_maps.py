@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mindeye2.encoders.bank import ImageEncoder, fill_bank, to_float
+from mindeye2.encoders.bank import Bank, ImageEncoder, to_float
 from mindeye2.encoders.convnext import build_convnext_teacher
 from mindeye2.encoders.maps import TeacherMaps
 
@@ -25,15 +25,16 @@ def test_the_bank_does_not_depend_on_the_batch(teacher, images, tmp_path):
         encoder = TeacherMaps(teacher, seed=seed)
         banks = []
         for batch in (2, 5):
-            path = fill_bank(
+            bank = Bank(
                 tmp_path / str(batch),
                 images=images,
-                encode=encoder,
                 name=encoder.name,
                 key=encoder.key,
                 batch_size=batch,
             )
-            banks.append(np.load(path))
+            bank.begin()
+            bank.fill(encoder, device=torch.device("cpu"))
+            banks.append(np.load(tmp_path / str(batch) / encoder.name / "values.npy"))
         assert banks[0].shape == (5, 49, 5)
         np.testing.assert_allclose(*banks, atol=2e-3)
 

@@ -1,6 +1,38 @@
 """A tiny world, made by the real stages, that the tests of stages share."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+
+
+@pytest.fixture(scope="session")
+def launch_command(tmp_path_factory):
+    """Return a function that runs a command in several processes; it returns code and errors."""
+
+    def launch(world_size, *words, killed=None):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world_size)}
+        common["LOCAL_WORLD_SIZE"] = str(world_size)
+        if killed is not None:
+            common |= {"KILLED_RANK": str(killed[0]), "KILLED_AT": str(killed[1])}
+        script = Path(__file__).with_name("one_process.py")
+        command = [sys.executable, str(script), *map(str, words), "--device", "cpu"]
+        folder, running = tmp_path_factory.mktemp("errors"), []
+        for rank in map(str, range(world_size)):
+            env = {**os.environ, **common, "RANK": rank, "LOCAL_RANK": rank}
+            with (folder / rank).open("w") as errors:
+                running.append(subprocess.Popen(command, env=env, stderr=errors))
+        # One that ends ends the others, which wait for it.
+        codes = [process.wait(timeout=300) for process in running]
+        return codes, [(folder / str(rank)).read_text() for rank in range(world_size)]
+
+    return launch
 
 
 @pytest.fixture(scope="session")

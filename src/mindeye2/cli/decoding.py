@@ -25,7 +25,6 @@ def decode(
     device: str = "auto",
 ) -> Path:
     """Decode one split of a data set with a run or published weights; return the manifest."""
-    from mindeye2.core.runtime import choose_device
     from mindeye2.core.settings import load_settings
     from mindeye2.recipes import released
     from mindeye2.released.folder import open_pipeline
@@ -40,7 +39,7 @@ def decode(
         source=source,
         init=init,
         out=out,
-        pipeline=open_pipeline(init, settings=settings, device=choose_device(device)),
+        open_pipeline=open_pipeline,
         resume=resume,
         device=device,
     )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,9 +13,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mindeye2.core.artifacts import write_json
+from mindeye2.core.partial_arrays import PartialArrays
 from mindeye2.core.runtime import progress
 
-__all__ = ["ImageEncoder", "fill_bank", "to_float"]
+__all__ = ["Bank", "ImageEncoder", "to_float"]
 
 
 @runtime_checkable
@@ -41,17 +43,11 @@ def to_float(
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
 
 
-def fill_bank(
-    folder: Path,
-    *,
-    images: UInt8[np.ndarray, "images height width rgb"],
-    encode: Callable[[Float[Tensor, "batch rgb height width"]], Tensor],
-    name: str,
-    key: str,
-    batch_size: int = 32,
-    device: torch.device | None = None,
-) -> Path:
-    """Encode every image into ``<folder>/<name>/values.npy``, float16; resume a partial bank.
+class Bank:
+    """Outputs of one encoder for every image, float16, in ``<folder>/<name>/values.npy``.
+
+    One process calls `begin`, then all call `fill`, then, when all have finished, one calls
+    `seal`. A bank that is sealed is not computed again, a partial one is continued.
 
     Parameters
     ----------
@@ -59,43 +55,69 @@ def fill_bank(
         The ``targets`` folder of a data set.
     images
         The data set's images.
-    encode
-        Maps a batch of RGB images in [0, 1] to one array per image.
     name
         The encoder's name.
     key
         The encoder's key; a bank of another key or of other images is computed anew.
     batch_size
         Images per forward pass.
-    device
-        Device of the encoder; the CPU by default.
-
-    Returns
-    -------
-    Path
-        The file of values.
     """
-    out = folder / name
-    out.mkdir(parents=True, exist_ok=True)
-    values, record = out / "values.npy", out / "encoder.json"
-    facts = {"encoder": name, "key": key, "images_sha256": _hash(images)}
-    before = json.loads(record.read_text()) if record.exists() and values.exists() else {}
-    done = before.get("done", 0) if {k: before.get(k) for k in facts} == facts else 0
-    bank = np.lib.format.open_memmap(values, mode="r+") if done else None
-    starts = range(done, len(images), batch_size)
-    for count, start in enumerate(progress(starts, label=f"targets: {name}")):
-        stop = min(start + batch_size, len(images))
-        with torch.inference_mode():
-            batch = encode(to_float(images[start:stop]).to(device or "cpu"))
-        encoded = batch.to("cpu", torch.float16).numpy()
-        if bank is None:
-            shape = (len(images), *encoded.shape[1:])
-            bank = np.lib.format.open_memmap(values, mode="w+", dtype=np.float16, shape=shape)
-        bank[start:stop] = encoded
-        if count % 20 == 19 or stop == len(images):
-            bank.flush()
-            write_json(record, {**facts, "done": stop})
-    return values
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        images: UInt8[np.ndarray, "images height width rgb"],
+        name: str,
+        key: str,
+        batch_size: int = 32,
+    ) -> None:
+        self._folder = folder / name
+        self._images = images
+        self._name = name
+        self._key = key
+        self._batch_size = batch_size
+        self._record = self._folder / "encoder.json"
+        self._arrays = PartialArrays(self._folder, n_rows=len(images), batch_size=batch_size)
+
+    @cached_property
+    def _facts(self) -> dict[str, object]:
+        facts = {"encoder": self._name, "key": self._key, "images_sha256": _hash(self._images)}
+        return {**facts, "done": len(self._images)}
+
+    def begin(self) -> None:
+        """Forget a bank of another encoder or of other images."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        record = json.loads(self._record.read_text()) if self._record.exists() else {}
+        if record == self._facts and (self._folder / "values.npy").exists():
+            return
+        self._record.unlink(missing_ok=True)
+        self._arrays.begin({**self._facts, "batch_size": self._batch_size})
+
+    def fill(
+        self,
+        encode: Callable[[Float[Tensor, "batch rgb height width"]], Tensor],
+        *,
+        device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Encode the images of this process that are missing.
+
+        `encode` maps a batch of RGB images in [0, 1] on `device` to one array per image.
+        """
+        if self._record.exists():
+            return
+        missing = self._arrays.missing(rank=rank, world_size=world_size)
+        for rows in progress(missing, label=f"targets: {self._name}"):
+            with torch.inference_mode():
+                encoded = encode(to_float(self._images[rows]).to(device))
+            self._arrays.write(rows, {"values": encoded.to("cpu", torch.float16).numpy()})
+
+    def seal(self) -> None:
+        """Record that every image is encoded."""
+        write_json(self._record, self._facts)
+        self._arrays.remove_state()
 
 
 def _hash(images: UInt8[np.ndarray, "images height width rgb"]) -> str:

@@ -5,6 +5,7 @@ every function here is a no-op.
 """
 
 import atexit
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.distributed.nn.functional import all_gather
 
+from mindeye2.core.errors import InterruptedRun
 from mindeye2.core.runtime import choose_device
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "init_processes",
     "mean_over_ranks",
     "run_on_rank0",
+    "wait_for_all",
 ]
 
 T = TypeVar("T")
@@ -94,8 +97,29 @@ def init_processes(device: str = "auto") -> torch.device:
     state = PartialState(cpu=chosen.type == "cpu", timeout=timedelta(hours=2))
     # Threads of a group that outlives the interpreter end the process with an error, now and then.
     atexit.register(_leave)
+    _waiting_group(dist.group.WORLD)
     own: torch.device = state.device
     return own
+
+
+@functools.cache
+def _waiting_group(world: dist.ProcessGroup | None) -> dist.ProcessGroup | None:  # noqa: ARG001
+    """Return a group of all processes that waits for days, without a GPU spinning meanwhile."""
+    group: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=timedelta(days=30))
+    return group
+
+
+def wait_for_all() -> None:
+    """Wait until every process has come to here, however long that takes.
+
+    Raises InterruptedRun if one of them ends before.
+    """
+    if current_shard().world_size == 1:
+        return
+    try:
+        dist.barrier(group=_waiting_group(dist.group.WORLD))
+    except RuntimeError as error:
+        raise InterruptedRun("another process ended; its own message says why.") from error
 
 
 def _leave() -> None:
@@ -123,11 +147,9 @@ def _check_gpus(device: torch.device) -> None:
 
 def run_on_rank0(work: Callable[[], T]) -> T | None:
     """Run `work`, such as writing files, on rank 0 while the others wait; they return None."""
-    shard = current_shard()
-    # If rank 0 raises, its process ends, and the launcher ends the others.
-    result = work() if shard.rank == 0 else None
-    if shard.world_size > 1:
-        dist.barrier()
+    # If rank 0 raises, its process ends, and with it the waiting of the others.
+    result = work() if current_shard().rank == 0 else None
+    wait_for_all()
     return result
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,18 @@ def test_a_folder_is_not_filled_twice_by_accident(data, subjects):
     other = subjects.model_copy(update={"seed": 1})
     with pytest.raises(ArtifactError, match=r"started with other settings: \['seed'\] differ"):
         prepare(other, out=data, resume=True)
+
+
+@pytest.mark.slow
+def test_targets_of_several_processes_are_the_same_files(data, subjects, tmp_path, launch_command):
+    """One of two is killed, three go on."""
+    (tmp_path / "settings.yaml").write_text(json.dumps(subjects.model_dump(mode="json")))
+    words = ["prepare", "simulated", "--config", tmp_path / "settings.yaml"]
+    out = tmp_path / "out"
+    codes, errors = launch_command(2, *words, "--out", out, killed=(1, 1))
+    assert codes == [3, -9], errors
+    assert len(list((out / "targets" / "lite0" / "state").glob("*-*.json"))) == 2  # of 3 batches
+    codes, errors = launch_command(3, *words, "--out", out, "--resume")
+    assert codes == [0, 0, 0], errors
+    manifests = [read_manifest(folder, stage="prepare") for folder in (data, out)]
+    assert manifests[0] == manifests[1]

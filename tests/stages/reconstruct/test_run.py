@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -209,3 +210,22 @@ def test_data_set_run_and_decoder_are_recorded_relative_to_the_folder(decoded):
     config = read_manifest(decoded, stage="reconstruct")["config"]
     assert [config[n] for n in ("source", "init")] == ["../data", "../adapted"]
     assert config["decoder"] == "../decoder"
+
+
+@pytest.mark.slow
+def test_several_processes_write_the_same_files(
+    decoded, data, adapted, decoding, tmp_path, launch_command
+):
+    """One of two is killed, three go on."""
+    (tmp_path / "settings.yaml").write_text(json.dumps(decoding.model_dump(mode="json")))
+    options = {"source": data, "init": adapted, "config": tmp_path / "settings.yaml"}
+    words = ["reconstruct", *(w for name, v in options.items() for w in (f"--{name}", v))]
+    out = decoded.parent / "of-several"  # beside it, so that recorded paths are the same
+    codes, errors = launch_command(2, *words, "--out", out, killed=(1, 1))
+    assert codes == [3, -9], errors
+    assert "another process ended" in errors[0]
+    assert len(list((out / "state").glob("*-*.json"))) == 2  # of 3 batches
+    codes, errors = launch_command(3, *words, "--out", out, "--resume")
+    assert codes == [0, 0, 0], errors
+    files = [read_manifest(f, stage="reconstruct")["files"] for f in (decoded, out)]
+    assert files[0] == files[1]

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from mindeye2.core.artifacts import hash_file
 from mindeye2.encoders import registry
-from mindeye2.encoders.bank import fill_bank
+from mindeye2.encoders.bank import Bank
 from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
+from mindeye2.training.distributed import current_shard, run_on_rank0, wait_for_all
 
 __all__ = ["ENCODERS", "Target", "fill_targets"]
 
@@ -64,10 +65,14 @@ def fill_targets(
 ) -> None:
     """Encode all images with each encoder into the ``targets`` folder, unless already done.
 
-    `weights` maps encoder names to folders that ``mindeye2 import`` filled.
+    `weights` maps encoder names to folders that ``mindeye2 import`` filled. Every process encodes
+    its own batches.
     """
+    shard = current_shard()
     for name in encoders:
         target = load_target(name, weights=weights.get(name), device=device)
-        fill_bank(
-            folder, images=images, encode=target.encode, name=name, key=target.key, device=device
-        )
+        bank = Bank(folder, images=images, name=name, key=target.key)
+        run_on_rank0(bank.begin)
+        bank.fill(target.encode, device=device, rank=shard.rank, world_size=shard.world_size)
+        wait_for_all()
+        run_on_rank0(bank.seal)

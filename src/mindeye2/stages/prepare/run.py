@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mindeye2.core.artifacts import claim_folder, keep_settings, record_path
 from mindeye2.core.errors import check_choice
-from mindeye2.core.runtime import choose_device, progress
+from mindeye2.core.runtime import progress
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared.consistency import check_parts
 from mindeye2.data.prepared.subject_writer import SubjectSource, write_subject
@@ -17,6 +20,7 @@ from mindeye2.data.source_dataset import SourceDataset, used_trials
 from mindeye2.stages.prepare.adapters import KINDS
 from mindeye2.stages.prepare.encode_targets import ENCODERS, fill_targets
 from mindeye2.stages.prepare.preparation import PrepareSettings
+from mindeye2.training.distributed import init_processes, run_on_rank0
 
 __all__ = ["prepare"]
 
@@ -32,7 +36,7 @@ def prepare(
     resume: bool = False,
     device: str = "auto",
 ) -> Path:
-    """Prepare a data set.
+    """Prepare a data set; the processes that torchrun started share the encoding of targets.
 
     Parameters
     ----------
@@ -45,7 +49,8 @@ def prepare(
     resume
         Continue a folder that was started with the same settings.
     device
-        Device of the encoders: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        Device of the encoders: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; of several GPUs
+        each process takes its own.
 
     Returns
     -------
@@ -57,7 +62,7 @@ def prepare(
     ArtifactError
         If the folder is not empty, was started with other settings, or the source is invalid.
     ValueError
-        If an encoder is unknown.
+        If an encoder is unknown, or the device is not there.
     """
     for name in settings.encoders:
         check_choice("encoders", name, ENCODERS)
@@ -67,45 +72,71 @@ def prepare(
             f"encoder_weights has weights of {unused}, which are not among the encoders "
             f"{list(settings.encoders)}. Add them with --set encoders=[...], or leave them out."
         )
-    without_bigg = _without_bigg(settings)
-    out = claim_folder(out, resume=resume)
-    recorded = record_path(source, folder=out) if source else None
-    config = {**plain(settings), "source": recorded}
+    without_bigg, out = _without_bigg(settings), Path(out)
+    own_device = init_processes(device)
+
+    def write_parts() -> SourceDataset:
+        keep_settings(claim_folder(out, resume=resume), _recorded(settings, source, folder=out))
+        dataset = KINDS[settings.kind](settings, source)
+        for note in [*dataset.notes, *without_bigg]:
+            sys.stderr.write(f"{note}\n")
+        _write_parts(out, dataset, settings)
+        return dataset
+
+    dataset = run_on_rank0(write_parts)
+    fill_targets(
+        out / "targets",
+        np.load(out / "images.npy", mmap_mode="r", allow_pickle=False),
+        encoders=settings.encoders,
+        weights=settings.encoder_weights,
+        device=own_device,
+    )
+
+    def seal() -> None:
+        assert dataset is not None
+        for note in without_bigg:  # again: hours and many lines later
+            sys.stderr.write(f"{note}\n")
+        _seal(out, dataset, config=_recorded(settings, source, folder=out))
+
+    run_on_rank0(seal)
+    return out / "manifest.json"
+
+
+def _recorded(settings: PrepareSettings, source: Path | None, *, folder: Path) -> dict[str, Any]:
+    """Return the settings that decide what is in the folder."""
+    config = {**plain(settings), "source": record_path(source, folder=folder) if source else None}
     # These change no file and may differ when a run is resumed; targets record their weights.
     for name in ("processes", "encoder_weights"):
         del config[name]
-    keep_settings(out, config)
-    dataset = KINDS[settings.kind](settings, source)
-    for note in [*dataset.notes, *without_bigg]:
-        sys.stderr.write(f"{note}\n")
-    shapes = {name: tuple(betas.shape) for name, betas in dataset.betas.items()}
+    return config
+
+
+def _shapes(dataset: SourceDataset) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(betas.shape) for name, betas in dataset.betas.items()}
+
+
+def _write_parts(out: Path, dataset: SourceDataset, settings: PrepareSettings) -> None:
+    """Check a source data set; write its images and betas."""
     check_parts(
         dataset.trials,
         n_images=len(dataset.images),
-        shapes=shapes,
+        shapes=_shapes(dataset),
         voxels=dataset.voxels,
         captions=dataset.captions,
         design=dataset.design,
     )
-    trials = used_trials(dataset.trials)
-    images = write_images(out / "images.npy", dataset.images, trials=trials)
+    write_images(out / "images.npy", dataset.images, trials=used_trials(dataset.trials))
     _write_subjects(out, _subjects(dataset, settings), processes=settings.processes)
-    fill_targets(
-        out / "targets",
-        images,
-        encoders=settings.encoders,
-        weights=settings.encoder_weights,
-        device=choose_device(device),
-    )
-    for note in without_bigg:  # again: hours and many lines later
-        sys.stderr.write(f"{note}\n")
+
+
+def _seal(out: Path, dataset: SourceDataset, *, config: dict[str, Any]) -> None:
     notes = {"notes": list(dataset.notes)} if dataset.notes else {}
-    return seal_prepared(
+    seal_prepared(
         out,
-        trials=trials,
+        trials=used_trials(dataset.trials),
         captions=dataset.captions,
         categories=dataset.categories,
-        subjects={name: int(shape[1]) for name, shape in shapes.items()},
+        subjects={name: int(shape[1]) for name, shape in _shapes(dataset).items()},
         config=config,
         label=dataset.label,
         simulated=dataset.simulated,

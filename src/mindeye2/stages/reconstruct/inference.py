@@ -194,30 +194,31 @@ def generate(
     settings: ReconstructSettings,
     captions: Sequence[str] | None = None,
     true: Float[Tensor, "images tokens features"] | None = None,
-    first: int = 0,
+    batches: Sequence[slice] | None = None,
 ) -> Iterator[Generated]:
-    """Sample, caption, decode, refine and blend batch by batch, from row `first` on.
+    """Sample, caption, decode, refine and blend batch by batch.
 
-    `captions` are those of the nearest training images, for a pipeline without captioner; `true`
-    are the true tokens, where the ceiling of the image decoder is wanted.
+    `batches` are the rows of each batch, by default all in order. `captions` are those of the
+    nearest training images, for a pipeline without captioner; `true` are the true tokens, where
+    the ceiling of the image decoder is wanted.
     """
-    batches = torch.arange(first, len(seeds)).split(settings.batch_size)
+    if batches is None:
+        starts = range(0, len(seeds), settings.batch_size)
+        batches = [slice(s, s + settings.batch_size) for s in starts]
     for rows in progress(batches, label="reconstructions"):
-        if not len(rows):  # the split of nothing
-            return
-        batch_seeds = [seeds[r] for r in rows.tolist()]
+        batch_seeds = seeds[rows]
         prior = sample_prior(
             pipeline.model, predictions.backbone[rows], seeds=batch_seeds, settings=settings
         )
         named = pipeline.networks.caption(prior) if settings.captions else None
         if named is None and captions is not None:
-            named = [captions[r] for r in rows.tolist()]
+            named = list(captions[rows])
         images: dict[str, Tensor] = {}
         if settings.images:
             decoded = pipeline.networks.decode_images(prior, seeds=batch_seeds)
             best = images["unclip"] = _resized(decoded, settings)
             refined = pipeline.networks.refine(
-                decoded, named or [""] * len(rows), seeds=batch_seeds
+                decoded, named or [""] * len(prior), seeds=batch_seeds
             )
             if refined is not None:
                 best = images["refined"] = _resized(refined, settings)

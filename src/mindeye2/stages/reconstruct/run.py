@@ -1,10 +1,13 @@
 """The reconstruct stage: decode one subject's responses to one split of images."""
 
-import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mindeye2.core.artifacts import (
@@ -14,7 +17,8 @@ from mindeye2.core.artifacts import (
     record_path,
     write_manifest,
 )
-from mindeye2.core.runtime import choose_device, peak_memory_gib
+from mindeye2.core.partial_arrays import PartialArrays
+from mindeye2.core.runtime import peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.core.tensors import save_tensors
 from mindeye2.data.prepared import Prepared, open_prepared
@@ -31,9 +35,14 @@ from mindeye2.stages.reconstruct.inference import (
     predict_trials,
     true_tokens,
 )
-from mindeye2.stages.reconstruct.partial import PartialResults
 from mindeye2.stages.reconstruct.pipeline import Pipeline, RunPipeline, check_fit
 from mindeye2.stages.reconstruct.reconstruct_settings import ReconstructSettings
+from mindeye2.training.distributed import (
+    current_shard,
+    init_processes,
+    run_on_rank0,
+    wait_for_all,
+)
 from mindeye2.training.trials import SubjectTrials, load_trials
 
 __all__ = ["reconstruct"]
@@ -45,11 +54,14 @@ def reconstruct(
     source: Path,
     init: Path,
     out: Path,
-    pipeline: Pipeline | None = None,
+    open_pipeline: Callable[..., Pipeline] = RunPipeline,
     resume: bool = False,
     device: str = "auto",
 ) -> Path:
     """Decode one subject's responses to one split of images.
+
+    The processes that torchrun started share the batches of images. Each image has a seed of its
+    own, so that the files are the same whatever their number.
 
     Parameters
     ----------
@@ -61,12 +73,12 @@ def reconstruct(
         Run folder of the brain decoder, or the folder of published weights.
     out
         Folder to fill.
-    pipeline
-        Networks of `init`, if it is not a run.
+    open_pipeline
+        Opens the networks of `init`, of `settings`, on a device; by default those of a run.
     resume
-        Continue an interrupted run at its first missing image.
+        Continue an interrupted run with its missing images.
     device
-        Where to compute.
+        Where to compute; of several GPUs each process takes its own.
 
     Returns
     -------
@@ -79,15 +91,14 @@ def reconstruct(
         If the model and the data set do not fit each other, or a network, the targets or the
         training bank are missing; before anything is computed.
     ValueError
-        If a setting has no effect on a run.
+        If a setting has no effect on a run, or the device is not there.
     """
+    own_device, out = init_processes(device), Path(out)
     prepared = open_prepared(source)
-    if pipeline is None:
-        pipeline = RunPipeline(init, settings=settings, device=choose_device(device))
+    pipeline = open_pipeline(init, settings=settings, device=own_device)
     check_fit(prepared, pipeline, settings.subject)
     prepared.targets(pipeline.encoder)
     bank = pipeline.training_bank(settings.subject)
-    out = claim_folder(out, resume=resume)
     config = {
         **plain(settings),
         "decoder": settings.decoder and record_path(settings.decoder, folder=out),
@@ -95,12 +106,75 @@ def reconstruct(
         "init": record_path(init, folder=out),
     }
     # Otherwise images of earlier settings would stay beside tokens of these.
-    keep_settings(out, config)
+    run_on_rank0(lambda: keep_settings(claim_folder(out, resume=resume), config))
     if (out / "manifest.json").exists():  # finished: resuming must not generate it again
         read_manifest(out, stage="reconstruct")
         return out / "manifest.json"
     pipeline.load()
 
+    tokens = _decode_tokens(pipeline, prepared, settings, bank=bank)
+    partial = PartialArrays(out, n_rows=len(tokens.seeds), batch_size=settings.batch_size)
+    run_on_rank0(lambda: partial.begin({"batch_size": settings.batch_size}))
+    shard = current_shard()
+    own = partial.missing(rank=shard.rank, world_size=shard.world_size)
+    generated = generate(
+        pipeline,
+        tokens.predictions,
+        seeds=tokens.seeds,
+        settings=settings,
+        captions=tokens.captions,
+        true=tokens.true if settings.ceiling else None,
+        batches=own,
+    )
+    for rows, batch in zip(own, generated, strict=True):
+        arrays = {**batch.images, "state/prior": batch.prior.numpy()}
+        partial.write(rows, arrays, note=batch.captions)
+    wait_for_all()
+
+    def seal() -> None:
+        _write_tokens(
+            out, tokens, pipeline, settings=settings, single_trials=bool(prepared.known_images)
+        )
+        _write_items(out, tokens, notes=partial.notes())
+        write_manifest(
+            out,
+            stage="reconstruct",
+            config=config,
+            label=prepared.manifest.get("label", ""),
+            design=prepared.design,
+            subject=settings.subject,
+            encoder=pipeline.encoder,
+            training_images=tokens.bank.images.tolist(),
+            peak_memory_gib=round(peak_memory_gib(), 2),
+        )
+        partial.remove_state()
+
+    run_on_rank0(seal)
+    return out / "manifest.json"
+
+
+@dataclass(frozen=True)
+class _DecodedTokens:
+    """What is known of every image before any is generated."""
+
+    trials: SubjectTrials
+    predictions: Predictions
+    seeds: list[int]
+    true: Float[Tensor, "images tokens features"]
+    bank: TrainingBank
+    training_expected: Float[Tensor, "bank tokens features"]
+    nearest: Int[Tensor, " images"]
+    captions: list[str] | None
+
+
+def _decode_tokens(
+    pipeline: Pipeline,
+    prepared: Prepared,
+    settings: ReconstructSettings,
+    *,
+    bank: TrainingBank | None,
+) -> _DecodedTokens:
+    """Predict the tokens of every image and find its nearest training images."""
     trials = _limited(load_trials(prepared, settings.subject, [settings.split]), settings)
     if settings.betas == "random":
         trials = random_betas(trials, seed=settings.seed)
@@ -114,70 +188,45 @@ def reconstruct(
         average=settings.average,
         batch_size=settings.batch_size,
     )
-    seeds = image_seeds(predictions.images, settings.seed)
-    arrays = _tokens(pipeline, prepared, predictions, bank=bank)
-    if settings.keep_lowlevel and predictions.lowlevel is not None:
-        arrays["lowlevel_latents"] = predictions.lowlevel
-    if prepared.known_images:
-        arrays["trial_backbone"] = _trial_tokens(pipeline, trials, settings, out=out)
-    calibration = fit_calibration(bank.preds, arrays["training_expected"])
-    near = similarity(predictions.backbone, arrays["training_expected"], calibration)
-    known = bank.captions if settings.captions else None
-    captions = None if known is None else nearest_captions(near, known)
-
-    results = PartialResults(out, n_rows=len(seeds))
-    for batch in generate(
-        pipeline,
-        predictions,
-        seeds=seeds,
-        settings=settings,
-        captions=captions,
-        true=arrays["true"] if settings.ceiling else None,
-        first=results.n_done,
-    ):
-        results.write(batch)
-    arrays["prior"] = torch.from_numpy(results.prior.copy())
-    items = pd.DataFrame(
-        {
-            "image": predictions.images.numpy(),
-            "n_repeats": predictions.repeats.numpy(),
-            "seed": seeds,
-            "nearest_training_image": bank.images[near.argmax(dim=1)].numpy(),
-        }
+    expected = pipeline.forward_model(bank.targets)
+    near = similarity(predictions.backbone, expected, fit_calibration(bank.preds, expected))
+    named = settings.captions and bank.captions is not None
+    return _DecodedTokens(
+        trials=trials,
+        predictions=predictions,
+        seeds=image_seeds(predictions.images, settings.seed),
+        true=true_tokens(prepared, pipeline.encoder, predictions.images),
+        bank=bank,
+        training_expected=expected,
+        nearest=bank.images[near.argmax(dim=1)],
+        captions=nearest_captions(near, bank.captions or []) if named else None,
     )
-    if results.captions:
-        items["caption"] = results.captions
-    items.to_parquet(out / "items.parquet", index=False)
-    save_tensors({k: v.half() for k, v in arrays.items()}, out / "tokens.safetensors")
-    manifest = write_manifest(
-        out,
-        stage="reconstruct",
-        config=config,
-        label=prepared.manifest.get("label", ""),
-        design=prepared.design,
-        subject=settings.subject,
-        encoder=pipeline.encoder,
-        training_images=bank.images.tolist(),
-        peak_memory_gib=round(peak_memory_gib(), 2),
-    )
-    shutil.rmtree(out / "state")
-    return manifest
 
 
-def _tokens(
-    pipeline: Pipeline, prepared: Prepared, predictions: Predictions, *, bank: TrainingBank
-) -> dict[str, Tensor]:
-    """Collect predicted and true tokens of the images and of the training bank."""
-    true = true_tokens(prepared, pipeline.encoder, predictions.images)
-    return {
-        "backbone": predictions.backbone,
-        "retrieval": predictions.retrieval,
-        "true": true,
-        "expected": pipeline.forward_model(true),
-        "training_backbone": bank.preds,
-        "training_true": bank.targets,
-        "training_expected": pipeline.forward_model(bank.targets),
+def _write_tokens(
+    out: Path,
+    tokens: _DecodedTokens,
+    pipeline: Pipeline,
+    *,
+    settings: ReconstructSettings,
+    single_trials: bool,
+) -> None:
+    """Write tokens, with the prior's samples that all processes left in ``state/``."""
+    arrays = {
+        "backbone": tokens.predictions.backbone,
+        "retrieval": tokens.predictions.retrieval,
+        "true": tokens.true,
+        "expected": pipeline.forward_model(tokens.true),
+        "training_backbone": tokens.bank.preds,
+        "training_true": tokens.bank.targets,
+        "training_expected": tokens.training_expected,
+        "prior": torch.from_numpy(np.load(out / "state" / "prior.npy")),
     }
+    if settings.keep_lowlevel and tokens.predictions.lowlevel is not None:
+        arrays["lowlevel_latents"] = tokens.predictions.lowlevel
+    if single_trials:
+        arrays["trial_backbone"] = _trial_tokens(pipeline, tokens.trials, settings, out=out)
+    save_tensors({k: v.half() for k, v in arrays.items()}, out / "tokens.safetensors")
 
 
 def _trial_tokens(
@@ -189,6 +238,22 @@ def _trial_tokens(
     return predict_trials(
         pipeline.model, trials, subject=settings.subject, batch_size=settings.batch_size
     )
+
+
+def _write_items(out: Path, tokens: _DecodedTokens, *, notes: list[list[str] | None]) -> None:
+    """Write a row per image; `notes` are the captions of each batch."""
+    items = pd.DataFrame(
+        {
+            "image": tokens.predictions.images.numpy(),
+            "n_repeats": tokens.predictions.repeats.numpy(),
+            "seed": tokens.seeds,
+            "nearest_training_image": tokens.nearest.numpy(),
+        }
+    )
+    captions = [caption for note in notes for caption in note or []]
+    if captions:
+        items["caption"] = captions
+    items.to_parquet(out / "items.parquet", index=False)
 
 
 def _limited(trials: SubjectTrials, settings: ReconstructSettings) -> SubjectTrials:
