@@ -19,7 +19,6 @@ WITHOUT_MIRROR: dict[str, str] = {
     "stages/evaluate/evaluate_settings.py": "fields only; stages/evaluate/test_run.py",
     "stages/prepare/preparation.py": "fields only; stages/prepare/test_adapters.py",
     "stages/train/brain.py": "stages/train/test_run.py",
-    "stages/reconstruct/partial.py": "stages/reconstruct/test_run.py",
     "stages/reconstruct/reconstruct_settings.py": "fields only; stages/reconstruct/test_run.py",
 }
 """Modules without a test file of the same name, each with where it is tested instead."""

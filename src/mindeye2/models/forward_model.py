@@ -6,76 +6,81 @@ rather than with the candidate's true tokens. It is fitted to subjects with many
 to a new subject with few.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mindeye2.core.tensors import save_tensors
 from mindeye2.models.moments import Moments
 
-__all__ = ["ForwardModel", "choose_forward_model", "fit_forward_model", "load_forward_model"]
+__all__ = [
+    "ForwardModel",
+    "choose_forward_model",
+    "copy_forward_model",
+    "fit_forward_model",
+    "load_forward_model",
+]
 
 _FILE = "expectation.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardModel:
-    """An affine map between PCA scores of tokens."""
+    """An affine map from true tokens to decoded ones, by way of few components."""
 
     mean: Float[Tensor, " features"]
-    """Mean of the true tokens."""
+    """Subtracted from tokens: the bias of the output layer, or the mean of true tokens."""
 
     components: Float[Tensor, "features components"]
-    """Orthonormal PCA components of the true tokens."""
+    """Span the decoded tokens: weights of the output layer, or PCA components."""
 
     weights: Float[Tensor, "components components"]
-    """From the PCA scores of true tokens to those of decoded tokens."""
+    """From inner products of true tokens with the components to coefficients of decoded ones."""
 
     bias: Float[Tensor, " components"]
-    """PCA scores decoded for the mean image."""
+    """Coefficients of the tokens that are decoded for the mean."""
 
+    @torch.no_grad()
     def __call__(
         self, tokens: Float[Tensor, "images tokens features"]
     ) -> Float[Tensor, "images tokens features"]:
-        """Predict the decoded tokens of images from their true tokens."""
-        scores = (tokens.flatten(1) - self.mean) @ self.components @ self.weights + self.bias
-        return (scores @ self.components.T + self.mean).view_as(tokens)
+        """Predict the decoded tokens of images from their true tokens, on the tokens' device."""
+        decoded = []
+        for part in tokens.flatten(1).split(64):
+            scores = (part.to(self.mean) - self.mean) @ self.components
+            coefficients = scores @ self.weights + self.bias
+            decoded.append((coefficients @ self.components.T + self.mean).to(tokens.device))
+        return torch.cat(decoded).view(tokens.shape)
 
-    def save(self, folder: Path, *, output: nn.Linear | None = None) -> None:
-        """Write the map into a run folder as float16.
-
-        Mean and components are left out where they are bias and weights of the output layer of the
-        model in that folder.
-        """
-        tensors = {"weights": self.weights, "bias": self.bias}
-        if output is None or not self._is_of(output):
-            tensors |= {"mean": self.mean, "axes": self.components}
-        save_tensors({name: tensor.half() for name, tensor in tensors.items()}, folder / _FILE)
-
-    def _is_of(self, output: nn.Linear) -> bool:
-        own = output.weight[:, : self.components.shape[1]]
-        same = torch.equal(self.mean, output.bias.to(self.mean))
-        return same and torch.equal(self.components, own.to(self.components))
+    def save(self, folder: Path) -> None:
+        """Write the map into a run folder, without what is the output layer's."""
+        save_tensors({"weights": self.weights, "bias": self.bias}, folder / _FILE)
 
 
-def load_forward_model(folder: Path) -> ForwardModel | None:
-    """Read the forward model of a run; None if it has none, as after training on one subject."""
+def load_forward_model(folder: Path, output: nn.Linear) -> ForwardModel | None:
+    """Read the forward model of a run whose output layer is given; None if it has none."""
     if not (folder / _FILE).exists():
         return None
-    tensors = {name: tensor.float() for name, tensor in load_file(folder / _FILE).items()}
-    if "axes" not in tensors:
-        with safe_open(folder / "model.safetensors", "pt") as model:
-            n_components = len(tensors["bias"])
-            output = model.get_slice("backbone.output.weight")
-            tensors["axes"] = output[:, :n_components].float()
-            tensors["mean"] = model.get_tensor("backbone.output.bias").float()
-    return ForwardModel(components=tensors.pop("axes"), **tensors)
+    tensors = {n: tensor.to(output.weight) for n, tensor in load_file(folder / _FILE).items()}
+    # Runs of earlier versions have principal components of their own.
+    mean = tensors.pop("mean", output.bias.detach())
+    components = tensors.pop("axes", output.weight.detach()[:, : len(tensors["bias"])])
+    return ForwardModel(mean=mean, components=components, **tensors)
+
+
+def copy_forward_model(run: Path, out: Path) -> None:
+    """Give a run the forward model of the one that it starts from, if that has one.
+
+    Its latents become tokens by the output layer of the new run, as those of new trials do.
+    """
+    if (run / _FILE).exists():
+        shutil.copyfile(run / _FILE, out / _FILE)
 
 
 def fit_forward_model(
@@ -84,15 +89,19 @@ def fit_forward_model(
     mean: Float[Tensor, " features"],
     components: Float[Tensor, "features components"],
     alpha: float,
+    basis: Float[Tensor, "components scores"] | None = None,
 ) -> ForwardModel:
-    """Fit a ridge from PCA scores of true tokens (x) to those of held-out decoded tokens (y).
+    """Fit a ridge from scores of true tokens (x) to coefficients of held-out decoded tokens (y).
 
-    `mean` and `components` are the PCA of true tokens; `alpha` is above 0.
+    Coefficients are those of `components`, about `mean`. Scores are inner products with the
+    components times `basis`, which makes components orthonormal that are not. `alpha` is above 0.
     """
     gram, products = scores.centred()
     gram.diagonal().add_(alpha)
     weights = torch.linalg.solve(gram, products)
     bias = scores.y_mean - scores.x_mean @ weights
+    if basis is not None:
+        weights = basis.to(weights) @ weights
     return ForwardModel(
         mean=mean, components=components, weights=weights.to(mean), bias=bias.to(mean)
     )

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 from mindeye2.core.runtime import process_rng
@@ -37,28 +36,42 @@ def given(rng, tmp_path):
         "preds": TargetBank(torch.randn(90, 10, generator=rng).numpy()),
         "images": images,
         "tokens": TargetBank(torch.randn(N_IMAGES, 4, 6, generator=rng).numpy()),
-        "n_pca_images": 1000,
-        "seed": 0,
         "out": tmp_path,
     }
 
 
 def test_it_is_sklearn_s_ridge_between_scores_of_true_and_decoded_tokens(given, monkeypatch):
-    """Although decoded tokens are never computed."""
+    """In an orthonormal basis of the output layer, although decoded tokens are never computed."""
     monkeypatch.setattr(
         forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2])
     )
     scores = fit_on_held_out(**given)
     assert scores == {"none": 0.1, "0.03": 0.9, "0.1": 0.2, "0.3": 0.2, "1": 0.2}
+    output = given["model"].backbone.output
     true = given["tokens"].values.reshape(N_IMAGES, -1)
-    pca = PCA(n_components=10).fit(true[:30])
     with torch.no_grad():
         decoded = given["model"].heads(torch.from_numpy(given["preds"].values)).backbone_tokens
-    X, Y = pca.transform(true)[given["images"]], pca.transform(decoded.flatten(1).numpy())
+        basis, mean = np.linalg.svd(output.weight.numpy())[0][:, :10], output.bias.numpy()
+    X = ((true - mean) @ basis)[given["images"]]
+    Y = (decoded.flatten(1).numpy() - mean) @ basis
     reference = Ridge(alpha=0.03 * np.square(X).sum() / 10).fit(X, Y)
-    expected = pca.inverse_transform(reference.predict(pca.transform(true)))
-    found = load_forward_model(given["out"])(given["tokens"][torch.arange(N_IMAGES)])
-    np.testing.assert_allclose(found.flatten(1), expected, atol=0.01)  # stored as float16
+    expected = reference.predict((true - mean) @ basis) @ basis.T + mean
+    found = load_forward_model(given["out"], output)(given["tokens"][torch.arange(N_IMAGES)])
+    np.testing.assert_allclose(found.flatten(1), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_latents_that_the_output_layer_ignores_change_nothing(given, monkeypatch):
+    """As after a closed-form start from fewer images than latents."""
+    monkeypatch.setattr(
+        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2])
+    )
+    output = given["model"].backbone.output
+    with torch.no_grad():
+        output.weight[:, 7:] = 0
+    fit_on_held_out(**given)
+    found = load_forward_model(given["out"], output)
+    assert torch.isfinite(found.weights).all()
+    assert not found.weights[7:].any()
 
 
 class _Ranks:
@@ -73,4 +86,4 @@ class _Ranks:
 def test_a_forward_model_that_does_not_help_is_not_saved(given, monkeypatch):
     monkeypatch.setattr(forward_model_fit, "mean_reciprocal_rank", lambda *_: 0.5)
     fit_on_held_out(**given)
-    assert load_forward_model(given["out"]) is None
+    assert load_forward_model(given["out"], given["model"].backbone.output) is None

@@ -113,7 +113,7 @@ class RunPipeline:
         )
         found = run.manifest.get("images")
         self.images_hash = None if found is None else str(found)
-        self._forward_model = load_forward_model(self._folder)
+        self._forward_model = load_forward_model(self._folder, self.model.backbone.output)
 
     def load(self) -> None:
         """Load every network that the settings use."""

@@ -8,7 +8,7 @@ import torch
 from mindeye2.data.prepared import Prepared
 from mindeye2.models.checkpoint import LoadedRun, save_run
 from mindeye2.models.decoder import MindEye
-from mindeye2.models.forward_model import load_forward_model
+from mindeye2.models.forward_model import copy_forward_model
 from mindeye2.models.training_bank import TrainingBank, save_training_bank
 from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
 from mindeye2.stages.train.shared_subject import SharedTraining, train_shared
@@ -42,9 +42,8 @@ def train_brain(
     assert chosen is not None
     assert sizes is not None
     targets = open_targets(chosen, prepared=prepared, sizes=sizes, losses=settings.losses)
-    forward_model = load_forward_model(init) if init else None
-    if forward_model is not None:
-        run_on_rank0(lambda: forward_model.save(out))
+    if init is not None:
+        run_on_rank0(lambda: copy_forward_model(init, out))
     if isinstance(settings, SharedTraining):
         model, facts = train_shared(
             settings,

@@ -29,7 +29,7 @@ from mindeye2.training.trials import SubjectTrials, TargetBank, TargetRows, all_
 __all__ = [
     "cross_fitted",
     "latent_targets",
-    "pca_images",
+    "orthonormal_basis",
     "pca_scores",
     "set_ridge",
     "start_closed_form",
@@ -85,7 +85,7 @@ def start_closed_form(
 
     def compute() -> None:
         images = all_images(trials)
-        chosen = pca_images(images, n_pca_images, seed=seed)
+        chosen = _pca_images(images, n_pca_images, seed=seed)
         scores = _start_output(model, images, chosen, tokens=tokens, folder=folder)
         _start_lowlevel(model, images, scores=scores, latents=latents)
         alphas = _start_ridges(model, trials, scores=scores, seed=seed, known_images=known_images)
@@ -172,7 +172,7 @@ def _start_ridges(
     return alphas
 
 
-def pca_images(images: Int[Tensor, " images"], n: int, *, seed: int) -> Int[Tensor, " _"]:
+def _pca_images(images: Int[Tensor, " images"], n: int, *, seed: int) -> Int[Tensor, " _"]:
     """Sample the images of the PCA: all, or as many as are asked for, ascending."""
     order = torch.randperm(len(images), generator=generator(seed, "pca"))
     return images[order[:n].sort().values]
@@ -204,14 +204,14 @@ def pca_scores(
     *,
     mean: Float[Tensor, " features"],
     components: Float[Tensor, "features components"],
-    inverse: Float[Tensor, "components components"] | None = None,
+    inverse: Float[Tensor, "components latents"] | None = None,
     folder: Path | None = None,
 ) -> TargetBank:
     """Compute PCA scores of some images, times `inverse`; rows of other images are not filled.
 
     They are in a file without a name in `folder`, which is gone when nothing refers to it.
     """
-    shape = (len(tokens), components.shape[1])
+    shape = (len(tokens), (components if inverse is None else inverse).shape[1])
     with tempfile.TemporaryFile(dir=folder) as file:
         scores = np.memmap(file, np.float32, "w+", shape=shape)
     bank = tokens.flat
@@ -236,20 +236,24 @@ def latent_targets(
     best latents for the whole backbone.
     """
     output = model.backbone.output
+    basis = orthonormal_basis(output.weight)
     return pca_scores(
         tokens,
         images.unique(),
         mean=output.bias,
         components=output.weight,
-        inverse=_inverse_gram(output.weight),
+        inverse=basis @ basis.T,
         folder=folder,
     )
 
 
-def _inverse_gram(weight: Tensor) -> Tensor:
-    """Return the pseudo-inverse of W'W, so that W times it is the transposed one of W.
+def orthonormal_basis(
+    weight: Float[Tensor, "features latents"],
+) -> Float[Tensor, "latents components"]:
+    """Return a matrix B, of which W @ B is an orthonormal basis of the columns of W.
 
-    Costs the latents' number squared, where the pseudo-inverse of W itself costs several copies.
+    So B @ B.T @ W.T is the pseudo-inverse of W. It costs the latents' number squared, where an SVD
+    of W itself costs several copies.
     """
     gram = weight.new_zeros(weight.shape[1], weight.shape[1], dtype=torch.float64)
     for chunk in row_chunks(torch.arange(len(weight)), width=weight.shape[1]):
@@ -259,9 +263,8 @@ def _inverse_gram(weight: Tensor) -> Tensor:
     # As `torch.linalg.pinv` does: singular values below this part of the largest are noise.
     tolerance = min(1e-3, max(weight.shape) * torch.finfo(weight.dtype).eps)
     kept = eigenvalues > eigenvalues[-1] * tolerance**2
-    vectors = vectors[:, kept]
-    inverse: Tensor = (vectors / eigenvalues[kept]) @ vectors.T
-    return inverse.to(weight.dtype)
+    basis: Tensor = vectors[:, kept] / eigenvalues[kept].sqrt()
+    return basis.to(weight.dtype)
 
 
 @torch.no_grad()

@@ -11,8 +11,7 @@ from mindeye2.models.closed_form import mean_reciprocal_rank
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.forward_model import ForwardModel, choose_forward_model, fit_forward_model
 from mindeye2.models.moments import Moments
-from mindeye2.models.pca import pca_components
-from mindeye2.stages.train.closed_form_start import pca_images, pca_scores
+from mindeye2.stages.train.closed_form_start import orthonormal_basis, pca_scores
 from mindeye2.training.trials import SubjectTrials, TargetBank
 
 __all__ = ["fit_on_held_out"]
@@ -26,11 +25,11 @@ def fit_on_held_out(
     preds: TargetBank,
     images: Int[Tensor, " trials"],
     tokens: TargetBank,
-    n_pca_images: int,
-    seed: int,
     out: Path,
 ) -> dict[str, float]:
     """Fit the forward model; save it if it identifies validation images better than none.
+
+    Decoded tokens lie in the span of the output layer, so true tokens are projected there.
 
     Parameters
     ----------
@@ -44,10 +43,6 @@ def fit_on_held_out(
         Image of each of them.
     tokens
         True tokens of every image.
-    n_pca_images
-        Images, at random, whose tokens give the principal components.
-    seed
-        Samples them.
     out
         Run folder.
 
@@ -56,33 +51,25 @@ def fit_on_held_out(
     dict
         Mean reciprocal rank of validation images by alpha, and without a forward model.
     """
-    device = model.backbone.output.weight.device
-    distinct = images.unique()
-    chosen = pca_images(distinct, n_pca_images, seed=seed)
-    n_components = min(model.ridge.n_latent, len(chosen) - 1)
     output = model.backbone.output
-    components, mean = pca_components(
-        tokens.flat,
-        rows=chosen,
-        n_components=n_components,
-        out=output.weight.new_empty(len(output.weight), n_components),
+    device, distinct = output.weight.device, images.unique()
+    basis = orthonormal_basis(output.weight)
+    true = pca_scores(
+        tokens, distinct, mean=output.bias, components=output.weight, inverse=basis, folder=out
     )
-    true = pca_scores(tokens, distinct, mean=mean, components=components, folder=out)
-    # Scores of decoded tokens without the tokens, of which there are too many.
-    into_scores, bias = output.weight.T @ components, (output.bias - mean) @ components
-    zeros = torch.zeros(n_components, dtype=torch.float64, device=device)
-    moments = Moments.about(zeros, zeros)
+    moments = Moments.about(
+        torch.zeros(basis.shape[1], dtype=torch.float64, device=device),
+        torch.zeros(output.in_features, dtype=torch.float64, device=device),
+    )
     for rows in torch.arange(len(images)).split(1024):
         refined = model.backbone.trunk(preds[rows].to(device))
-        moments.add(
-            true[images[rows]].to(device).double(), (refined @ into_scores + bias).double()
-        )
+        moments.add(true[images[rows]].to(device).double(), refined.double())
 
     def score(forward_model: ForwardModel | None) -> float:
         ranks = []
         for subject, own in validation.items():
             gallery = [
-                part if forward_model is None else forward_model(part.to(device)).cpu()
+                part if forward_model is None else forward_model(part)
                 for part in map(tokens.__getitem__, own.images.split(64))
             ]
             decoded = [
@@ -95,14 +82,18 @@ def fit_on_held_out(
         return sum(ranks) / len(ranks)
 
     # Alphas in units of the scores' summed squares do not depend on the number of trials.
-    unit = float(moments.xx.trace() / n_components)
+    unit = float(moments.xx.trace() / basis.shape[1])
     best, scores = choose_forward_model(
         lambda alpha: fit_forward_model(
-            moments, mean=mean, components=components, alpha=alpha * unit
+            moments,
+            mean=output.bias,
+            components=output.weight,
+            alpha=alpha * unit,
+            basis=basis,
         ),
         score,
         alphas=(0.03, 0.1, 0.3, 1.0),
     )
     if best is not None:
-        best.save(out, output=output)
+        best.save(out)
     return scores

@@ -80,7 +80,7 @@ class SharedTraining(BrainTraining):
 
     n_pca_images: Annotated[int, Field(ge=2)] = 10_000
     """Training images, at random, whose tokens give the principal components of the closed-form
-    start and of the forward model; more than `model.n_latent`."""
+    start; more than `model.n_latent`."""
 
     per_subject: Annotated[int, Field(ge=1)] = 16
     """Trials of each subject in a step, of all processes together."""
@@ -190,8 +190,6 @@ def train_shared(
                 preds=preds,
                 images=images,
                 tokens=targets.tokens,
-                n_pca_images=settings.n_pca_images,
-                seed=settings.seed,
                 out=out,
             )
         )
