@@ -89,7 +89,7 @@ def fit_forward_model(
     mean: Float[Tensor, " features"],
     components: Float[Tensor, "features components"],
     alpha: float,
-    basis: Float[Tensor, "components scores"] | None = None,
+    basis: Float[Tensor, "components _"] | None = None,
 ) -> ForwardModel:
     """Fit a ridge from scores of true tokens (x) to coefficients of held-out decoded tokens (y).
 

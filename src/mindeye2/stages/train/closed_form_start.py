@@ -204,7 +204,7 @@ def pca_scores(
     *,
     mean: Float[Tensor, " features"],
     components: Float[Tensor, "features components"],
-    inverse: Float[Tensor, "components latents"] | None = None,
+    inverse: Float[Tensor, "components _"] | None = None,
     folder: Path | None = None,
 ) -> TargetBank:
     """Compute PCA scores of some images, times `inverse`; rows of other images are not filled.
@@ -248,8 +248,8 @@ def latent_targets(
 
 
 def orthonormal_basis(
-    weight: Float[Tensor, "features latents"],
-) -> Float[Tensor, "latents components"]:
+    weight: Float[Tensor, "features latent"],
+) -> Float[Tensor, "latent components"]:
     """Return a matrix B, of which W @ B is an orthonormal basis of the columns of W.
 
     So B @ B.T @ W.T is the pseudo-inverse of W. It costs the latents' number squared, where an SVD
