@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mindeye2.choices import KINDS, RECIPES
+from mindeye2.choices import ANALYSES, KINDS, RECIPES
 from mindeye2.core.settings import dotted_names, load_settings
 from mindeye2.core.settings_listing import commented_yaml, list_settings
 from mindeye2.settings_guide import (
@@ -16,6 +16,7 @@ from mindeye2.settings_guide import (
 STARTS = [
     *({"stage": "prepare", "kind": kind} for kind in KINDS),
     *({"stage": "train", "recipe": recipe} for recipe in RECIPES),
+    *({"stage": "analyse", "kind": kind} for kind in ANALYSES),
     {"stage": "reconstruct"},
     {"stage": "reconstruct", "recipe": "released"},
     *({"stage": stage} for stage in ("evaluate", "report", "compare", "demo")),

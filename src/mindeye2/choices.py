@@ -3,7 +3,7 @@
 Help texts and shell completion read them at once; a test compares them with adapters and recipes.
 """
 
-__all__ = ["GPUS", "IMAGE_DECODERS", "KINDS", "RECIPES", "STAGES"]
+__all__ = ["ANALYSES", "GPUS", "IMAGE_DECODERS", "KINDS", "RECIPES", "STAGES"]
 
 KINDS = {
     "table": "arrays, a trial table and images of your own",
@@ -37,8 +37,13 @@ RECIPES = {
 IMAGE_DECODERS = frozenset({"autoencoder", "unclip", "decoder_tuning", "unclip_sdxl"})
 """Recipes that train an image decoder; the others train a brain decoder."""
 
-STAGES = ("prepare", "train", "reconstruct", "evaluate", "report", "compare", "demo")
+STAGES = ("prepare", "train", "reconstruct", "evaluate", "report", "compare", "analyse", "demo")
 """Stages that have settings."""
+
+ANALYSES = {
+    "brain-correlation": "responses predicted for reconstructions, against measured ones",
+}
+"""Analyses of ``mindeye2 analyse`` by KIND."""
 
 GPUS = ("h200", "h100", "a100", "a100-40", "l40s", "a6000", "a40", "4090", "3090")
 """GPUs that ``mindeye2 plan`` knows."""

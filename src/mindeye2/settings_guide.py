@@ -1,14 +1,16 @@
 """Every setting and recipe as text, from the classes that validate them."""
 
 import textwrap
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mindeye2.choices import IMAGE_DECODERS, KINDS, RECIPES, STAGES
+from mindeye2.choices import ANALYSES, IMAGE_DECODERS, KINDS, RECIPES, STAGES
 from mindeye2.core.errors import check_choice
 from mindeye2.core.settings import Settings, plain
 from mindeye2.core.settings_listing import SettingRow, list_settings, write_value
 from mindeye2.demo import DemoSettings
 from mindeye2.recipes import PREPARATION, TRAINING, released
+from mindeye2.stages.analyse import ANALYSES as KNOWN_ANALYSES
 from mindeye2.stages.compare import CompareSettings
 from mindeye2.stages.evaluate import EvaluateSettings
 from mindeye2.stages.prepare.preparation import Preparation
@@ -23,6 +25,11 @@ _WITHOUT_CHOICE: dict[str, type[Settings]] = {
     "compare": CompareSettings,
     "demo": DemoSettings,
 }
+_KINDS: dict[str, Mapping[str, Callable[[], Settings]]] = {
+    "prepare": PREPARATION,
+    "analyse": {kind: settings for kind, (settings, _) in KNOWN_ANALYSES.items()},
+}
+"""Stages that have settings for each KIND."""
 
 
 def start_settings(stage: str, *, kind: str | None = None, recipe: str | None = None) -> Settings:
@@ -33,7 +40,7 @@ def start_settings(stage: str, *, kind: str | None = None, recipe: str | None = 
     stage
         One of `mindeye2.choices.STAGES`.
     kind
-        Kind of source; ``prepare`` needs it.
+        Kind of source or of analysis; ``prepare`` and ``analyse`` need it.
     recipe
         Recipe; ``train`` needs it, ``reconstruct`` takes ``"released"``.
 
@@ -48,14 +55,15 @@ def start_settings(stage: str, *, kind: str | None = None, recipe: str | None = 
         If the stage, kind or recipe is unknown, missing, or given to a stage that has none.
     """
     check_choice("STAGE", stage, STAGES)
-    if kind is not None and stage != "prepare":
-        raise ValueError(f"only 'prepare' has kinds, got {kind!r} for {stage!r}.")
+    if kind is not None and stage not in _KINDS:
+        raise ValueError(f"'prepare' and 'analyse' have kinds, got {kind!r} for {stage!r}.")
     if recipe is not None and stage not in {"train", "reconstruct"}:
         raise ValueError(f"'train' and 'reconstruct' have recipes, got {recipe!r} for {stage!r}.")
-    if stage == "prepare":
+    if stage in _KINDS:
+        starts = _KINDS[stage]
         if kind is None:
-            raise ValueError(f"'prepare' has settings for each KIND: give one of {list(KINDS)}.")
-        return PREPARATION[check_choice("KIND", kind, PREPARATION)]()
+            raise ValueError(f"{stage!r} has settings for each KIND: give one of {list(starts)}.")
+        return starts[check_choice("KIND", kind, starts)]()
     if stage == "train":
         if recipe is None:
             raise ValueError(f"'train' has settings for each --recipe: one of {list(RECIPES)}.")
@@ -122,6 +130,10 @@ def settings_page() -> str:
     for stage, cls in _WITHOUT_CHOICE.items():
         if stage != "demo":
             parts += [f"## {stage}", _table(list_settings(cls()))]
+    for kind, description in ANALYSES.items():
+        text = f"{description[:1].upper()}{description[1:]}."
+        rows = list_settings(KNOWN_ANALYSES[kind][0]())
+        parts += [f"## analyse {kind}", text, _table(rows)]
     groups = [r for r in list_settings(DemoSettings()) if "." not in r.name]
     parts += [
         "## demo",

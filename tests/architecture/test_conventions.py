@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 WITHOUT_MIRROR: dict[str, str] = {
+    "analysis_steps.py": "stages/analyse/test_run.py, end_to_end/test_analyses.py",
+    "cli/analyse_command.py": "stages/analyse/test_run.py",
     "cli/weight_commands.py": "released/test_importing.py, released/test_exporting.py",
     "core/axes.py": "architecture/test_vocabulary.py",
     "data/kriegeskorte92/kriegeskorte92_files.py": "same folder, test_kriegeskorte92_reader.py",
@@ -15,6 +17,7 @@ WITHOUT_MIRROR: dict[str, str] = {
     "stages/evaluate/battery_checks.py": "stages/evaluate/test_battery.py",
     "stages/evaluate/battery_controls.py": "stages/evaluate/test_battery.py",
     "stages/evaluate/battery_findings.py": "stages/evaluate/test_battery.py",
+    "stages/analyse/analysis.py": "fields only; stages/analyse/test_run.py",
     "stages/evaluate/decoded.py": "stages/evaluate/test_token_scores.py",
     "stages/evaluate/evaluate_settings.py": "fields only; stages/evaluate/test_run.py",
     "stages/prepare/preparation.py": "fields only; stages/prepare/test_adapters.py",

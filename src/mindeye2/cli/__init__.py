@@ -1,6 +1,7 @@
 """Command line: one command per stage, with the same options."""
 
+from mindeye2.cli.analyse_command import analyse
 from mindeye2.cli.commands import app, main
 from mindeye2.cli.weight_commands import export, import_
 
-__all__ = ["app", "export", "import_", "main"]
+__all__ = ["analyse", "app", "export", "import_", "main"]

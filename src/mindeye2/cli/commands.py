@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mindeye2.choices import GPUS, KINDS, RECIPES, STAGES
+from mindeye2.choices import ANALYSES, GPUS, KINDS, RECIPES, STAGES
 from mindeye2.cli.decoding import decode, decode_run
 from mindeye2.cli.options import (
     KIND_NAMES,
@@ -261,7 +261,9 @@ def settings(
     kind: Annotated[
         str | None,
         typer.Argument(
-            help=f"Kind of source, for prepare: {KIND_NAMES}.", autocompletion=completing(KINDS)
+            help=f"Kind of source, for prepare: {KIND_NAMES}; of analysis, for analyse: "
+            f"{', '.join(ANALYSES)}.",
+            autocompletion=completing([*KINDS, *ANALYSES]),
         ),
     ] = None,
     recipe: Recipe = None,

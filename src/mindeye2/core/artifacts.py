@@ -41,6 +41,7 @@ _COMMANDS = {
     "reconstruct": "mindeye2 reconstruct --source DATA --init RUN --out NEW",
     "evaluate": "mindeye2 evaluate --source DECODED --out NEW",
     "report": "mindeye2 report --source SCORES --out NEW",
+    "analyse": "mindeye2 analyse KIND --source DECODED --out NEW",
     "import": "mindeye2 import FILE --out NEW",
 }
 _FOLDERS = {"prepare": "DATA", "train": "RUN", "reconstruct": "DECODED", "evaluate": "SCORES"}

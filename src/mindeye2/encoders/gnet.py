@@ -8,15 +8,17 @@ published file.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor, nn
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.encoders.weights import WeightsFile
 
-__all__ = ["GNet", "infer_gnet", "read_gnet"]
+__all__ = ["GNet", "infer_gnet", "predict_responses", "read_gnet"]
 
 _VOXELS_AT_ONCE = 2048
 """Voxels per block: the features of all voxels and images together would be gigabytes."""
@@ -220,6 +222,18 @@ def read_gnet(folder: Path, *, subject: str) -> GNet:
     except (KeyError, RuntimeError) as error:
         raise ArtifactError(f"{file.path} does not fit GNet: {error}. Import it again.") from error
     return net.eval().requires_grad_(requires_grad=False)
+
+
+def predict_responses(
+    gnet: GNet, images: Float[Tensor, "batch rgb height width"]
+) -> Float[Tensor, "batch voxels"]:
+    """Predict betas of images of any size, resized by Pillow's Lanczos filter as published."""
+    side = gnet.trunk.mu.shape[-1]
+    stored = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    resized = [Image.fromarray(x).resize((side, side), Image.Resampling.LANCZOS) for x in stored]
+    batch = torch.from_numpy(np.stack([np.asarray(x) for x in resized])).permute(0, 3, 1, 2)
+    betas: Tensor = gnet(batch.float().to(gnet.readout.b.device) / 255)
+    return betas.cpu()
 
 
 def _compress(x: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ def summarize_folder(out: Path, *, source: Path | None = None) -> list[str]:
         "train": lambda: _run(out, manifest, source=source),
         "reconstruct": lambda: _reconstruction(out, manifest),
         "evaluate": lambda: _scores(out, manifest),
+        "analyse": lambda: _analysis(out, manifest),
         "report": lambda: _page(out),
     }
     return describe[str(manifest["stage"])]()
@@ -267,6 +268,15 @@ def _scores(out: Path, manifest: Manifest) -> list[str]:
 
 def _number(value: float, row: Manifest) -> str:
     return f"{value:.1%}" if row["percent"] else f"{value:.3f}"
+
+
+def _analysis(out: Path, manifest: Manifest) -> list[str]:
+    tables = ", ".join(sorted(p.name for p in out.glob("*.csv")))
+    return [
+        f"{out}: {manifest['title']}, {manifest['subject']}",
+        *(f"  {line}" for line in manifest["lines"]),
+        f"Figure: {out / 'figure.svg'}; tables: {tables}",
+    ]
 
 
 def _page(out: Path) -> list[str]:

@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
-from PIL import Image
 from torch import Tensor
 
 from mindeye2.core.runtime import progress
 from mindeye2.data.mindeye2_release.region_masks import read_region_masks
-from mindeye2.encoders.gnet import read_gnet
+from mindeye2.encoders.gnet import predict_responses, read_gnet
 from mindeye2.metrics import row_correlation
 from mindeye2.metrics.catalogue import IMAGES
 from mindeye2.metrics.protocols import REGIONS
@@ -49,13 +48,12 @@ def brain_scores(job: Job) -> Scores:
         )
     regions, missing = _regions(decoded, subject, Path(folder) / _MASKS)
     scores: dict[str, Tensor] = {}
-    side = gnet.trunk.mu.shape[-1]
     for kind in decoded.files:
         batches = decoded.batches(kind, size=job.settings.batch_size)
         with torch.inference_mode():
             predicted = torch.cat(
                 [
-                    gnet(_lanczos(batch, side).to(job.device)).cpu()
+                    predict_responses(gnet, batch)
                     for batch in progress(batches, label=f"GNet: {IMAGES[kind]}")
                 ]
             ).clone()
@@ -78,16 +76,6 @@ def _measured(decoded: Decoded, subject: str) -> Float[Tensor, "images voxels"]:
         for image in decoded.images
     ]
     return torch.from_numpy(np.stack(means))
-
-
-def _lanczos(images: Float[Tensor, "batch rgb height width"], side: int) -> Tensor:
-    """Resize 8-bit images by Pillow's Lanczos filter, as published."""
-    stored = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    resized = [Image.fromarray(x).resize((side, side), Image.Resampling.LANCZOS) for x in stored]
-    return (
-        torch.from_numpy(np.stack([np.asarray(x) for x in resized])).permute(0, 3, 1, 2).float()
-        / 255
-    )
 
 
 def _regions(

@@ -1,0 +1,53 @@
+"""The command that analyses finished reconstructions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mindeye2.choices import ANALYSES
+from mindeye2.cli.commands import app
+from mindeye2.cli.options import Assign, Config, Data, Debug, Device, Out, Resume, completing
+from mindeye2.cli.outcome import print_summary, report_outcome
+from mindeye2.core.errors import check_choice
+
+__all__ = ["analyse"]
+
+
+@app.command()
+@report_outcome
+def analyse(
+    *,
+    kind: Annotated[
+        str,
+        typer.Argument(help=f"{', '.join(ANALYSES)}.", autocompletion=completing(ANALYSES)),
+    ],
+    source: Annotated[Path, typer.Option("--source", help="Folder that reconstruct finished.")],
+    out: Out,
+    data: Data = None,
+    config: Config = None,
+    assign: Assign = None,
+    resume: Resume = False,
+    device: Device = "auto",
+    debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
+) -> None:
+    """Analyse a reconstruction: regions, encoding, geometry, recovery, amount of data."""
+    check_choice("KIND", kind, ANALYSES)
+
+    from mindeye2.analysis_steps import STEPS
+    from mindeye2.core.settings import load_settings
+    from mindeye2.stages.analyse import ANALYSES as KNOWN
+    from mindeye2.stages.analyse import analyse as run
+
+    settings = load_settings(KNOWN[kind][0](), file=config, assignments=assign or [])
+    manifest = run(
+        settings,
+        kind=kind,
+        source=source,
+        out=out,
+        steps=STEPS,
+        data=data,
+        resume=resume,
+        device=device,
+    )
+    print_summary(manifest)

@@ -1,0 +1,6 @@
+"""Analyse: a finished reconstruction -> tables, a figure and findings in a few lines."""
+
+from mindeye2.stages.analyse.analysis import Steps
+from mindeye2.stages.analyse.run import ANALYSES, analyse
+
+__all__ = ["ANALYSES", "Steps", "analyse"]
