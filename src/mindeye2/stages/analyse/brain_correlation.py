@@ -204,9 +204,9 @@ def _lines(table: pd.DataFrame, settings: BrainCorrelationSettings, *, n_images:
     lines = [
         f"{n_images} images; predicted by {settings.model}, correlated over all voxels: "
         + ", ".join(
-            f"{_title(str(k))} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-            for k, row in whole.iterrows()
-            if k in {_SEEN, _best(table)}
+            f"{_title(k)} {whole.loc[k, 'value']:.3f} [{whole.loc[k, 'low']:.3f}, "
+            f"{whole.loc[k, 'high']:.3f}]"
+            for k in (_SEEN, _best(table))
         )
         + f"; with responses to other images {whole.loc[_best(table), 'other_images']:.3f}"
     ]
