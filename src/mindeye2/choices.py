@@ -42,6 +42,11 @@ STAGES = ("prepare", "train", "reconstruct", "evaluate", "report", "compare", "a
 
 ANALYSES = {
     "brain-correlation": "responses predicted for reconstructions, against measured ones",
+    "rois": "what is decoded with only, and without, the voxels of each region",
+    "learning-curve": "scores over the amount of data, from minutes to 40 hours; reads a data set",
+    "geometry": "representational similarity and a map of predicted and true tokens",
+    "recovery": "which components of the tokens repeat over presentations, and are recovered",
+    "roi-images": "images generated from activity in one region alone",
 }
 """Analyses of ``mindeye2 analyse`` by KIND."""
 

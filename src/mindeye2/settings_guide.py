@@ -27,7 +27,7 @@ _WITHOUT_CHOICE: dict[str, type[Settings]] = {
 }
 _KINDS: dict[str, Mapping[str, Callable[[], Settings]]] = {
     "prepare": PREPARATION,
-    "analyse": {kind: settings for kind, (settings, _) in KNOWN_ANALYSES.items()},
+    "analyse": {kind: known.settings for kind, known in KNOWN_ANALYSES.items()},
 }
 """Stages that have settings for each KIND."""
 
@@ -132,7 +132,7 @@ def settings_page() -> str:
             parts += [f"## {stage}", _table(list_settings(cls()))]
     for kind, description in ANALYSES.items():
         text = f"{description[:1].upper()}{description[1:]}."
-        rows = list_settings(KNOWN_ANALYSES[kind][0]())
+        rows = list_settings(KNOWN_ANALYSES[kind].settings())
         parts += [f"## analyse {kind}", text, _table(rows)]
     groups = [r for r in list_settings(DemoSettings()) if "." not in r.name]
     parts += [

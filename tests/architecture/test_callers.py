@@ -8,7 +8,6 @@ import pytest
 GOLDEN = "compared with numbers of the released code"
 
 WITHOUT_CALLER: dict[str, str] = {
-    "api.Decoder": "what users import, as mindeye2.Decoder",
     "cli.analyse_command.analyse": "a command",
     "cli.weight_commands.export": "a command",
     "cli.weight_commands.import_": "a command",

@@ -13,7 +13,8 @@ def projection(monkeypatch):
     """Replace UMAP by the first two features, and return what it was made with."""
     seen = {}
 
-    def umap(random_state):
+    def umap(random_state, n_jobs):
+        assert n_jobs == 1  # a seed allows no more, and UMAP warns
         seen["seed"] = random_state
         return SimpleNamespace(fit_transform=lambda x: seen.setdefault("rows", x)[:, :2])
 

@@ -7,7 +7,7 @@ import typer
 
 from mindeye2.choices import ANALYSES
 from mindeye2.cli.commands import app
-from mindeye2.cli.options import Assign, Config, Data, Debug, Device, Out, Resume, completing
+from mindeye2.cli.options import Assign, Config, Data, Debug, Device, Init, Out, Resume, completing
 from mindeye2.cli.outcome import print_summary, report_outcome
 from mindeye2.core.errors import check_choice
 
@@ -22,9 +22,15 @@ def analyse(
         str,
         typer.Argument(help=f"{', '.join(ANALYSES)}.", autocompletion=completing(ANALYSES)),
     ],
-    source: Annotated[Path, typer.Option("--source", help="Folder that reconstruct finished.")],
+    source: Annotated[
+        Path,
+        typer.Option(
+            "--source", help="Folder that reconstruct finished; a data set for learning-curve."
+        ),
+    ],
     out: Out,
     data: Data = None,
+    init: Init = None,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
@@ -39,7 +45,7 @@ def analyse(
     from mindeye2.stages.analyse import ANALYSES as KNOWN
     from mindeye2.stages.analyse import analyse as run
 
-    settings = load_settings(KNOWN[kind][0](), file=config, assignments=assign or [])
+    settings = load_settings(KNOWN[kind].settings(), file=config, assignments=assign or [])
     manifest = run(
         settings,
         kind=kind,
@@ -47,6 +53,7 @@ def analyse(
         out=out,
         steps=STEPS,
         data=data,
+        init=init,
         resume=resume,
         device=device,
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 from mindeye2.core.errors import require
 from mindeye2.metrics.checks import check_pair
 
-__all__ = ["umap_distance"]
+__all__ = ["umap_distance", "umap_points"]
 
 
 def umap_distance(
@@ -43,9 +43,19 @@ def umap_distance(
     MissingExtraError
         If umap-learn is not installed.
     """
+    first, second = umap_points(preds, targets, seed=seed)
+    return torch.from_numpy(np.linalg.norm(first - second, axis=1)).float()
+
+
+def umap_points(
+    preds: Float[Tensor, "images features"],
+    targets: Float[Tensor, "images features"],
+    *,
+    seed: int,
+) -> tuple[Float[np.ndarray, "images 2"], Float[np.ndarray, "images 2"]]:
+    """Place predictions and targets in one UMAP of both; raise as `umap_distance` does."""
     preds, targets = check_pair(preds, targets)
-    umap = require("umap", extra="umap", purpose="The UMAP distance")
+    umap = require("umap", extra="umap", purpose="UMAP")
     both = torch.cat([targets, preds]).float().cpu().numpy()
-    points = np.asarray(umap.UMAP(random_state=seed).fit_transform(both))
-    gaps = points[: len(targets)] - points[len(targets) :]
-    return torch.from_numpy(np.linalg.norm(gaps, axis=1)).float()
+    points = np.asarray(umap.UMAP(random_state=seed, n_jobs=1).fit_transform(both))
+    return points[len(targets) :], points[: len(targets)]

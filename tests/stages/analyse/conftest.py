@@ -43,8 +43,14 @@ def job(tmp_path):
     """Return a function that makes the job of one analysis."""
     from mindeye2.models.checkpoint import load_run
 
-    def _job(source, **steps):
-        given = {"load_run": load_run, **steps}
-        return AnalysisJob(source, None, tmp_path / "out", torch.device("cpu"), Steps(**given))
+    def unused(*_):
+        raise AssertionError("this step is not for this analysis")
+
+    def _job(source, *, reads="reconstruct", init=None, **steps):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        given = {"load_run": load_run, "decode": unused, "fit_and_score": unused, **steps}
+        return AnalysisJob(
+            source, None, tmp_path / "out", torch.device("cpu"), Steps(**given), reads, init
+        )
 
     return _job

@@ -3,12 +3,16 @@
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from mindeye2.stages.analyse.charts import (
     DotPanel,
+    LinePanel,
     Series,
     draw_dots,
+    draw_images,
+    draw_lines,
 )
 
 
@@ -31,3 +35,20 @@ def test_series_have_a_legend_and_intervals():
     assert svg.count('stroke-width="1.5"') == 2
     assert ">seen</text>" in svg
     assert 'class="chance"' in svg
+
+
+def test_lines_rise_to_the_right():
+    series = Series(name="a", x=[1, 2, 4], values=[0.1, 0.2, 0.4], low=[0, 0.1, 0.3], high=[1] * 3)
+    panel = LinePanel(title="t", series=[series], x_label="trials", ticks={1: "10 min", 4: "2 h"})
+    svg = draw_lines([panel])
+    x, y = circles(svg, "cx"), circles(svg, "cy")
+    assert (x[2] - x[1]) == pytest.approx(2 * (x[1] - x[0]), abs=0.2)
+    assert (y[1] - y[2]) == pytest.approx(2 * (y[0] - y[1]), abs=0.2)
+    assert "10 min" in svg
+
+
+def test_images_are_embedded_row_by_row():
+    images = [np.full((8, 8, 3), v, np.uint8) for v in (0, 255)]
+    svg = draw_images({"V1": images, "V2": images[:1]}, side=40)
+    ElementTree.fromstring(svg)
+    assert svg.count("data:image/jpeg;base64,") == 3

@@ -47,7 +47,7 @@ def reference(world, n_components=20):
     tokens, trials = world
     averaged = trials.averaged()
     flat = tokens.reshape(80, -1).astype(np.float64)
-    pca = PCA(n_components).fit(flat[averaged.images])
+    pca = PCA(n_components, svd_solver="full").fit(flat[averaged.images])
     train = pca.transform(flat[averaged.images])
     scale = np.sqrt((train**2).mean())
     return train / scale, pca.transform(flat) / scale, averaged.betas[:].numpy(), averaged.images
@@ -88,7 +88,7 @@ def test_noise_is_shrunken_more_than_signal(world):
 
 def test_components_are_limited_by_the_images(world):
     model = fit(world, n_components=500)
-    assert model.reduce(torch.from_numpy(world[0])).shape == (80, FEATURES)
+    assert model.axes(torch.from_numpy(world[0])).shape == (80, FEATURES)
 
 
 def test_the_stream_of_folds_is_the_seed_s(world):

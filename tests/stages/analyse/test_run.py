@@ -6,15 +6,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from mindeye2.analysis_steps import STEPS
 from mindeye2.cli import app
 from mindeye2.core.errors import ArtifactError
-from mindeye2.models.checkpoint import load_run
-from mindeye2.stages.analyse import Steps, analyse
+from mindeye2.stages.analyse import analyse
 from mindeye2.stages.analyse.analysis import Analysis
 from mindeye2.stages.analyse.brain_correlation import BrainCorrelationSettings
-from mindeye2.stages.analyse.run import ANALYSES
-
-STEPS = Steps(load_run=load_run)
+from mindeye2.stages.analyse.run import ANALYSES, Kind
 
 
 @pytest.fixture
@@ -26,12 +24,13 @@ def counted(monkeypatch):
         calls.append((settings, job.decoding.subject))
         return Analysis(
             title="One row",
+            subject="subj03",
             lines=["a is 1"],
             tables={"rows": pd.DataFrame({"a": [1]})},
             figure="<svg/>",
         )
 
-    monkeypatch.setitem(ANALYSES, "brain-correlation", (BrainCorrelationSettings, compute))
+    monkeypatch.setitem(ANALYSES, "brain-correlation", Kind(BrainCorrelationSettings, compute))
     return calls
 
 
@@ -71,6 +70,21 @@ def test_a_folder_of_another_stage_is_refused_before_anything_is_made(data, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_inputs_of_other_kinds_are_refused(data, decoded, tmp_path):
+    with pytest.raises(ValueError, match=r"'brain-correlation' reads the run that made --source"):
+        run(decoded, tmp_path / "out", init=tmp_path)
+    settings = ANALYSES["learning-curve"].settings()
+    with pytest.raises(ValueError, match="is the prepared data set itself"):
+        analyse(
+            settings,
+            kind="learning-curve",
+            source=data,
+            out=tmp_path / "out",
+            steps=STEPS,
+            data=data,
+        )
+
+
 def test_the_command_prints_the_findings(counted, decoded, tmp_path):
     out = tmp_path / "out"
     given = ["analyse", "brain-correlation", "--source", str(decoded), "--out", str(out)]
@@ -88,7 +102,7 @@ def test_an_error_stays_in_the_folder(decoded, tmp_path, monkeypatch):
     def fail(*_):
         raise ValueError("no region.")
 
-    monkeypatch.setitem(ANALYSES, "brain-correlation", (BrainCorrelationSettings, fail))
+    monkeypatch.setitem(ANALYSES, "brain-correlation", Kind(BrainCorrelationSettings, fail))
     out = tmp_path / "out"
     given = ["analyse", "brain-correlation", "--source", str(decoded), "--out", str(out)]
     assert CliRunner().invoke(app, given).exit_code == 2

@@ -55,8 +55,9 @@ class BrainCorrelationSettings(Settings):
     networks: Path | None = None
     """Folder of networks that holds ``gnet``, which ``mindeye2 import --released gnet`` makes."""
 
-    encoder: str = "lite0"
-    """Image encoder of the ridge, whose tokens the data set was prepared with."""
+    encoder: str | None = None
+    """Image encoder of the ridge, whose tokens the data set was prepared with; by default the one
+    whose tokens the run predicts."""
 
     weights: Path | None = None
     """Imported weights of that encoder, where it needs any."""
@@ -119,6 +120,7 @@ def correlate_with_brain(settings: BrainCorrelationSettings, job: AnalysisJob) -
     table = pd.DataFrame(rows)
     return Analysis(
         title="Brain correlation by region",
+        subject=subject,
         lines=_lines(table, settings, n_images=len(measured)),
         tables={"brain_correlation": table},
         figure=_draw(table),
@@ -132,8 +134,9 @@ def _encoding_model(
     decoding = job.decoding
     if settings.model == "gnet":
         return _gnet(settings, job), None
-    bank = load_targets(decoding.prepared, settings.encoder)
-    encoder = load_encoder(settings.encoder, weights=settings.weights)
+    name = settings.encoder or decoding.encoder
+    bank = load_targets(decoding.prepared, name)
+    encoder = load_encoder(name, weights=settings.weights)
     if isinstance(encoder, torch.nn.Module):
         encoder = encoder.to(job.device)
     model = fit_encoding(
@@ -200,15 +203,16 @@ def _title(kind: str) -> str:
 
 
 def _lines(table: pd.DataFrame, settings: BrainCorrelationSettings, *, n_images: int) -> list[str]:
-    whole = table[table["region"] == "all"].set_index("images")
+    kept = table[table["region"] == "all"].to_dict("records")
+    whole = {row["images"]: row for row in kept}
+    own = whole[_best(table)]
     lines = [
         f"{n_images} images; predicted by {settings.model}, correlated over all voxels: "
         + ", ".join(
-            f"{_title(k)} {whole.loc[k, 'value']:.3f} [{whole.loc[k, 'low']:.3f}, "
-            f"{whole.loc[k, 'high']:.3f}]"
-            for k in (_SEEN, _best(table))
+            f"{_title(row['images'])} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+            for row in (whole[_SEEN], own)
         )
-        + f"; with responses to other images {whole.loc[_best(table), 'other_images']:.3f}"
+        + f"; with responses to other images {own['other_images']:.3f}"
     ]
     best = table[(table["images"] == _best(table)) & (table["region"] != "all")]
     ordered = best.sort_values("value", ascending=False)
@@ -219,10 +223,10 @@ def _lines(table: pd.DataFrame, settings: BrainCorrelationSettings, *, n_images:
             for region, value in zip(ordered["region"], ordered["value"], strict=True)
         )
     )
-    if np.isfinite(whole["held_out"]).all():
+    if np.isfinite(own["held_out"]):
         lines.append(
             "encoding model on held-out training images: mean correlation over voxels "
-            f"{whole['held_out'].iloc[0]:.3f}"
+            f"{own['held_out']:.3f}"
         )
     return lines
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+import yaml
 from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor
@@ -18,7 +19,7 @@ from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.metrics.catalogue import IMAGES
 from mindeye2.training.trials import SubjectTrials, load_trials
 
-__all__ = ["Decoding", "open_decoding"]
+__all__ = ["TRAINING", "Decoding", "open_decoding"]
 
 TRAINING = ("train", "validation")
 """Splits that an analysis may fit to; the test split is never among them."""
@@ -52,6 +53,14 @@ class Decoding:
                 "folder that 'mindeye2 reconstruct' made with a run or with imported weights."
             )
         return resolve_path(str(recorded), folder=self.folder)
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder whose tokens the run predicts; of published weights ``bigg``."""
+        description = self.run / "model.yaml"
+        if not description.exists():
+            return "bigg"
+        return str(yaml.safe_load(description.read_text())["encoder"])
 
     @cached_property
     def images(self) -> Int[Tensor, " images"]:

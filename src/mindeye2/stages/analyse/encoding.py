@@ -5,16 +5,16 @@ For each voxel the alpha whose predictions of held-out images have the smallest 
 because a row of the published ones has 425,984 numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from mindeye2.models.closed_form import RidgeFit, RidgeProblem, image_folds
 from mindeye2.models.moments import row_chunks
-from mindeye2.models.pca import pca_components
+from mindeye2.stages.analyse.principal import PrincipalAxes, fit_axes
 from mindeye2.training.trials import SubjectTrials, TargetBank
 
 __all__ = ["EncodingModel", "fit_encoding"]
@@ -22,16 +22,16 @@ __all__ = ["EncodingModel", "fit_encoding"]
 ALPHAS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
 """L2 penalties to choose from, for features of mean variance 1."""
 
-_PCA_IMAGES = 5000
-"""Images, at random, that principal components are computed from."""
-
 
 @dataclass(frozen=True)
 class EncodingModel:
     """Predicts the betas of one subject from image tokens."""
 
-    reduce: Callable[[Float[Tensor, "images ..."]], Float[Tensor, "images components"]]
-    """Tokens to features."""
+    axes: PrincipalAxes
+    """Principal components of the tokens."""
+
+    scale: Float[Tensor, ""]
+    """Divides their scores, so that the features have a mean variance of 1."""
 
     ridge: RidgeFit
     """Ridge from features to betas."""
@@ -44,7 +44,7 @@ class EncodingModel:
 
     def __call__(self, tokens: Float[Tensor, "images ..."]) -> Float[Tensor, "images voxels"]:
         """Predict betas."""
-        projected = self.ridge.project(self.reduce(tokens))
+        projected = self.ridge.project(self.axes(tokens) / self.scale)
         weights = self.ridge.rotated / (self.ridge.eigenvalues[:, None] + self.alpha)
         return projected @ weights + self.ridge.y_mean
 
@@ -81,9 +81,10 @@ def fit_encoding(
         Fitted to all trials.
     """
     averaged = trials.averaged()
-    reduce = _reduction(tokens, averaged.images, n_components=n_components, generator=generator)
-    chunks = row_chunks(averaged.images, width=tokens.flat.shape[1])
-    features = torch.cat([reduce(tokens[chunk]) for chunk in chunks])
+    axes = fit_axes(tokens, averaged.images, n_components=n_components, generator=generator)
+    features = axes.of_images(tokens, averaged.images)
+    scale = features.square().mean().sqrt()
+    features /= scale
     problem = RidgeProblem(features, averaged.betas)
     sums = _Sums(len(alphas), averaged.betas.shape[1])
     for held_out in image_folds(averaged.images, n_folds=n_folds, generator=generator):
@@ -96,34 +97,12 @@ def fit_encoding(
                 sums.add(number, ridge.predict_projected(projected, alpha), measured)
     best = sums.errors().argmin(dim=0)
     return EncodingModel(
-        reduce=reduce,
+        axes=axes,
+        scale=scale,
         ridge=problem.fit(),
         alpha=torch.tensor(alphas)[best],
         held_out=sums.correlations().gather(0, best[None])[0].float(),
     )
-
-
-def _reduction(
-    tokens: TargetBank,
-    images: Int[Tensor, " images"],
-    *,
-    n_components: int,
-    generator: torch.Generator,
-) -> Callable[[Float[Tensor, "images ..."]], Float[Tensor, "images components"]]:
-    """Return the map of tokens to their principal components, scaled to a mean variance of 1."""
-    order = torch.randperm(len(images), generator=generator)
-    chosen = images[order[:_PCA_IMAGES].sort().values]
-    flat = tokens.flat
-    n_components = min(n_components, len(chosen) - 1, flat.shape[1])
-    components, mean = pca_components(flat, n_components=n_components, rows=chosen)
-    chunks = row_chunks(chosen, width=flat.shape[1])
-    variances = torch.stack([((flat[c] - mean) @ components).square().sum(dim=0) for c in chunks])
-    scale = (variances.sum() / (len(chosen) * n_components)).sqrt()
-
-    def reduce(values: Tensor) -> Tensor:
-        return (values.flatten(1) - mean) @ components / scale
-
-    return reduce
 
 
 class _Sums:
