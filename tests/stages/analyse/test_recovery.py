@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from mindeye2.stages.analyse import recovery
-from mindeye2.stages.analyse.decoding import open_decoding
+from mindeye2.stages.analyse.decoding_folder import open_decoding
 from mindeye2.stages.analyse.recovery import RecoverySettings
 
 SETTINGS = RecoverySettings(n_components=4)

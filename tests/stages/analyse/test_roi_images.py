@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mindeye2.stages.analyse.decoding import open_decoding
+from mindeye2.stages.analyse.decoding_folder import open_decoding
 from mindeye2.stages.analyse.roi_images import RoiImagesSettings, generate_roi_images
 
 SETTINGS = RoiImagesSettings(min_voxels=5, n_samples=2, n_folds=3, value=2.0)

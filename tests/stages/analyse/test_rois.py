@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from torch import nn
 
-from mindeye2.stages.analyse.decoding import open_decoding
+from mindeye2.stages.analyse.decoding_folder import open_decoding
 from mindeye2.stages.analyse.rois import RoisSettings, ablate_regions
 
 SETTINGS = RoisSettings(min_voxels=5, n_random=2, n_components=20, n_resamples=100)

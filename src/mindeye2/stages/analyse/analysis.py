@@ -12,7 +12,7 @@ import torch
 
 from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.models.checkpoint import LoadedRun
-from mindeye2.stages.analyse.decoding import Decoding, open_decoding
+from mindeye2.stages.analyse.decoding_folder import Decoding, open_decoding
 
 __all__ = ["Analysis", "AnalysisJob", "Point", "Steps"]
 

@@ -27,7 +27,7 @@ from mindeye2.metrics.catalogue import IMAGES
 from mindeye2.metrics.correlation import standardise_pair
 from mindeye2.stages.analyse.analysis import Analysis, AnalysisJob
 from mindeye2.stages.analyse.charts import DotPanel, Series, draw_dots
-from mindeye2.stages.analyse.decoding import Decoding
+from mindeye2.stages.analyse.decoding_folder import Decoding
 from mindeye2.stages.analyse.encoding import fit_encoding
 from mindeye2.stages.analyse.regions import early_and_higher, read_regions
 from mindeye2.training.trials import load_targets

@@ -19,7 +19,7 @@ from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
 from mindeye2.stages.analyse.analysis import Analysis, AnalysisJob, Point
 from mindeye2.stages.analyse.charts import LinePanel, Series, draw_lines
-from mindeye2.stages.analyse.decoding import TRAINING
+from mindeye2.stages.analyse.decoding_folder import TRAINING
 
 __all__ = ["LearningCurveSettings", "draw_learning_curve"]
 

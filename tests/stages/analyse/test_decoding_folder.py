@@ -5,7 +5,7 @@ import torch
 
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.stages.analyse.decoding import open_decoding
+from mindeye2.stages.analyse.decoding_folder import open_decoding
 
 
 def test_trials_are_the_presentations_that_were_decoded(decoded, prepared):
