@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from mindeye2.core.errors import ArtifactError
@@ -35,6 +36,19 @@ def test_targets_of_other_shapes_than_the_model_s_are_refused_before_training(
                 settings, source=data, out=tmp_path / str(len(change)), resume=True, device="cpu"
             )
         assert not (tmp_path / str(len(change)) / "steps.jsonl").exists()
+
+
+def test_targets_that_lack_images_are_refused_before_training(data, standard, tmp_path):
+    other = shutil.copytree(data, tmp_path / "data")
+    values = other / "targets/lite0/values.npy"
+    np.save(values, np.load(values)[:-3])
+    seal = json.loads((other / "manifest.json").read_text())
+    seal["files"]["targets/lite0/values.npy"]["bytes"] = values.stat().st_size
+    (other / "manifest.json").write_text(json.dumps(seal))
+    message = r"targets 'lite0' of .*data are of 79 images, the data set has 82: they are incompl"
+    with pytest.raises(ArtifactError, match=message):
+        train(standard, source=other, out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run/steps.jsonl").exists()
 
 
 def test_feature_maps_need_a_model_that_predicts_them(data, standard, tmp_path):

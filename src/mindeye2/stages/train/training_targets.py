@@ -71,6 +71,13 @@ def open_targets(
 
 def _open(prepared: Prepared, encoder: str, *, name: str, expected: tuple[int, ...]) -> TargetBank:
     bank = load_targets(prepared, encoder)
+    if len(bank) != len(prepared.images):
+        raise ArtifactError(
+            f"the targets {encoder!r} of {prepared.folder} are of {len(bank)} images, the data "
+            f"set has {len(prepared.images)}: they are incomplete, or of another data set. "
+            "Prepare the data set again with that encoder, or add --set "
+            f"targets.{name}= and the name of another one."
+        )
     if bank.row_shape != expected:
         sizes = "model.n_tokens, model.n_features" if name == "tokens" else "model.lowlevel"
         raise ArtifactError(
