@@ -170,7 +170,11 @@ def run_seed(out: Path, seed: int, args: argparse.Namespace) -> dict[str, object
         ]
         seconds[name] = statistics.median(s["seconds"] for s in steps)
         if "random" not in name:
-            priors[name] = score_prior(load_run(folder).model, held_out, data=data, seed=seed)
+            scored = folder / "prior_scores.parquet"
+            if not scored.exists():
+                model = load_run(folder).model
+                score_prior(model, held_out, data=data, seed=seed).to_parquet(scored)
+            priors[name] = pd.read_parquet(scored)
     start = closed_form_alone(data, settings, held_out)
     return {"priors": priors, "curves": curves, "start": start, "seconds_a_step": seconds}
 
