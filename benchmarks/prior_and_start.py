@@ -4,8 +4,8 @@ Run: python benchmarks/prior_and_start.py --out runs/prior_and_start
 Each seed simulates another data set; all arms of a seed get the same trials of its seven subjects,
 batches and noise. Scores are of averaged validation trials. The prior is trained end to end, with
 the losses of `standard`, and after the rest, as in the demo. Its condition is summed with the
-noised tokens or joined to the sequence, as released. A random start is trained with several
-numbers of steps and learning rates; its best score is what the closed-form start must reach.
+noised tokens or joined to the sequence, as released. Both starts are trained with several numbers
+of steps and learning rates; the best score of a random start is what the closed form must reach.
 Finished runs are not run again. The last line is one JSON object; ``summary.json`` holds the same.
 """
 
@@ -40,6 +40,8 @@ from mindeye2.training.trials import SubjectTrials, load_targets, load_trials
 SCORES = {"reciprocal_rank": 1, "two_way": 1, "mse": -1}
 """Validation scores of backbone tokens by name; 1 where more is better."""
 
+Curves = dict[str, list[dict[str, float]]]
+
 JOINED = "model.prior.condition_in_sequence=true"
 
 
@@ -66,13 +68,18 @@ def arms(args: argparse.Namespace, seed: int) -> dict[str, SharedTraining]:
         both = [*steps, *args.training]
         found[f"{order}, summed"] = settings_of(order, seed, *both)
         found[f"{order}, joined"] = settings_of(order, seed, *both, JOINED)
-    for order, runs in (("end to end", args.random_end_to_end), ("afterwards", args.random)):
+    starts = (
+        ("end to end", "random", args.random_end_to_end),
+        ("afterwards", "random", args.random),
+        ("afterwards", "closed-form", args.closed_form),
+    )
+    for order, start, runs in starts:
         for steps, rate in (run.split("@") for run in runs):
-            found[f"{order}, random start, {steps} steps at {rate}"] = settings_of(
+            found[f"{order}, {start} start, {steps} steps at {rate}"] = settings_of(
                 order,
                 seed,
                 *args.training,
-                "closed_form_start=false",
+                f"closed_form_start={start != 'random'}",
                 "train_prior=false",
                 f"optimizer.steps={steps}",
                 f"optimizer.max_lr={rate}",
@@ -169,7 +176,7 @@ def run_seed(out: Path, seed: int, args: argparse.Namespace) -> dict[str, object
             if "validation_mse" in s
         ]
         seconds[name] = statistics.median(s["seconds"] for s in steps)
-        if "random" not in name:
+        if chosen.train_prior:
             scored = folder / "prior_scores.parquet"
             if not scored.exists():
                 model = load_run(folder).model
@@ -210,28 +217,44 @@ def compare_priors(seeds: list[dict[str, pd.DataFrame]]) -> dict[str, object]:
     return found
 
 
+def _best(curves: Curves, score: str) -> tuple[str, dict[str, float]]:
+    """Return the run with the best score of all, and its step."""
+    rows = [(SCORES[score] * row[score], name, row) for name, c in curves.items() for row in c]
+    _, name, row = max(rows, key=lambda r: r[0])
+    return name, row
+
+
+def _first(curves: Curves, score: str, target: float) -> int | None:
+    """Return the smallest number of steps after which a run is at least as good as `target`."""
+    rows = [row for c in curves.values() for row in c]
+    reached = [r["step"] for r in rows if SCORES[score] * (r[score] - target) >= 0]
+    return int(min(reached)) if reached else None
+
+
 def compare_starts(seed: dict[str, object]) -> dict[str, object]:
-    """Return, for every score, the steps of each start to the best score of the random starts."""
+    """Return, for every score, the best of each start, and the steps of one to the other's."""
     curves, start = seed["curves"], seed["start"]
     assert isinstance(curves, dict)
     assert isinstance(start, dict)
     found: dict[str, object] = {}
     for order in ("end to end", "afterwards"):
-        randoms = {n: c for n, c in curves.items() if n.startswith(f"{order}, random")}
-        closed = [{"step": 0, **start}, *curves[f"{order}, summed"]]
-        for score, sign in SCORES.items():
-            best = {n: max(c, key=lambda row: sign * row[score]) for n, c in randoms.items()}
-            name = max(best, key=lambda n: sign * best[n][score])
-            target = best[name][score]
-            reached = [row["step"] for row in closed if sign * (row[score] - target) >= 0]
+        own = {n: c for n, c in curves.items() if n.startswith(order) and "joined" not in n}
+        randoms = {n: c for n, c in own.items() if "random" in n}
+        closed = {n: [{"step": 0, **start}, *c] for n, c in own.items() if n not in randoms}
+        for score in SCORES:
+            random_name, random = _best(randoms, score)
+            closed_name, best = _best(closed, score)
             found[f"{order}, {score}"] = {
-                "closed_form_start": round(start[score], 5),
-                "closed_form_trained": round(closed[-1][score], 5),
-                "random_best": round(target, 5),
-                "random_best_run": name,
-                "random_steps": best[name]["step"],
+                "closed_form_at_0": round(start[score], 5),
+                "closed_form_best": round(best[score], 5),
+                "closed_form_best_run": f"{closed_name}: step {best['step']}",
+                "closed_form_ends": {n: round(c[-1][score], 5) for n, c in closed.items()},
+                "random_best": round(random[score], 5),
+                "random_best_run": random_name,
                 "random_ends": {n: round(c[-1][score], 5) for n, c in randoms.items()},
-                "closed_form_steps": reached[0] if reached else None,
+                "random_steps_to_closed_form_at_0": _first(randoms, score, start[score]),
+                "random_steps": random["step"],
+                "closed_form_steps": _first(closed, score, random[score]),
             }
     return found
 
@@ -241,9 +264,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/prior_and_start"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=200, help="of training end to end")
-    starts = "random starts, each STEPS@LEARNING_RATE"
+    starts = "runs of a start, each STEPS@LEARNING_RATE"
     parser.add_argument("--random", nargs="*", default=["600@2e-4", "600@1e-3"], help=starts)
-    parser.add_argument("--random-end-to-end", nargs="*", default=["600@3e-4"], help=starts)
+    parser.add_argument(
+        "--random-end-to-end", nargs="*", default=["600@3e-4", "400@1e-3"], help=starts
+    )
+    parser.add_argument("--closed-form", nargs="*", default=["600@1e-3"], help=starts)
     parser.add_argument("--simulation", nargs="*", default=[], help="settings of the data")
     parser.add_argument("--training", nargs="*", default=[], help="settings of every training")
     args = parser.parse_args()

@@ -40,6 +40,7 @@ def test_steps_are_counted_to_the_best_score_of_all_random_starts(
     for order in ("end to end", "afterwards"):
         seed["curves"] |= {
             f"{order}, summed": curve(*trained),
+            f"{order}, joined": curve(0.9, 0.9),
             f"{order}, random start, a": curve(0.1, 0.2, 0.3),
             f"{order}, random start, b": curve(0.2, 0.3, 0.4, 0.5, 0.4),
         }
@@ -54,7 +55,8 @@ def test_steps_are_counted_to_the_best_score_of_all_random_starts(
 @pytest.mark.slow
 def test_it_runs_at_tiny_size(module, tmp_path, monkeypatch, capsys):
     words = ["--out", str(tmp_path), "--seeds", "1", "--random", "4@1e-3"]
-    words += ["--random-end-to-end", "4@1e-3", "--simulation", *SMALL, "--training", *SHORT]
+    words += ["--random-end-to-end", "4@1e-3", "--closed-form", "4@1e-3"]
+    words += ["--simulation", *SMALL, "--training", *SHORT]
     monkeypatch.setattr(sys, "argv", ["prior_and_start.py", *words, "validate_every=2"])
     module.main()
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
