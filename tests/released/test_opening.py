@@ -154,14 +154,19 @@ def test_published_weights_are_adapted_to_a_new_subject(data, imported):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_an_adaptation_learns_through_the_prior_where_its_loss_has_a_weight(data, imported):
-    out = data.parent / "through-prior"
-    few = ["--set", "subject=subj05", "--set", "levels=[ridge]", "--set", "ridge.steps=2"]
+@pytest.mark.parametrize("level", ["ridge", "lora", "full"])
+def test_an_adaptation_learns_through_the_prior_where_its_loss_has_a_weight(data, imported, level):
+    out = data.parent / f"through-prior-{level}"
+    few = ["--set", "subject=subj05", "--set", f"levels=[{level}]", "--set", f"{level}.steps=2"]
     few += ["--set", "batch_size=4", "--set", "losses.prior=30"]
     given = {"source": data, "init": imported, "out": out, "device": "cpu"}
     command("train", *few, recipe="adapt", **given)
     lines = [json.loads(x) for x in (out / "steps.jsonl").read_text().splitlines()]
     assert all(line["prior"] > 0 for line in lines)
+    before, after = (open_brain_decoder(run).model.prior.state_dict() for run in (imported, out))
+    assert before.keys() == after.keys()
+    moved = not all(torch.equal(before[name], after[name]) for name in before)
+    assert moved == (level != "ridge")
 
 
 def test_a_folder_without_a_brain_decoder_is_refused(imported, tmp_path):
