@@ -95,9 +95,11 @@ def standard():
             n_latent=16, n_blocks=1, prior=PriorSettings(depth=1, n_heads=2, head_width=8)
         ),
         per_subject=8,
-        optimizer=OptimizerSettings(steps=5),
+        optimizer=OptimizerSettings(steps=5, trackers=()),
         validate_every=2,
-        prior=PriorTraining(n_folds=2, batch_size=8, optimizer=OptimizerSettings(steps=3)),
+        prior=PriorTraining(
+            n_folds=2, batch_size=8, optimizer=OptimizerSettings(steps=3, trackers=())
+        ),
     )
 
 
@@ -117,7 +119,7 @@ def to_subj03():
     from mindeye2.stages.train.lora import LoraTraining
     from mindeye2.training.loop import OptimizerSettings
 
-    few = OptimizerSettings(steps=3)
+    few = OptimizerSettings(steps=3, trackers=())
     lora = LoraTraining(steps=3)
     return AdaptTraining(subject="subj03", batch_size=8, ridge=few, lora=lora, full=few)
 
@@ -142,7 +144,7 @@ def unclip():
     return UnclipTraining(
         model=UnclipSettings(widths=(32,), sampling_steps=2),
         batch_size=4,
-        optimizer=OptimizerSettings(steps=2, ema_decay=0.5),
+        optimizer=OptimizerSettings(steps=2, ema_decay=0.5, trackers=()),
     )
 
 
