@@ -266,9 +266,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of training end to end")
     starts = "runs of a start, each STEPS@LEARNING_RATE"
     parser.add_argument("--random", nargs="*", default=["600@2e-4", "600@1e-3"], help=starts)
-    parser.add_argument(
-        "--random-end-to-end", nargs="*", default=["600@3e-4", "400@1e-3"], help=starts
-    )
+    parser.add_argument("--random-end-to-end", nargs="*", default=["600@3e-4"], help=starts)
     parser.add_argument("--closed-form", nargs="*", default=["600@1e-3"], help=starts)
     parser.add_argument("--simulation", nargs="*", default=[], help="settings of the data")
     parser.add_argument("--training", nargs="*", default=[], help="settings of every training")
