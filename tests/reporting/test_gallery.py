@@ -15,7 +15,7 @@ import pytest
 from mindeye2.reporting import GalleryItem, ImageScore, render_page
 from mindeye2.reporting.gallery import gallery_values
 
-WIDTHS = (1280, 390)
+WIDTHS = (1280, 768, 390)
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SWITCHES = (
     "--headless",
@@ -146,23 +146,27 @@ def test_a_rank_beyond_the_gallery_is_refused(content):
         values(dataclasses.replace(content, items=[item, *content.items[1:]]))
 
 
-@pytest.fixture(scope="module")
-def answers(content, tmp_path_factory):
+def ask(content, questions, folder):
+    """Open a page in a browser at each width, and return what its script was asked."""
     browser = next(filter(None, map(shutil.which, NAMES)), None)
     if browser is None:
         pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is installed")
-    folder = tmp_path_factory.mktemp("browser")
     page = html.escape(render_page(content))
     frames = "".join(
         f'<iframe style="width:{w}px;height:900px" srcdoc="{page}"></iframe>' for w in WIDTHS
     )
     outer = folder / "outer.html"
-    outer.write_text(f"<!doctype html><body>{frames}<script>{QUESTIONS}</script></body>")
+    outer.write_text(f"<!doctype html><body>{frames}<script>{questions}</script></body>")
     command = [browser, *SWITCHES, f"--user-data-dir={folder}", outer.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     found = re.search(r"ANSWERS(.*)END", done.stdout, re.S)
     assert found, f"the page's script did not finish: {done.stderr[-2000:]}"
     return dict(zip(WIDTHS, json.loads(html.unescape(found.group(1))), strict=True))
+
+
+@pytest.fixture(scope="module")
+def answers(content, tmp_path_factory):
+    return ask(content, QUESTIONS, tmp_path_factory.mktemp("browser"))
 
 
 @pytest.fixture(params=WIDTHS)
@@ -213,3 +217,29 @@ def test_the_blind_test_writes_one_line_a_choice_that_adds_up(answer, content):
         assert int(row["correct"]) == (row[row["choice"]] == row["image"])
     right = sum(int(r["correct"]) for r in rows)
     assert f"in {right} of {len(rows)} " in answer["result"]
+
+
+def test_a_thousand_images_are_made_as_they_are_asked_for(content, tmp_path):
+    """No tile, and no image but those of the first screen, exists before it is shown."""
+    items = [
+        dataclasses.replace(content.items[n % 14], name=f"image {n}", retrieved=(n,), rank=1)
+        for n in range(1000)
+    ]
+    start, end = QUESTIONS.index("  answer.random"), QUESTIONS.index("  return answer")
+    count = """
+  const tiles = () => page.querySelectorAll(".tile").length;
+  answer.tiles = [tiles()];
+  answer.pairs = page.querySelectorAll("#pairs img").length;
+  $("more-some").click();
+  answer.tiles.push(tiles());
+  answer.requests = view.performance.getEntriesByType("resource")
+    .filter((entry) => !entry.name.startsWith("data:")).length;
+"""
+    many = dataclasses.replace(content, items=items)
+    for width, answer in ask(many, QUESTIONS[:start] + count + QUESTIONS[end:], tmp_path).items():
+        assert answer["overflow"] == 0
+        assert "errors" not in answer["state"]
+        step = 6 if width < 720 else 12
+        assert answer["tiles"] == [step, 2 * step]
+        assert answer["pairs"] == 8
+        assert answer["requests"] == 0

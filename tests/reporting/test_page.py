@@ -64,9 +64,7 @@ def test_a_paired_difference_gets_a_verdict_from_its_interval(page, content):
     comparison = content.comparisons[0]
     gap = dataclasses.replace(comparison.differences[0], low=-0.01)
     unclear = dataclasses.replace(comparison, differences=[gap])
-    assert "no clear difference" in text(
-        render_page(dataclasses.replace(content, comparisons=[unclear]))
-    )
+    assert "tie" in text(render_page(dataclasses.replace(content, comparisons=[unclear])))
 
 
 def test_for_a_distance_less_is_better(content):
@@ -174,3 +172,27 @@ def test_published_rows_stand_on_the_page_beside_the_run(content, page):
     assert "CLIP Eff lower is better This <run> 80.0 % 0.700 MindEye2 93.0 % A note." in text(seen)
     assert 'href="#published"' in seen
     assert 'href="#published"' not in page
+
+
+def test_variants_of_retrieval_fold_away(page, content):
+    rows = [dataclasses.replace(content.scores[0], metric=f"retrieval {i}") for i in range(4)]
+    seen = render_page(dataclasses.replace(content, scores=[*rows, content.scores[1]]))
+    main, folded = seen.split('<details class="variants">')
+    assert "retrieval 0" in main
+    assert "PixCorr, blended" in main
+    assert "retrieval 1" not in main
+    assert folded.index("retrieval 1") < folded.index("retrieval 3") < folded.index("</details>")
+    assert 'class="variants"' not in page
+
+
+def test_the_statement_stands_before_the_summary_and_arms_are_explained(content):
+    comparison = content.comparisons[0]
+    arms = [dataclasses.replace(a, explanation=f"how {a.name}") for a in comparison.arms]
+    changed = dataclasses.replace(comparison, arms=arms)
+    seen = text(
+        render_page(
+            dataclasses.replace(content, statement="Found in 54 of 100.", comparisons=[changed])
+        )
+    )
+    assert seen.index("Found in 54 of 100.") < seen.index(content.summary)
+    assert "pretrained : how pretrained" in seen

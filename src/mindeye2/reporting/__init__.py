@@ -20,10 +20,13 @@ from mindeye2.reporting.content import (
     Table,
     TableRow,
 )
+from mindeye2.reporting.first_screen import describe_training, headline_sentence
+from mindeye2.reporting.image_check import check_test_images
 from mindeye2.reporting.learning import learning_panels
 from mindeye2.reporting.notes import default_notes
 from mindeye2.reporting.page import render_page
 from mindeye2.reporting.published import result_tables
+from mindeye2.reporting.run_gallery import RunGallery, caption_note
 from mindeye2.reporting.tables import (
     as_csv,
     as_latex,
@@ -44,6 +47,7 @@ __all__ = [
     "ReportContent",
     "ResponseSource",
     "RoiCeiling",
+    "RunGallery",
     "ScoreRow",
     "StageCost",
     "Table",
@@ -52,7 +56,11 @@ __all__ = [
     "as_latex",
     "as_markdown",
     "battery_section",
+    "caption_note",
+    "check_test_images",
     "default_notes",
+    "describe_training",
+    "headline_sentence",
     "learning_panels",
     "render_page",
     "result_tables",

@@ -137,6 +137,8 @@ class Arm:
     """Its scores; arms are shown side by side where the `metric` is the same."""
     emphasis: bool = False
     """Show it in the accent colour."""
+    explanation: str = ""
+    """One line: how it was trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -333,6 +335,8 @@ class ReportContent:
     """Two sentences on what was decoded."""
     responses: ResponseSource
     """The badge."""
+    statement: str = ""
+    """One result in plain words, beside its chance level."""
     warnings: Sequence[str] = ()
     """Limits to state before any number."""
     headline: Sequence[ScoreRow] = ()
@@ -345,6 +349,8 @@ class ReportContent:
     """Format of the scores of images; those not listed count as "higher is better"."""
     pool: Sequence[RgbImage] = ()
     """Retrieval gallery, where it is larger than the `items`."""
+    caption_note: str = ""
+    """Where captions come from, e.g. ``"from the nearest training image"``."""
     sample_seed: int = 0
     """Seed of the random order in which the gallery opens."""
     scores: Sequence[ScoreRow] = ()

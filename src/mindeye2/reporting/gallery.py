@@ -66,6 +66,7 @@ def gallery_values(content: ReportContent, *, image_budget: int) -> dict[str, An
         )
     return {
         "seed": content.sample_seed,
+        "captionNote": content.caption_note,
         "columns": [{"label": label, "note": note} for label, note in content.columns.items()],
         "scores": [
             {

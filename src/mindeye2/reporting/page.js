@@ -30,7 +30,7 @@
   // ---- attributes that the browser tests read
   const measure = () => { root.dataset.overflow = root.scrollWidth - root.clientWidth; };
   addEventListener("resize", measure);
-  addEventListener("load", () => { measure(); root.dataset.ready = "true"; });
+  addEventListener("load", () => { measure(); root.dataset.ready = Math.ceil(performance.now()); });
 
   if (!$("gallery-data")) return;
   const data = JSON.parse($("gallery-data").textContent);
@@ -101,6 +101,7 @@
     if (!item.caption && !item.truth) return null;
     return h("span", { class: "words" },
       item.caption ? h("q", {}, item.caption) : null,
+      item.caption && data.captionNote ? h("span", { class: "truth" }, `Caption ${data.captionNote}`) : null,
       item.truth ? h("span", { class: "truth" }, `Seen: ${item.truth}`) : null);
   };
 
@@ -153,6 +154,14 @@
     measure();
   };
   const change = (part) => { Object.assign(state, { limit: STEP }, part); render(); };
+  // The first screen: four of the same random order, whatever their scores.
+  const pairs = shuffled(items.length, random(data.seed)).slice(0, 4).map((row) => {
+    const item = items[row];
+    const [first] = columnImages(item);
+    return h("div", { class: "pics main pair", style: "--n:2" }, labelled(item.seen, "Seen", seenAs(item)),
+      first ? labelled(first.number, first.label, `${first.label} for ${item.name}`) : null);
+  });
+  $("pairs").replaceChildren(...(columns.length ? pairs : []));
   $("tools").hidden = false;
   $("order").addEventListener("change", (event) => change({ order: event.target.value }));
   if ($("by")) $("by").addEventListener("change", (event) => change({ by: Number(event.target.value) }));
@@ -196,7 +205,7 @@
         ...columnImages(item).map(({ number, label, note }) => labelled(number, label, `${label} for ${item.name}`, note))),
       h("div", { class: "two" },
         h("div", {},
-          ...[block("Decoded caption", item.caption ? h("span", { class: "words" }, h("q", {}, item.caption)) : null),
+          ...[block(data.captionNote ? `Caption, ${data.captionNote}` : "Decoded caption", item.caption ? h("span", { class: "words" }, h("q", {}, item.caption)) : null),
             block(item.rank === null ? "Retrieved, best first" : `Retrieved, best first: ${rankText(item.rank)}`, strip(item)),
             block("Other reconstructions of the same image", variants.length ? h("div", { class: "pics variants" }, ...variants) : null),
             item.seed === null ? null : h("p", { class: "small block" }, `Generated with seed ${item.seed}.`)].filter(Boolean)),

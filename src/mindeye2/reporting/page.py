@@ -16,10 +16,10 @@ from mindeye2.reporting.tables import table_cells
 __all__ = ["render_page"]
 
 IMAGE_BUDGET = 8_000_000
-"""Bytes of images in one page: a browser opens ten megabytes from disk without a pause."""
+"""Bytes of the images of a page of 100; the others get a fifth of the space each."""
 
 
-def render_page(content: ReportContent, *, image_budget: int = IMAGE_BUDGET) -> str:
+def render_page(content: ReportContent, *, image_budget: int | None = None) -> str:
     """Render a report as one HTML document that loads nothing.
 
     Parameters
@@ -27,7 +27,8 @@ def render_page(content: ReportContent, *, image_budget: int = IMAGE_BUDGET) -> 
     content
         Everything that the page shows.
     image_budget
-        Bytes that all images together may take; they are downscaled until they fit.
+        Bytes that all images together may take; they are downscaled until they fit. By default
+        8 MB for up to 100 test images, and 22 MB for 1,000.
 
     Returns
     -------
@@ -40,6 +41,9 @@ def render_page(content: ReportContent, *, image_budget: int = IMAGE_BUDGET) -> 
         If an item names a column, a gallery image or a score that does not exist, or an image is
         not RGB in uint8.
     """
+    if image_budget is None:
+        image_budget = IMAGE_BUDGET + IMAGE_BUDGET // 500 * max(0, len(content.items) - 100)
+    main_scores, variants = _fold_variants(content.scores)
     # The two assets hold no text of users, so that they need no escaping.
     assets = files("mindeye2.reporting")
     return _template().render(
@@ -49,7 +53,9 @@ def render_page(content: ReportContent, *, image_budget: int = IMAGE_BUDGET) -> 
         gallery=gallery_values(content, image_budget=image_budget),
         row_axis=_row_axis,
         shown=_shown_columns(content.scores),
-        groups=list(dict.fromkeys(row.group for row in content.scores)),
+        groups=list(dict.fromkeys(row.group for row in main_scores)),
+        main_scores=main_scores,
+        variants=variants,
         panels=[_metric_panels(comparison) for comparison in content.comparisons],
         curve_svg=curve_svg,
         ceiling_axis=nice_axis(
@@ -91,6 +97,13 @@ def _shown_columns(rows: Sequence[ScoreRow]) -> list[str]:
     return [name for name in names if any(getattr(row, name) is not None for row in rows)]
 
 
+def _fold_variants(rows: Sequence[ScoreRow]) -> tuple[list[ScoreRow], list[ScoreRow]]:
+    """Return the rows of the table, and those of retrieval but the first, which fold away."""
+    retrieval = [row for row in rows if row.group.startswith("Retrieval")]
+    variants = retrieval[1:] if len(retrieval) > 2 else []
+    return [row for row in rows if row not in variants], variants
+
+
 def _metric_panels(comparison: Comparison) -> list[dict[str, Any]]:
     """Group the arms and differences of a comparison by metric, each on a common axis."""
     metrics = dict.fromkeys(row.metric for arm in comparison.arms for row in arm.rows)
@@ -128,7 +141,7 @@ def _metric_panels(comparison: Comparison) -> list[dict[str, Any]]:
 
 def _verdict(low: float, high: float, higher_is_better: bool) -> str:  # noqa: FBT001
     if low <= 0 <= high:
-        return "no clear difference"
+        return "tie"
     return "better" if (low > 0) == higher_is_better else "worse"
 
 
