@@ -8,7 +8,7 @@ from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError, MissingExtraError
 from mindeye2.models.checkpoint import load_run, save_run
 from mindeye2.stages.train import train
-from mindeye2.stages.train.adapt import LEVELS
+from mindeye2.stages.train.adapt import LEVELS, AdaptTraining
 from mindeye2.stages.train.lora import LoraTraining
 from mindeye2.training.brain_step import LossSettings
 
@@ -143,3 +143,9 @@ def test_a_run_of_another_data_set_is_refused(pretrained, data, to_subj03, tmp_p
         ArtifactError, match=r"ridge of 5 voxels for subj03, the data set .* another"
     ):
         train(to_subj03, source=data, init=other, out=tmp_path / "out", device="cpu")
+
+
+@pytest.mark.parametrize("levels", [(), ("ridge", "closed_form"), ("ridge", "ridge")])
+def test_levels_out_of_order_are_refused(levels):
+    with pytest.raises(ValueError, match=r"levels must be one or more of \['closed_form', 'ridge'"):
+        AdaptTraining(levels=levels)

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 import torch
 from accelerate.utils import broadcast_object_list
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError
@@ -92,6 +92,16 @@ class AdaptTraining(Settings):
 
     full: OptimizerSettings = OptimizerSettings(steps=120, max_lr=1e-4)
     """Training of everything after that; of the prior where `losses.prior` is above 0."""
+
+    @model_validator(mode="after")
+    def _ordered_levels(self) -> "AdaptTraining":
+        ordered = tuple(level for level in LEVELS if level in self.levels)
+        if self.levels != ordered or not ordered:
+            raise ValueError(
+                f"levels must be one or more of {list(LEVELS)}, in this order and each once, got "
+                f"{list(self.levels)}"
+            )
+        return self
 
 
 def train_adapt(
