@@ -147,5 +147,7 @@ def test_a_run_of_another_data_set_is_refused(pretrained, data, to_subj03, tmp_p
 
 @pytest.mark.parametrize("levels", [(), ("ridge", "closed_form"), ("ridge", "ridge")])
 def test_levels_out_of_order_are_refused(levels):
-    with pytest.raises(ValueError, match=r"levels must be one or more of \['closed_form', 'ridge'"):
+    with pytest.raises(
+        ValueError, match=r"levels must be one or more of \['closed_form', 'ridge'"
+    ):
         AdaptTraining(levels=levels)
