@@ -109,3 +109,12 @@ def test_the_size_vector_is_diffusers_embedding(build):
     numbers = torch.tensor([768, 512, 0, 8, 1024, 1024])
     theirs = get_timestep_embedding(numbers, 8, flip_sin_to_cos=True, downscale_freq_shift=0)
     torch.testing.assert_close(vector, theirs.flatten()[None], rtol=1e-4, atol=1e-4)
+
+
+def test_images_are_encoded_where_the_vae_is(parts, rng):
+    # A sharded training leaves the U-Net without values on all ranks but the first.
+    empty = Sdxl(unet=build_unet(UNET).to("meta"), vae=parts[1], sampling=QUICK, size_width=8)
+    images = torch.rand(2, 3, 16, 16, generator=rng)
+    expected = Sdxl(unet=parts[0], vae=parts[1], sampling=QUICK, size_width=8)
+    torch.testing.assert_close(empty.encode_images(images), expected.encode_images(images))
+    assert empty.size_vector().device.type == "cpu"

@@ -35,7 +35,8 @@ def settings(tiny_base):
 
 
 def test_a_trained_decoder_denoises_with_the_encoder_s_tokens(folder, settings, tmp_path):
-    cached = settings.model_copy(update={"cache_tokens": True, "checkpointing": True})
+    optimizer = settings.optimizer.model_copy(update={"checkpointing": True})
+    cached = settings.model_copy(update={"cache_tokens": True, "optimizer": optimizer})
     train(cached, source=folder, out=tmp_path / "run", recipe="unclip_sdxl", device="cpu")
     sdxl = load_sdxl(tmp_path / "run")
     assert sdxl.unet.config["cross_attention_dim"] == 128
@@ -95,7 +96,7 @@ def test_the_loss_is_the_error_of_the_noise(tiny_base, rng):
     latents, tokens = torch.randn(2, 4, 8, 8, generator=rng), torch.randn(2, 3, 6, generator=rng)
     given = {"latents": latents, "tokens": tokens, "vectors": torch.zeros(2, 32)}
     noise = torch.randn(latents.shape, generator=rng)
-    got = UnclipLoss(sdxl)(**given, noise=noise, level=torch.tensor([3, 700]))["loss"]
+    got = UnclipLoss(sdxl.unet)(**given, noise=noise, level=torch.tensor([3, 700]))["loss"]
     torch.testing.assert_close(got, noise.square().mean())
 
 

@@ -86,7 +86,8 @@ class Sdxl(nn.Module):
     @property
     def device(self) -> torch.device:
         """Device of the computation; with CPU offload not that of the weights."""
-        return self._compute or next(self.unet.parameters()).device
+        # The VAE's: in a sharded training the U-Net here has no values on some ranks.
+        return self._compute or next(self.vae.parameters()).device
 
     def to_device(
         self, device: torch.device, *, dtype: torch.dtype = torch.float32, offload: bool = False

@@ -58,12 +58,6 @@ class SdxlUnclipTraining(Settings):
     """Trained weights of the U-Net; the published config freezes none, the paper mentions the
     cross-attention to tokens."""
 
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the U-Net's activations; its weights are trained in float32."""
-
-    checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, more time."""
-
     optimizer: OptimizerSettings = OptimizerSettings(
         steps=110_000,
         max_lr=1e-5,
@@ -72,7 +66,7 @@ class SdxlUnclipTraining(Settings):
         start_factor=1e6,
         weight_decay=1e-2,
     )
-    """Optimiser and schedule; ``optimizer.ema_decay`` keeps a running average."""
+    """Optimiser, schedule and precision; ``optimizer.ema_decay`` keeps a running average."""
 
 
 class UnclipLoss(nn.Module):
@@ -80,16 +74,13 @@ class UnclipLoss(nn.Module):
 
     Parameters
     ----------
-    sdxl
-        The model.
-    autocast
-        Precision of activations, or None.
+    unet
+        The U-Net of diffusers, alone: frozen networks are neither copied nor sharded with it.
     """
 
-    def __init__(self, sdxl: Sdxl, *, autocast: torch.dtype | None = None) -> None:
+    def __init__(self, unet: nn.Module) -> None:
         super().__init__()
-        self.sdxl = sdxl
-        self.autocast = autocast
+        self.unet = unet
 
     def forward(
         self,
@@ -103,15 +94,13 @@ class UnclipLoss(nn.Module):
         """Return the mean squared error of the noise, equally weighted at all levels."""
         noise, level = noise.to(latents), level.to(latents.device)
         sigma = training_levels().to(latents)[level][:, None, None, None]
-        half = self.autocast is not None
-        with torch.autocast(latents.device.type, dtype=self.autocast, enabled=half):
-            epsilon = self.sdxl.unet(
-                (latents + sigma * noise) / (1 + sigma**2).sqrt(),
-                level,
-                encoder_hidden_states=tokens,
-                class_labels=vectors,
-                return_dict=False,
-            )[0]
+        epsilon = self.unet(
+            (latents + sigma * noise) / (1 + sigma**2).sqrt(),
+            level,
+            encoder_hidden_states=tokens,
+            class_labels=vectors,
+            return_dict=False,
+        )[0]
         return {"loss": F.mse_loss(epsilon.float(), noise.float())}
 
 
@@ -202,8 +191,7 @@ def train_unclip_sdxl(
         _images(collection, torch.tensor([0]), size=settings.size, device=device)[0],
     )
     sdxl = _start(settings, n_features=probe.shape[2]).to(device)
-    autocast = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(settings.precision)
-    loss = UnclipLoss(sdxl, autocast=autocast)
+    loss = UnclipLoss(sdxl.unet)
 
     def batch_of(step: int) -> dict[str, object]:
         rows = epoch_rows(
@@ -245,7 +233,7 @@ def _start(settings: SdxlUnclipTraining, *, n_features: int) -> Sdxl:
     with process_rng(settings.seed, "attention to tokens"):
         # Height, width, top and left; no text and no target size.
         attend_to(unet, n_features=n_features, vector_width=4 * width)
-    if settings.checkpointing:
+    if settings.optimizer.checkpointing:
         unet.enable_gradient_checkpointing()
     vae.requires_grad_(requires_grad=False)
     for name, parameter in unet.named_parameters():
