@@ -1,7 +1,7 @@
 """Metrics of reconstructions: one score per image; averages and intervals come last."""
 
 from mindeye2.metrics.correlation import correlation_distance, row_correlation
-from mindeye2.metrics.identification import two_way_identification
+from mindeye2.metrics.identification import TwoWayIdentification, two_way_identification
 from mindeye2.metrics.pixels import pixcorr, ssim
 from mindeye2.metrics.ranking import (
     match_ranks,
@@ -22,6 +22,7 @@ from mindeye2.metrics.text import (
 from mindeye2.metrics.umap_distance import umap_distance
 
 __all__ = [
+    "TwoWayIdentification",
     "bootstrap_interval",
     "content_word_overlap",
     "correlation_distance",

@@ -1,29 +1,40 @@
 """Pearson correlation between rows of features or pixels."""
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from mindeye2.metrics.checks import check_pair, check_varying, is_constant
 
-__all__ = ["correlation_distance", "row_correlation", "standardise_pair"]
+__all__ = ["correlation_distance", "row_correlation", "standardise", "standardise_pair"]
+
+
+def standardise(x: Float[Tensor, "images features"]) -> Float64[Tensor, "images features"]:
+    """Centre rows and scale them to length 1 in double precision; constant rows become zeros.
+
+    Dot products are then Pearson correlations. Single precision would lose what tells features of
+    similar images apart.
+    """
+    # Without this, rounding errors of a constant row would be blown up to length 1.
+    constant = is_constant(x)[:, None]
+    rows = x.to(torch.float64, copy=True)
+    rows -= rows.mean(dim=1, keepdim=True)
+    # Far below any real norm: features of an untrained or saturated network can be tiny.
+    rows /= rows.norm(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+    return rows.masked_fill_(constant, 0.0)
 
 
 def standardise_pair(
     preds: Float[Tensor, "images features"], targets: Float[Tensor, "images features"]
-) -> tuple[Float[Tensor, "images features"], Float[Tensor, "images features"]]:
-    """Centre rows and scale them to length 1, so that dot products are Pearson correlations.
+) -> tuple[Float64[Tensor, "images features"], Float64[Tensor, "images features"]]:
+    """Standardise both; refuse constant rows of `targets`.
 
-    A constant row of `preds` becomes zeros, which correlate 0 with everything: a collapsed decoder
-    gives such predictions and has to be scored. A constant row of `targets` is a flaw of the test
-    set, and is refused.
+    A constant row of `preds` correlates 0 with everything: a collapsed decoder gives such
+    predictions and has to be scored. A constant row of `targets` is a flaw of the test set.
     """
     preds, targets = check_pair(preds, targets)
     check_varying(targets, "targets")
-    # Without this, rounding errors of a constant row would be blown up to length 1.
-    constant = is_constant(preds)[:, None]
-    return _unit(preds).masked_fill(constant, 0.0), _unit(targets)
+    return standardise(preds), standardise(targets)
 
 
 def row_correlation(
@@ -49,7 +60,7 @@ def row_correlation(
         If shapes differ, a value is NaN or infinite, or a row of `targets` is constant.
     """
     left, right = standardise_pair(preds, targets)
-    return (left * right).sum(dim=1)
+    return (left * right).sum(dim=1).to(_precision(preds, targets))
 
 
 def correlation_distance(
@@ -84,10 +95,11 @@ def correlation_distance(
     >>> correlation_distance(-features, features)
     tensor([2., 2.])
     """
-    return 1 - row_correlation(preds, targets)
+    left, right = standardise_pair(preds, targets)
+    # Subtracted before rounding: one minus a correlation loses digits in single precision.
+    return (1 - (left * right).sum(dim=1)).to(_precision(preds, targets))
 
 
-def _unit(x: Tensor) -> Tensor:
-    centred = x - x.mean(dim=1, keepdim=True)
-    # eps far below any real norm: features of an untrained or saturated network can be tiny.
-    return F.normalize(centred, dim=1, eps=torch.finfo(x.dtype).tiny)
+def _precision(preds: Tensor, targets: Tensor) -> torch.dtype:
+    """Return the precision of scores: that of the features, at least single."""
+    return torch.promote_types(torch.promote_types(preds.dtype, targets.dtype), torch.float32)
