@@ -148,6 +148,43 @@ def test_a_file_of_another_network_is_refused(alexnet, tmp_path):
         load_feature_extractor("effnet", folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("inception", "inception_v3"), ("effnet", "efficientnet_b1"), ("swav", "resnet50")],
+)
+def test_folding_batch_normalisation_changes_rounding_only(name, model, rng, tmp_path):
+    """Against the network of torchvision, with statistics as training leaves them."""
+    models = require("torchvision", extra="demo", purpose="A test").models
+    options = {"init_weights": False, "transform_input": True} if "inception" in model else {}
+    network = models.get_model(model, weights=None, **options).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1, generator=rng)
+            module.running_var.uniform_(0.5, 2, generator=rng)
+    file = tmp_path / FEATURE_EXTRACTORS[name].download.name
+    torch.save(network.state_dict(), file)
+    if name == "swav":
+        state = network.state_dict()
+        torch.save({k: v for k, v in state.items() if not k.startswith("fc.")}, file)
+    folded = load_feature_extractor(name, folder=tmp_path)
+    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+    images = torch.rand(1, 3, 64, 64, generator=rng)
+    want, got = (metric_features(name, images, network=x) for x in (network, folded))
+    assert want.std() > 0
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=2e-5 * float(want.abs().max()))
+
+
+def test_layers_after_the_last_that_is_compared_are_not_computed(images, monkeypatch):
+    class Never(nn.Module):
+        def forward(self, _):
+            raise AssertionError
+
+    network = nn.Sequential(nn.Identity(), Never()).eval()
+    extractor = FeatureExtractor(lambda _: network, "0", None, "two_way_identification", None)
+    monkeypatch.setitem(FEATURE_EXTRACTORS, "toy", extractor)
+    torch.testing.assert_close(metric_features("toy", images, network=network), images.flatten(1))
+
+
 def test_resizing_is_antialiased_where_asked(toy, images):
     expected = torch.nn.functional.interpolate(images, (16, 16), mode="bilinear", antialias=True)
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
