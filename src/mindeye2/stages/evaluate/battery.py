@@ -89,7 +89,9 @@ def _score(job: Job, controls: Sequence[Control]) -> dict[str, dict[str, Tensor]
     if shown:
         score = published_image_scores if job.protocol.networks else laptop_image_scores
         # In one pass, which loads each network once.
-        together = replace(job, decoded=replace(controls[0], shown=shown))
+        together = replace(
+            job, decoded=replace(controls[0], shown=shown), state=job.state / "battery-scores"
+        )
         for key, values in score(together).values.items():
             for name in shown:
                 if key.endswith(f"_{name}"):

@@ -33,10 +33,13 @@ Embed = Callable[[Sequence[str]], Tensor]
 
 def laptop_caption_scores(job: Job) -> Scores:
     """Score the words, and by an encoder the meaning, of captions against the data set's."""
-    items, captions = job.decoded.items, job.decoded.prepared.captions
-    if "caption" not in items or captions is None:
+    captions = job.decoded.prepared.captions
+    if "caption" not in job.decoded.items or captions is None:
         return Scores()
-    preds, targets = items["caption"].tolist(), [captions[i] for i in job.decoded.images]
+    preds, missing = _decoded_captions(job), list[str]()
+    targets = _first_captions(job, captions, missing)
+    if targets is None:
+        return Scores(missing=missing)
     scores = {"caption": content_word_overlap(preds, targets)}
     if job.settings.sentence_encoder is not None:
         embed = load_sentences(job.settings.sentence_encoder)
@@ -48,7 +51,7 @@ def published_caption_scores(job: Job) -> Scores:
     """Score decoded captions against reference captions and against GIT's of the seen images."""
     if "caption" not in job.decoded.items:
         return Scores(missing=["Caption scores need captions: reconstruct with captions=true."])
-    decoded = [str(caption) for caption in job.decoded.items["caption"]]
+    decoded = _decoded_captions(job)
     missing: list[str] = []
     references = _references(job, missing)
     git = _git_captions(job, missing)
@@ -86,7 +89,33 @@ def _references(job: Job, missing: list[str]) -> list[str] | None:
             "with COCO's."
         )
         return None
-    return [captions[i] for i in job.decoded.images]
+    return _first_captions(job, captions, missing)
+
+
+def _decoded_captions(job: Job) -> list[str]:
+    """Read the decoded captions, and refuse rows without one."""
+    captions = job.decoded.items["caption"]
+    if captions.isna().any():
+        raise ArtifactError(
+            f"{job.decoded.folder / 'items.parquet'} has no caption of {captions.isna().sum()} of "
+            f"{len(captions)} images, the first in row {captions.isna().argmax()}. Reconstruct "
+            "again; an empty caption is written as an empty string, and scored."
+        )
+    return [str(caption) for caption in captions]
+
+
+def _first_captions(job: Job, captions: Sequence[str], missing: list[str]) -> list[str] | None:
+    """Take the data set's caption of each image; a missing one is not a wrong one."""
+    found = [captions[i] for i in job.decoded.images]
+    empty = [i for i, text in zip(job.decoded.images, found, strict=True) if not text.strip()]
+    if not empty:
+        return found
+    missing.append(
+        f"Caption scores need a caption of every test image, but {job.decoded.prepared.folder} "
+        f"has none of {len(empty)} of {len(found)}, e.g. of image {empty[0]}: add them to the "
+        "captions that it is prepared from."
+    )
+    return None
 
 
 def _column(job: Job, name: str) -> list[str] | None:

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from mindeye2.core.artifacts import read_manifest
+from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import Prepared
 from mindeye2.encoders.bank import to_float
 from mindeye2.metrics.catalogue import IMAGES
@@ -22,7 +23,7 @@ from mindeye2.metrics.protocols import Protocol
 from mindeye2.metrics.stats import Interval
 from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
 
-__all__ = ["Decoded", "Job", "Scores", "resize"]
+__all__ = ["SIDE", "Decoded", "Job", "Scores", "resize"]
 
 SIDE = 256
 """Side of the images that the published evaluation compares."""
@@ -70,20 +71,40 @@ class Decoded:
             return set(stored.keys())
 
     def tokens(self, name: str) -> Tensor:
-        """Read the tokens of one name as float32."""
-        with safe_open(self.folder / "tokens.safetensors", framework="pt") as stored:
+        """Read the tokens of one name as float32; refuse NaN, and rows of other images."""
+        path = self.folder / "tokens.safetensors"
+        with safe_open(path, framework="pt") as stored:
             values: Tensor = stored.get_tensor(name)
+        if not name.startswith(("training_", "trial_")) and len(values) != len(self.items):
+            raise ArtifactError(
+                f"{path} has {len(values)} rows of {name!r}, but items.parquet beside it lists "
+                f"{len(self.items)} images. Reconstruct again."
+            )
+        bad = ~torch.isfinite(values).flatten(1).all(dim=1)
+        if bad.any():
+            raise ArtifactError(
+                f"{path} holds NaN or infinite values in {int(bad.sum())} of {len(values)} rows "
+                f"of {name!r}, the first in row {int(bad.nonzero()[0])}: the decoder diverged, or "
+                "betas hold such values. Look at the last losses in steps.jsonl of its run."
+            )
         return values.float()
+
+    def batch(
+        self, name: str, rows: slice, *, side: int | None = SIDE, antialias: bool = False
+    ) -> Float[Tensor, "batch rgb height width"]:
+        """Read RGB images of one kind, or the stimuli under ``"seen"``, resized to a side."""
+        if name == "seen":
+            images = to_float(self.prepared.images[self.images[rows]])
+        else:
+            images = to_float(np.load(self.files[name], mmap_mode="r")[rows])
+        return images if side is None else resize(images, (side, side), antialias=antialias)
 
     def batches(
         self, name: str, *, size: int, antialias: bool = False
     ) -> Iterator[Float[Tensor, "batch rgb height width"]]:
         """Yield RGB images of one kind at 256 pixels, or the stimuli under ``"seen"``."""
-        stored = None if name == "seen" else np.load(self.files[name], mmap_mode="r")
         for start in range(0, len(self.images), size):
-            rows = slice(start, start + size)
-            batch = self.prepared.images[self.images[rows]] if stored is None else stored[rows]
-            yield resize(to_float(batch), (SIDE, SIDE), antialias=antialias)
+            yield self.batch(name, slice(start, start + size), antialias=antialias)
 
 
 @dataclass(frozen=True)
@@ -98,6 +119,8 @@ class Job:
     """Settings."""
     device: torch.device
     """Where networks compute."""
+    state: Path
+    """Folder of what an interrupted evaluation keeps."""
 
 
 @dataclass(frozen=True)

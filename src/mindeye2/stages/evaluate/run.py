@@ -1,6 +1,7 @@
 """The evaluate stage: score one folder of reconstructions under one protocol."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from mindeye2.core.artifacts import (
     claim_folder,
+    hash_file,
+    keep_settings,
     read_manifest,
     record_path,
     resolve_path,
@@ -19,7 +22,7 @@ from mindeye2.core.artifacts import (
     write_manifest,
     write_text,
 )
-from mindeye2.core.runtime import choose_device, generator, peak_memory_gib
+from mindeye2.core.runtime import generator, peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.metrics import bootstrap_interval, match_ranks
@@ -28,6 +31,7 @@ from mindeye2.metrics.protocols import PROTOCOLS
 from mindeye2.metrics.retrieval import check_gallery
 from mindeye2.metrics.stats import Interval
 from mindeye2.reporting import as_latex, as_markdown, result_tables
+from mindeye2.stages.evaluate.batch_scores import score_on_rank0
 from mindeye2.stages.evaluate.battery import run_battery
 from mindeye2.stages.evaluate.battery_controls import Decode
 from mindeye2.stages.evaluate.brain_scores import brain_scores
@@ -38,14 +42,19 @@ from mindeye2.stages.evaluate.caption_scores import (
 from mindeye2.stages.evaluate.decoded import Decoded, Job, Scores
 from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
 from mindeye2.stages.evaluate.image_scores import laptop_image_scores, published_image_scores
+from mindeye2.stages.evaluate.input_checks import check_decoded
 from mindeye2.stages.evaluate.known_image_scores import known_image_scores, open_known_images
 from mindeye2.stages.evaluate.token_scores import (
     calibrated_scores,
     published_scores,
     similarities,
 )
+from mindeye2.training.distributed import current_shard, init_processes, run_on_rank0
 
 __all__ = ["evaluate"]
+
+_MAY_CHANGE = ("download", "networks")
+"""Settings that only decide where weights come from."""
 
 
 def evaluate(
@@ -60,6 +69,9 @@ def evaluate(
 ) -> Path:
     """Score one folder of reconstructions.
 
+    Of several processes that torchrun started, each computes the features of its own batches of
+    images; the files do not depend on their number.
+
     Parameters
     ----------
     settings
@@ -73,9 +85,10 @@ def evaluate(
     data
         Prepared data set; by default the one that the reconstructions were made from.
     resume
-        Fill a folder that an interrupted run left behind.
+        Go on with an interrupted run: batches of images and groups of scores that are finished
+        are kept. A finished folder is left as it is, unless scores were missing.
     device
-        Where the paper's networks compute.
+        Where the paper's networks compute; of several GPUs each process takes its own.
     decode
         Reconstructs into a folder as `source` was, with some settings changed, for the battery:
         `mindeye2.controls.decode_again`. Without it the battery lacks controls that need the
@@ -89,25 +102,111 @@ def evaluate(
     Raises
     ------
     ArtifactError
-        If the source is unfinished, or its data set is gone.
+        If the source is unfinished or damaged, its data set is gone, or another one is given.
+    ValueError
+        If images cannot be scored: there is one only, a seen image is constant, or images of the
+        gallery were trained on.
     """
     manifest = read_manifest(source, stage="reconstruct")
     prepared = open_prepared(data or resolve_path(manifest["config"]["source"], folder=source))
     decoded = Decoded(Path(source), prepared)
+    own_device, out = init_processes(device), Path(out)
+    if settings.battery and current_shard().world_size > 1:
+        raise ValueError(
+            "the battery reconstructs anew in one process: start evaluate without torchrun, or "
+            "leave out battery=true."
+        )
+    config = {
+        **plain(settings),
+        "source": record_path(source, folder=out),
+        "data": record_path(prepared.folder, folder=out),
+    }
+    run_on_rank0(lambda: _claim(out, config, resume=resume))
+    # Refused after the folder was claimed, so that the next stage finds the error in it.
+    check_decoded(decoded, data=data)
     if not prepared.known_images:
         check_gallery(decoded.images, manifest["training_images"])
-    out = claim_folder(out, resume=resume)
-    job = Job(decoded, PROTOCOLS[settings.protocol], settings, choose_device(device))
+    if (out / "manifest.json").exists():
+        return out / "manifest.json"
+    run_on_rank0(lambda: _open_state(out / "state", source=Path(source)))
+    job = Job(decoded, PROTOCOLS[settings.protocol], settings, own_device, out / "state")
     groups = _score(job)
+
+    def finish() -> None:
+        gallery = _write_scores(out, job, groups)
+        if settings.battery:
+            run_battery(job, out=out, decode=decode)
+        write_manifest(
+            out,
+            stage="evaluate",
+            config=config,
+            subject=manifest["subject"],
+            label=manifest.get("label", ""),
+            simulated=bool(prepared.manifest.get("simulated", False)),
+            images_sha256=prepared.images_hash,
+            design=prepared.design,
+            gallery=gallery,
+            missing=[sentence for group in groups for sentence in group.missing],
+            peak_memory_gib=round(peak_memory_gib(), 2),
+        )
+        shutil.rmtree(job.state, ignore_errors=True)
+
+    run_on_rank0(finish)
+    return out / "manifest.json"
+
+
+def _claim(out: Path, config: Mapping[str, object], *, resume: bool) -> None:
+    """Claim the folder; unseal a finished one whose scores were not complete."""
+    path = out / "manifest.json"
+    finished = read_manifest(out, stage="evaluate") if resume and path.exists() else None
+    complete = finished is not None and not finished["missing"]
+    folder = claim_folder(out, resume=resume)
+    keep_settings(folder, config, may_change=() if complete else _MAY_CHANGE)
+    if not complete:
+        path.unlink(missing_ok=True)
+
+
+def _open_state(state: Path, *, source: Path) -> None:
+    """Forget scores of other reconstructions than those of `source`."""
+    key = hash_file(source / "manifest.json")
+    if not (state / key).exists():
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir()
+        (state / key).touch()
+
+
+def _score(job: Job) -> list[Scores]:
+    """Compute the groups of scores of the protocol: images by all processes, the rest by one."""
+    tokens = score_on_rank0(job, "tokens", lambda: _score_tokens(job))
+    if not job.protocol.networks:
+        captions = score_on_rank0(job, "captions", lambda: laptop_caption_scores(job))
+        return [tokens, laptop_image_scores(job), captions]
+    return [
+        tokens,
+        published_image_scores(job),
+        score_on_rank0(job, "brain", lambda: brain_scores(job)),
+        score_on_rank0(job, "captions", lambda: published_caption_scores(job)),
+    ]
+
+
+def _score_tokens(job: Job) -> Scores:
+    if job.decoded.prepared.known_images:
+        return known_image_scores(job.decoded)
+    published = job.protocol.retrieval == "published"
+    return published_scores(job) if published else calibrated_scores(job.decoded)
+
+
+def _write_scores(out: Path, job: Job, groups: Sequence[Scores]) -> list[int]:
+    """Write scores by image, their summary, and the tables; return the ranked images."""
+    decoded, settings = job.decoded, job.settings
     scores = {name: x for group in groups for name, x in group.values.items()}
     chances = {name: chance for group in groups for name, chance in group.chances.items()}
-    calibrated = job.protocol.retrieval == "calibrated"
     if (
-        calibrated
-        and prepared.categories is not None
+        job.protocol.retrieval == "calibrated"
+        and decoded.prepared.categories is not None
         and "nearest_training_image" in decoded.items
     ):
-        scores["category"], chances["category"] = _category_scores(decoded, prepared)
+        scores["category"], chances["category"] = _category_scores(decoded, decoded.prepared)
     table = pd.DataFrame({"image": decoded.images, **{k: v.numpy() for k, v in scores.items()}})
     gallery = _rank(decoded, table, out)
     table.to_parquet(out / "scores.parquet", index=False)
@@ -117,30 +216,12 @@ def evaluate(
     tables = result_tables(
         summary,
         protocol=settings.protocol,
-        subject=str(manifest["subject"]),
+        subject=str(decoded.manifest["subject"]),
         n_images=len(table),
     )
     write_text(out / "table.md", as_markdown(tables))
     write_text(out / "table.tex", as_latex(tables))
-    if settings.battery:
-        run_battery(job, out=out, decode=decode)
-    return write_manifest(
-        out,
-        stage="evaluate",
-        config={
-            **plain(settings),
-            "source": record_path(source, folder=out),
-            "data": record_path(prepared.folder, folder=out),
-        },
-        subject=manifest["subject"],
-        label=manifest.get("label", ""),
-        simulated=bool(prepared.manifest.get("simulated", False)),
-        images_sha256=prepared.images_hash,
-        design=prepared.design,
-        gallery=gallery,
-        missing=[sentence for group in groups for sentence in group.missing],
-        peak_memory_gib=round(peak_memory_gib(), 2),
-    )
+    return gallery
 
 
 def _rank(decoded: Decoded, table: pd.DataFrame, out: Path) -> list[int]:
@@ -155,24 +236,6 @@ def _rank(decoded: Decoded, table: pd.DataFrame, out: Path) -> list[int]:
     ranks = match_ranks(near, match=None if known is None else known.target)
     table["rank"] = ranks.ceil().long().numpy()
     return decoded.images if known is None else [int(i) for i in known.images]
-
-
-def _score(job: Job) -> list[Scores]:
-    """Compute the groups of scores of the protocol."""
-    known = [known_image_scores(job.decoded)] if job.decoded.prepared.known_images else []
-    if not job.protocol.networks:
-        return [
-            *(known or [calibrated_scores(job.decoded)]),
-            laptop_image_scores(job),
-            laptop_caption_scores(job),
-        ]
-    published = job.protocol.retrieval == "published"
-    return [
-        *(known or [published_scores(job) if published else calibrated_scores(job.decoded)]),
-        published_image_scores(job),
-        brain_scores(job),
-        published_caption_scores(job),
-    ]
 
 
 def _category_scores(

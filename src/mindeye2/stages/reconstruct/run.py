@@ -144,6 +144,7 @@ def reconstruct(
             design=prepared.design,
             subject=settings.subject,
             encoder=pipeline.encoder,
+            images_sha256=prepared.images_hash,
             training_images=tokens.bank.images.tolist(),
             peak_memory_gib=round(peak_memory_gib(), 2),
         )
