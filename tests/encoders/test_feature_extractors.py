@@ -146,6 +146,9 @@ def test_a_file_of_another_network_is_refused(alexnet, tmp_path):
     torch.save(alexnet.state_dict(), tmp_path / "efficientnet_b1-c27df63c.pth")
     with pytest.raises(ArtifactError, match=r"c27df63c\.pth does not hold the weights.*'effnet'"):
         load_feature_extractor("effnet", folder=tmp_path)
+    (tmp_path / "efficientnet_b1-c27df63c.pth").write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"does not hold the weights.*Remove it"):
+        load_feature_extractor("effnet", folder=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -163,9 +163,10 @@ def load_feature_extractor(name: str, *, folder: Path | None = None) -> nn.Modul
     try:
         network = extractor.build(path)
     except (RuntimeError, UnpicklingError, EOFError, KeyError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ArtifactError(
             f"{path} does not hold the weights of the feature extractor {name!r} "
-            f"({str(error).splitlines()[0]}). Remove it, and get it again."
+            f"({reason}). Remove it, and get it again."
         ) from error
     return network.eval().requires_grad_(requires_grad=False)
 

@@ -93,6 +93,7 @@ def test_scores_of_other_reconstructions_are_forgotten(six, settings, tmp_path, 
     assert (table["pixcorr_unclip"] == table["pixcorr_lowlevel"]).all()
 
 
+@pytest.mark.usefixtures("pooling")
 def test_a_finished_folder_is_computed_again_only_where_scores_were_missing(
     six, settings, tmp_path, monkeypatch
 ):
