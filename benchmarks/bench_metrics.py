@@ -1,205 +1,290 @@
-"""Compare the time of the image metrics with that of the published notebook's loops.
+"""Compare the image columns of the paper's tables with the published notebook's loops.
 
-Run: python benchmarks/bench_metrics.py [--images 100] [--threads 2] [--networks alexnet ...]
-Four kinds of reconstructions of the same stimuli are scored, as `protocol=mindeye2-2024` does and
-as the notebook does, which runs once for each kind. Networks have their published classes and
-random weights: the cost is that of the published weights, the scores mean nothing, and both ways
-must give the same ones. Retrieval has `--width` features a token row. The last line is JSON.
+Run: python benchmarks/bench_metrics.py [--images 12] [--threads 2] [--networks alexnet ...]
+Four kinds of reconstructions of the same stimuli are scored as `protocol=mindeye2-2024` does, by
+the functions of `mindeye2 evaluate`, and as the notebook `final_evaluations` does, which runs once
+for each kind. Networks have their published classes and random weights: the cost is that of the
+published weights, the scores mean nothing, and both ways must give the same ones. Of bigG's tower,
+which retrieval needs, `--blocks` of 48 blocks are kept; the notebook's retrieval is counted once.
+Seconds are those of the CPU, because the machine may be shared. The last line is JSON.
+`--ours-only` skips the notebook, e.g. for the memory of 1,000 images.
 """
 
 import argparse
 import json
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from scipy.spatial.distance import correlation
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import require
-from mindeye2.core.runtime import generator, peak_memory_gib, process_rng
-from mindeye2.encoders.feature_extractors import FEATURE_EXTRACTORS, layer_features
-from mindeye2.metrics import (
-    correlation_distance,
-    pixcorr,
-    ssim,
-    top_k_hits,
-    two_way_identification,
-)
-from mindeye2.metrics.retrieval import similarity
+from mindeye2.core.runtime import generator, numpy_rng, peak_memory_gib, process_rng
+from mindeye2.data.prepared import Prepared
+from mindeye2.encoders.clip import load_clip_tokens
+from mindeye2.encoders.feature_extractors import FEATURE_EXTRACTORS, load_feature_extractor
+from mindeye2.metrics.protocols import PROTOCOLS
+from mindeye2.stages.evaluate import EvaluateSettings
+from mindeye2.stages.evaluate.decoded import Decoded, Job
+from mindeye2.stages.evaluate.image_scores import published_image_scores
+from mindeye2.stages.evaluate.token_scores import published_scores
 
+KINDS = ("unclip", "refined", "blended", "lowlevel")
 NETWORKS = {
     "alexnet": ("alexnet2", "alexnet5"),
     "inception_v3": ("inception",),
+    "clip": ("clip",),
     "efficientnet_b1": ("effnet",),
     "resnet50": ("swav",),
 }
-POOL, SAMPLES = 300, 30
+SAMPLES, TOKENS, WIDTH, HEADS = 30, 256, 1664, 16
+
+Scored = dict[str, float]
 
 
 def resized(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, (size, size), mode="bilinear", antialias=False)
 
 
-def notebook_pixcorr(preds: Tensor, targets: Tensor) -> float:
-    left, right = (resized(x, 425).reshape(len(x), -1).numpy() for x in (targets, preds))
-    return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(left, right, strict=True)]))
-
-
-def notebook_ssim(preds: Tensor, targets: Tensor) -> float:
+def notebook_pixels(images: dict[str, Tensor]) -> Scored:
+    """Score one image after the other, as cells 16 and 18 do."""
     metrics = require("skimage.metrics", extra="test", purpose="The published loop")
     color = require("skimage.color", extra="test", purpose="The published loop")
-    left, right = (
-        color.rgb2gray(resized(x, 425).permute(0, 2, 3, 1).numpy()) for x in (targets, preds)
-    )
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(
-        np.mean(
+    scores = {}
+    for kind in KINDS:
+        real, fake = (resized(images[k], 425) for k in ("seen", kind))
+        pairs = zip(real.flatten(1).numpy(), fake.flatten(1).numpy(), strict=True)
+        scores[f"pixcorr_{kind}"] = np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs])
+        grey = [color.rgb2gray(x.permute(0, 2, 3, 1).numpy()) for x in (real, fake)]
+        scores[f"ssim_{kind}"] = np.mean(
             [
                 metrics.structural_similarity(b, a, data_range=1.0, **options)
-                for a, b in zip(left, right, strict=True)
+                for a, b in zip(*grey, strict=True)
             ]
         )
-    )
-
-
-def notebook_network(name: str, network: nn.Module, *, preds: Tensor, targets: Tensor) -> float:
-    """Score one layer: both sets of images pass for each layer and kind."""
-    fake, real = (
-        layer_features((name,), x, network=network)[name].numpy() for x in (preds, targets)
-    )
-    if FEATURE_EXTRACTORS[name].compared_by == "correlation_distance":
-        return float(np.mean([correlation(a, b) for a, b in zip(real, fake, strict=True)]))
-    r = np.corrcoef(real, fake)[: len(real), len(real) :]
-    return float(np.mean((r < np.diag(r)).sum(axis=0)) / (len(real) - 1))
-
-
-def our_network(
-    names: Sequence[str], network: nn.Module, *, kinds: Sequence[Tensor], targets: Tensor
-) -> list[float]:
-    real = layer_features(names, targets, network=network)
-    scores = []
-    for preds in kinds:
-        fake = layer_features(names, preds, network=network)
-        for name in names:
-            distance = FEATURE_EXTRACTORS[name].compared_by == "correlation_distance"
-            score = (
-                correlation_distance(fake[name], real[name])
-                if distance
-                else two_way_identification(fake[name], real[name], tie=0)
-            )
-            scores.append(float(score.double().mean()))
     return scores
 
 
-def notebook_retrieval(brain: Tensor, clip: Tensor, pool: int) -> list[float]:
-    """Average top-1 over samples of the gallery."""
-    hits = []
+def notebook_network(
+    names: Sequence[str], network: nn.Module, images: dict[str, Tensor]
+) -> Scored:
+    """Score each layer and kind by two passes of all images at once, as cells 14 to 28 do."""
+    extraction: Any = require(
+        "torchvision.models.feature_extraction", extra="demo", purpose="The published loop"
+    )
+    layers = [FEATURE_EXTRACTORS[name].layer for name in names]
+    if layers[0]:
+        network = extraction.create_feature_extractor(network, layers).eval()
+    mean, std = (
+        torch.tensor(x)[:, None, None] for x in FEATURE_EXTRACTORS[names[0]].normalisation or ()
+    )
+    size = FEATURE_EXTRACTORS[names[0]].size or 0
+
+    def features(stack: Tensor, layer: str) -> np.ndarray:
+        one_by_one = [(resized(image[None], size)[0] - mean) / std for image in stack]
+        with torch.no_grad():
+            output = network(torch.stack(one_by_one))
+        found: np.ndarray = (output[layer] if layer else output).float().flatten(1).numpy()
+        return found
+
+    scores = {}
+    for kind in KINDS:
+        for name, layer in zip(names, layers, strict=True):
+            fake, real = features(images[kind], layer), features(images["seen"], layer)
+            if FEATURE_EXTRACTORS[name].compared_by == "correlation_distance":
+                score = np.mean([correlation(a, b) for a, b in zip(real, fake, strict=True)])
+            else:
+                r = np.corrcoef(real, fake)[: len(real), len(real) :]
+                score = np.mean((r < np.diag(r)).sum(axis=0)) / (len(real) - 1)
+            scores[f"{name}_{kind}"] = score
+    return scores
+
+
+def notebook_retrieval(tower: nn.Module, *, images: Tensor, brain: Tensor, pool: int) -> Scored:
+    """Encode the gallery anew for each of 30 samples, as cell 11 does."""
+    found: list[float] = []
     for sample in range(SAMPLES):
-        rows = torch.randperm(len(clip), generator=generator(0, sample))[:pool]
-        near = F.normalize(brain[rows], dim=1) @ F.normalize(clip[rows], dim=1).T
-        hits.append(float((near.argmax(dim=1) == torch.arange(pool)).float().mean()))
-    return [float(np.mean(hits))]
+        rows = torch.randperm(len(images), generator=generator(0, sample))[:pool]
+        with torch.inference_mode():
+            gallery = F.normalize(tower(images[rows]).flatten(1), dim=1)
+        near = F.normalize(brain[rows].flatten(1), dim=1) @ gallery.T
+        found.append(float((near.argmax(dim=1) == torch.arange(pool)).float().mean()))
+    return {"image_given_brain": float(np.mean(found))}
 
 
-def timed(
-    part: str, ours: Callable[[], list[float]], theirs: Callable[[], list[float]]
-) -> dict[str, float | str]:
-    seconds, values = [], []
+def forge(folder: Path, n: int) -> tuple[Decoded, dict[str, Tensor]]:
+    """Write reconstructions of 256 pixels that resemble their stimuli, kind by kind less."""
+    random = numpy_rng(0, "images")
+    coarse = torch.from_numpy(random.random((n + 2, 3, 24, 24), np.float32))
+    seen = (resized(coarse, 256) * 255).byte()
+    images = {"seen": seen[:n]}
+    for i, kind in enumerate(KINDS, 1):
+        noise = torch.from_numpy(random.standard_normal((n, 3, 64, 64), np.float32))
+        noisy = seen[:n].float() + 50 * i * resized(noise, 256)
+        images[kind] = noisy.clamp(0, 255).byte()
+        np.save(folder / f"{kind}.npy", images[kind].permute(0, 2, 3, 1).numpy())
+    pandas: Any = require("pandas", extra="test", purpose="The benchmark")
+    pandas.DataFrame({"image": range(n)}).to_parquet(folder / "items.parquet")
+    true = torch.randn(n, TOKENS, WIDTH, generator=generator(0, "tokens")).half()
+    save_file({"true": true, "retrieval": true.clone()}, folder / "tokens.safetensors")
+    write_manifest(folder, stage="reconstruct", config={}, training_images=[n, n + 1])
+    prepared = SimpleNamespace(images=seen.permute(0, 2, 3, 1).numpy())
+    floats = {kind: x.float() / 255 for kind, x in images.items()}
+    return Decoded(folder, cast("Prepared", prepared)), floats
+
+
+def save_weights(model: str, folder: Path) -> None:
+    """Write a network of a published class with random weights under its published name."""
+    download = FEATURE_EXTRACTORS[NETWORKS[model][0]].download
+    assert download is not None
+    with process_rng(0, model):
+        if model == "clip":
+            clip: Any = require("open_clip.model", extra="evaluation", purpose="CLIP")
+            network = clip.CLIP(
+                768,
+                vision_cfg=clip.CLIPVisionCfg(layers=24, width=1024, patch_size=14),
+                text_cfg=clip.CLIPTextCfg(
+                    vocab_size=9, context_length=5, layers=1, width=64, heads=1
+                ),
+                quick_gelu=True,
+            )
+        else:
+            models = require("torchvision", extra="demo", purpose="The benchmark").models
+            options = {"init_weights": False} if "inception" in model else {}
+            network = models.get_model(model, weights=None, **options)
+            for parameter in network.parameters():
+                if parameter.ndim > 1:  # torchvision's own start lets deep features die out
+                    nn.init.kaiming_normal_(parameter)
+    state = {k: v for k, v in network.state_dict().items() if k != "attn_mask"}
+    if model == "resnet50":  # SwAV's file has no classifier
+        state = {k: v for k, v in state.items() if not k.startswith("fc.")}
+    torch.save(state, folder / download.name)
+
+
+def load_unfolded(model: str, folder: Path) -> nn.Module:
+    """Load a network as the notebook does, with its batch normalisations."""
+    name = NETWORKS[model][0]
+    if model == "clip":
+        return load_feature_extractor(name, folder=folder)
+    models = require("torchvision", extra="demo", purpose="The benchmark").models
+    options = {"init_weights": False, "transform_input": True} if "inception" in model else {}
+    network: nn.Module = models.get_model(model, weights=None, **options)
+    download = FEATURE_EXTRACTORS[name].download
+    assert download is not None
+    network.load_state_dict(torch.load(folder / download.name, weights_only=True), strict=False)
+    return network.eval().requires_grad_(requires_grad=False)
+
+
+def save_tower(folder: Path, blocks: int) -> None:
+    """Write bigG's image tower with fewer blocks, as an import does."""
+    transformer: Any = require("open_clip.transformer", extra="sdxl", purpose="The benchmark")
+    with process_rng(0, "bigG"):
+        tower = transformer.VisionTransformer(
+            image_size=224, patch_size=14, width=WIDTH, layers=blocks, heads=HEADS,
+            mlp_ratio=4.9231, output_dim=1280, output_tokens=True,
+        )  # fmt: skip
+    folder.mkdir()
+    save_file(tower.state_dict(), folder / "clip_tokens.safetensors", {"kind": "clip_tokens"})
+    write_manifest(folder, stage="import", config={}, kind="clip_tokens")
+
+
+def timed(part: str, ours: Callable[[], Scored], theirs: Callable[[], Scored] | None) -> dict:
+    """Run both ways in turn; scores that only one way has are not compared."""
+    seconds, scores = [], []
     for function in (theirs, ours):
-        start = time.perf_counter()
-        values.append(function())
-        seconds.append(time.perf_counter() - start)
-    gap = float(np.abs(np.subtract(values[0], values[1])).max())
-    row: dict[str, float | str] = {
+        start = time.process_time()
+        scores.append(function() if function else {})
+        seconds.append(time.process_time() - start)
+    gaps = [abs(value - scores[1][name]) for name, value in scores[0].items() if name in scores[1]]
+    row = {
         "part": part,
         "notebook_s": seconds[0],
         "ours_s": seconds[1],
         "times": seconds[0] / seconds[1],
-        "largest_difference": gap,
+        "largest_difference": max(gaps, default=None),
+        "compared": len(gaps),
     }
-    print({k: v if isinstance(v, str) else float(f"{v:.3g}") for k, v in row.items()}, flush=True)
+    print(row, flush=True)
     return row
-
-
-Pair = tuple[Callable[[], list[float]], Callable[[], list[float]]]
-
-
-def on_kinds(
-    ours: Callable[[Tensor, Tensor], Tensor],
-    theirs: Callable[[Tensor, Tensor], float],
-    *,
-    kinds: Sequence[Tensor],
-    targets: Tensor,
-) -> Pair:
-    return (
-        lambda: [float(ours(k, targets).double().mean()) for k in kinds],
-        lambda: [theirs(k, targets) for k in kinds],
-    )
-
-
-def on_network(
-    names: Sequence[str], network: nn.Module, *, kinds: Sequence[Tensor], targets: Tensor
-) -> Pair:
-    return (
-        lambda: our_network(names, network, kinds=kinds, targets=targets),
-        lambda: [
-            notebook_network(name, network, preds=k, targets=targets)
-            for k in kinds
-            for name in names
-        ],
-    )
-
-
-def build(model: str) -> nn.Module:
-    models = require("torchvision", extra="demo", purpose="The benchmark").models
-    with process_rng(0, model):
-        options = {"init_weights": False, "transform_input": True} if "inception" in model else {}
-        network: nn.Module = models.get_model(model, weights=None, **options)
-        for parameter in network.parameters():
-            if parameter.ndim > 1:  # torchvision's own start lets deep features die out
-                nn.init.kaiming_normal_(parameter)
-    return network.eval()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--width", type=int, default=16_640)
+    parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--ours-only", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    random, n = generator(0, "images"), options.images
-    targets = resized(torch.rand(n, 3, 24, 24, generator=random), 256)
-    kinds = [
-        (targets + 0.2 * i * torch.randn(targets.shape, generator=random)).clamp(0, 1)
-        for i in range(1, 5)
-    ]
-    clip = torch.randn(n, options.width, generator=random)
-    brain = clip + 6 * torch.randn(clip.shape, generator=random)
-    pool = min(POOL, n * 3 // 10)
-    rows = [
-        timed("pixcorr", *on_kinds(pixcorr, notebook_pixcorr, kinds=kinds, targets=targets)),
-        timed("ssim", *on_kinds(ssim, notebook_ssim, kinds=kinds, targets=targets)),
-    ]
-    for model in options.networks:
-        names = NETWORKS[model]
-        rows.append(timed(model, *on_network(names, build(model), kinds=kinds, targets=targets)))
-    rows.append(
-        timed(
-            "retrieval",
-            lambda: [float(top_k_hits(similarity(brain, clip), k=1, pool=pool).mean())],
-            lambda: notebook_retrieval(brain, clip, pool),
-        )
-    )
-    total = [sum(float(r[k]) for r in rows) for k in ("notebook_s", "ours_s")]
+    with tempfile.TemporaryDirectory() as temporary:
+        rows = compare(Path(temporary), options)
+    image_rows = [row for row in rows if row["part"] != "retrieval"]
     facts = {"machine": platform.machine(), "torch": torch.__version__, **vars(options)}
-    result = {**facts, "rows": rows, "times": total[0] / total[1], "peak_gib": peak_memory_gib()}
-    print(json.dumps(result))
+    totals = {
+        name: sum(r["notebook_s"] for r in chosen) / sum(r["ours_s"] for r in chosen)
+        for name, chosen in (("times_images", image_rows), ("times", rows))
+    }
+    print(json.dumps({**facts, "rows": rows, **totals, "peak_gib": peak_memory_gib()}))
+
+
+def compare(folder: Path, options: argparse.Namespace) -> list[dict]:
+    decoded_folder, networks, state = (folder / n for n in ("decoded", "networks", "state"))
+    for made in (decoded_folder, networks, state):
+        made.mkdir()
+    decoded, images = forge(decoded_folder, options.images)
+    settings = EvaluateSettings(protocol="mindeye2-2024", networks=networks)
+    job = Job(decoded, PROTOCOLS["mindeye2-2024"], settings, torch.device("cpu"), state)
+
+    def image_scores() -> Scored:
+        """Score what is not in the state yet: pixels, then each network that was added."""
+        scores = published_image_scores(job).values
+        return {name: float(x.double().mean()) for name, x in scores.items()}
+
+    def theirs(function: Callable[[], Scored]) -> Callable[[], Scored] | None:
+        return None if options.ours_only else function
+
+    rows = [timed("pixels", image_scores, theirs(lambda: notebook_pixels(images)))]
+    for model in options.networks:
+        save_weights(model, networks)
+        names = NETWORKS[model]
+        network = None if options.ours_only else load_unfolded(model, networks)
+        rows.append(
+            timed(
+                model,
+                image_scores,
+                theirs(lambda: notebook_network(names, network, images)),  # noqa: B023
+            )
+        )
+    if options.blocks:
+        save_tower(networks / "clip_tokens", options.blocks)
+        tower = load_clip_tokens(networks / "clip_tokens", head_width=WIDTH // HEADS)
+        brain, pool = decoded.tokens("retrieval"), options.images * 3 // 10
+        rows.append(
+            timed(
+                "retrieval",
+                lambda: {
+                    "top_1": float(published_scores(job).values["image_given_brain_300"].mean())
+                },
+                theirs(
+                    lambda: notebook_retrieval(
+                        tower, images=images["seen"], brain=brain, pool=pool
+                    )
+                ),
+            )
+        )
+    return rows
 
 
 if __name__ == "__main__":
