@@ -199,7 +199,9 @@ def save_tower(folder: Path, blocks: int) -> None:
     write_manifest(folder, stage="import", config={}, kind="clip_tokens")
 
 
-def timed(part: str, ours: Callable[[], Scored], theirs: Callable[[], Scored] | None) -> dict:
+def timed(
+    part: str, ours: Callable[[], Scored], theirs: Callable[[], Scored] | None
+) -> dict[str, Any]:
     """Run both ways in turn; scores that only one way has are not compared."""
     seconds, scores = [], []
     for function in (theirs, ours):
@@ -239,7 +241,7 @@ def main() -> None:
     print(json.dumps({**facts, "rows": rows, **totals, "peak_gib": peak_memory_gib()}))
 
 
-def compare(folder: Path, options: argparse.Namespace) -> list[dict]:
+def compare(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     decoded_folder, networks, state = (folder / n for n in ("decoded", "networks", "state"))
     for made in (decoded_folder, networks, state):
         made.mkdir()
@@ -259,7 +261,7 @@ def compare(folder: Path, options: argparse.Namespace) -> list[dict]:
     for model in options.networks:
         save_weights(model, networks)
         names = NETWORKS[model]
-        network = None if options.ours_only else load_unfolded(model, networks)
+        network = nn.Identity() if options.ours_only else load_unfolded(model, networks)
         rows.append(
             timed(
                 model,
