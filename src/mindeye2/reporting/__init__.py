@@ -1,5 +1,6 @@
 """Self-contained HTML page of stimuli, reconstructions and scores."""
 
+from mindeye2.reporting.analyses import read_analyses
 from mindeye2.reporting.battery_section import battery_section
 from mindeye2.reporting.content import (
     Arm,
@@ -62,6 +63,7 @@ __all__ = [
     "describe_training",
     "headline_sentence",
     "learning_panels",
+    "read_analyses",
     "render_page",
     "result_tables",
 ]

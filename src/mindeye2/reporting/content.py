@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 __all__ = [
+    "AnalysisSummary",
     "Arm",
     "Battery",
     "Check",
@@ -232,6 +233,18 @@ class RoiCeiling:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysisSummary:
+    """Findings of one analysis."""
+
+    title: str
+    """Heading."""
+    lines: Sequence[str]
+    """Findings in words and numbers."""
+    figure: str
+    """Address of an image, with its content."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StageCost:
     """Time and memory of one stage."""
 
@@ -361,6 +374,8 @@ class ReportContent:
     """How much is the brain, how much the generator."""
     comparisons: Sequence[Comparison] = ()
     """Arms or subjects side by side."""
+    analyses: Sequence[AnalysisSummary] = ()
+    """Findings of ``mindeye2 analyse``."""
     learning: Sequence[CurvePanel] = ()
     """Learning curves."""
     ceilings: Sequence[RoiCeiling] = ()

@@ -44,6 +44,7 @@ from mindeye2.reporting import (
     describe_training,
     headline_sentence,
     learning_panels,
+    read_analyses,
     render_page,
     result_tables,
 )
@@ -83,6 +84,9 @@ class ReportSettings(Settings):
     curves: dict[str, Path] = Field(default_factory=dict)
     """Run folders whose learning curves are shown, by the name to show; by default the run, and
     the pretrained run that it started from."""
+
+    analyses: tuple[Path, ...] = ()
+    """Folders of ``mindeye2 analyse`` whose findings and figures are shown."""
 
     costs: Path | None = None
     """JSON file with time and peak memory of each stage."""
@@ -180,6 +184,7 @@ def report(
         )[:-1],
         battery=_battery(source),
         comparisons=_comparisons(settings, source, prepared, own=decoder_name(model[0])),
+        analyses=read_analyses(settings.analyses, subject=subject),
         learning=learning_panels(_logs(settings, own=own_runs(reconstructed, decoded))),
         ceilings=_ceilings(prepared, subject),
         notes=[*default_notes(simulated=simulated), *_missing(scores)],
