@@ -47,6 +47,17 @@ def test_lines_rise_to_the_right():
     assert "10 min" in svg
 
 
+def test_links_join_the_points_of_two_series():
+    pair = [
+        Series(name=n, x=[0, 1], values=[y, 1], line=False) for n, y in (("true", 0), ("guess", 1))
+    ]
+    svg = draw_lines([LinePanel(title="t", series=pair, x_label="UMAP", links=True)])
+    root = ElementTree.fromstring(re.sub(r' xmlns="[^"]*"', "", svg))
+    links = [[line.get(k) for k in ("x1", "y1", "x2", "y2")] for line in root.iter("line")][-2:]
+    x, y = ([c.get(k) for c in root.iter("circle") if c.get("r") != "4"] for k in ("cx", "cy"))
+    assert links == [[x[0], y[0], x[2], y[2]], [x[1], y[1], x[3], y[3]]]
+
+
 def test_images_are_embedded_row_by_row():
     images = [np.full((8, 8, 3), v, np.uint8) for v in (0, 255)]
     svg = draw_images({"V1": images, "V2": images[:1]}, side=40)

@@ -71,6 +71,8 @@ class LinePanel(DotPanel):
     """Title of the horizontal axis."""
     ticks: Mapping[float, str] = field(default_factory=dict)
     """Labelled positions; round numbers by default."""
+    links: bool = False
+    """Join the points of the first two series, one by one."""
 
 
 def draw_dots(rows: Sequence[str], panels: Sequence[DotPanel]) -> str:
@@ -124,6 +126,18 @@ def draw_lines(panels: Sequence[LinePanel]) -> str:
             f'<text x="{x0 + _PLOT / 2}" y="{bottom + 31}" text-anchor="middle">'
             f"{escape(panel.x_label)}</text>"
         )
+        if panel.links:
+            ends = [
+                [
+                    (x0 + _PLOT * across.at(x) / 100, bottom - height * up.at(y) / 100)
+                    for x, y in zip(series.x, series.values, strict=True)
+                ]
+                for series in panel.series[:2]
+            ]
+            parts += [
+                f'<line class="grid" x1="{a:.1f}" y1="{b:.1f}" x2="{c:.1f}" y2="{d:.1f}"/>'
+                for (a, b), (c, d) in zip(*ends, strict=True)
+            ]
         for index, series in enumerate(panel.series):
             colour = f"var(--s{index % 6 + 1})"
             xs = [x0 + _PLOT * across.at(v) / 100 for v in series.x]

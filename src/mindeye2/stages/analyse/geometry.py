@@ -171,5 +171,5 @@ def _draw(table: pd.DataFrame, points: pd.DataFrame) -> str:
             for name, x, y in (("true", "true_x", "true_y"), ("predicted", "x", "y"))
         ]
         title = f"{_KINDS[row['tokens']]}: RSA {row['rsa']:.2f}"
-        panels.append(LinePanel(title=title, series=series, x_label=str(row["map"])))
+        panels.append(LinePanel(title=title, series=series, x_label=str(row["map"]), links=True))
     return draw_lines(panels)
