@@ -29,7 +29,10 @@ def test_rows_of_the_protocol_and_of_the_subject_stand_beside_the_run():
     assert "MindEye2, 40 sessions, subj01" in labels
     assert "MindEye2, 1 session, mean of subj01, 02, 05, 07" in labels
     assert not any("subj02" in x and "mean" not in x for x in labels)
-    assert all(row.note.startswith("Scotti et al. 2024") for row in rows[2:])
+    assert all(row.note for row in rows[2:])
+    later = {row.label: row for row in rows[2:] if not row.note.startswith("Scotti et al. 2024")}
+    assert "MindTuner, 1 session, mean of subj01, 02, 05, 07" in later
+    assert all("protocol was not checked" in row.note for row in later.values())
 
 
 def test_directions_of_retrieval_follow_the_published_names():
