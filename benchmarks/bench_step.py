@@ -5,7 +5,9 @@ Every arm is the same recipe (`released`: prior end to end, contrastive, low-lev
 losses) on the same random batch, with one change of the model. Arms run in turn, `--rounds` times
 over, each with one step to warm up. On a CPU seconds are those that the process computed (user and
 system), which other work on the machine changes little; on a GPU they are wall time. Medians; the
-last line is JSON. Teachers and data are not part of a step: targets are stored.
+last line is JSON. Data are not part of a step, and targets are stored; `--teachers` also times the
+frozen networks that the published training computes in every step: OpenCLIP bigG, ConvNeXt-XL on
+the images and on augmented ones, Stable Diffusion's VAE, of published size with random weights.
 """
 
 import argparse
@@ -14,12 +16,18 @@ import json
 import platform
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
 from mindeye2 import recipes
 from mindeye2.core.runtime import generator, peak_memory_gib, process_rng
+from mindeye2.core.torchvision_operators import declare_torchvision_operators
+from mindeye2.encoders.clip import ClipTokens
+from mindeye2.encoders.convnext import build_convnext_teacher
+from mindeye2.encoders.sd_vae import SdLatents, VaeSettings, build_vae
 from mindeye2.models.model_settings import ModelSettings
 from mindeye2.planning.sample_step import StepSettings, random_batch
 from mindeye2.training.brain_step import BrainStep
@@ -99,6 +107,47 @@ def time_steps(
     return {"seconds": seconds[warm_up:], "peak_bytes": peak, "loss": scalars["loss"]}
 
 
+def time_teachers(
+    options: argparse.Namespace, *, device: torch.device, warm_up: int = 1
+) -> dict[str, float]:
+    """Time the teachers on one batch of images, one network after the other in memory."""
+    declare_torchvision_operators()
+    from open_clip.transformer import VisionTransformer
+
+    published = {"image_size": 224, "patch_size": 14, "width": 1664, "layers": 48, "heads": 16}
+    small = {"image_size": 224, "patch_size": 56, "width": 64, "layers": 2, "heads": 4}
+    tower = {**(small if options.small else published), "output_dim": 1280, "output_tokens": True}
+    sizes = {"depths": (3, 3, 27, 3), "widths": (256, 512, 1024, 2048), "projector": (512,) * 3}
+    if options.small:
+        sizes = {"depths": (1, 1, 1, 1), "widths": (8, 16, 32, 64), "projector": (512,) * 3}
+    vae = VaeSettings(widths=(32, 32, 32, 32)) if options.small else VaeSettings()
+    builders: dict[str, tuple[Callable[[], nn.Module], int]] = {
+        "bigG": (
+            lambda: ClipTokens(VisionTransformer(mlp_ratio=4.9231, **tower), weights_key="random"),
+            1,
+        ),
+        "ConvNeXt, twice": (lambda: build_convnext_teacher(**sizes), 2),
+        "VAE": (lambda: SdLatents(build_vae(vae)), 1),
+    }
+    images = torch.rand(options.batch, 3, 224, 224, generator=generator(0, "images")).to(device)
+    dtype = None if options.precision == "float32" else getattr(torch, options.precision)
+    found = {}
+    for name, (build, calls) in builders.items():
+        with torch.device(device):
+            network = build().eval()
+        seconds = []
+        for _ in range(warm_up + options.steps):
+            began = read_clock(device)
+            half = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+            with torch.inference_mode(), half:
+                network(images)
+            seconds.append(read_clock(device) - began)
+        found[name] = round(calls * statistics.median(seconds[warm_up:]), 4)
+        del network
+        gc.collect()
+    return found
+
+
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Time all arms in turn."""
     device = torch.device(options.device)
@@ -119,8 +168,15 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         }
         for name, values in seconds.items()
     }
+    teachers = time_teachers(options, device=device) if options.teachers else {}
+    if teachers:
+        online = medians["released"] + sum(teachers.values())
+        rows["released, teachers online"] = {"seconds": round(online, 4)}
+        for row in rows.values():
+            row["speed_online"] = round(online / row["seconds"], 2)
     cuda = device.type == "cuda"
     return {
+        "teachers": teachers,
         "options": vars(options),
         "machine": torch.cuda.get_device_name(device) if cuda else platform.machine(),
         "threads": torch.get_num_threads(),
@@ -147,6 +203,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--precision", choices=["float32", "bfloat16", "float16"], default="float32")
     made.add_argument("--checkpointing", action="store_true")
     made.add_argument("--compile", action="store_true")
+    made.add_argument("--teachers", action="store_true", help="time the frozen networks as well")
     return made
 
 
@@ -154,7 +211,9 @@ def main() -> None:
     """Print a row an arm, then JSON."""
     found = compare(parser().parse_args())
     for name, row in found["arms"].items():
-        print(f"{name:18s} {row['seconds']:8.3f} s a step, {row['speed']:.2f} times released")
+        faster = {"speed": "released", "speed_online": "released, teachers online"}
+        than = [f"{row[key]:.2f} times {arm}" for key, arm in faster.items() if key in row]
+        print(f"{name:25s} {row['seconds']:8.3f} s a step, {'; '.join(than)}")
     print(json.dumps(found))
 
 

@@ -252,6 +252,7 @@ def arms(options: argparse.Namespace) -> dict[str, Any]:
             words += ["--depth", "1", "--batch", "4", "--steps", "1", "--rounds", "1"]
         else:
             words += ["--latent", "4096", "--features", "1664", "--batch", "24", "--steps", "10"]
+            words += ["--teachers"]
         chosen = bench_step.parser().parse_args(words)
         found[precision] = attempt(partial(bench_step.compare, chosen))
     return found
