@@ -14,7 +14,8 @@ from mindeye2.core.runtime import choose_device
 from mindeye2.data.subject_names import find_subject
 from mindeye2.encoders.bank import to_float
 from mindeye2.generation.captions import nearest_captions
-from mindeye2.metrics.retrieval import fit_calibration, similarity
+from mindeye2.metrics.gallery_search import search_gallery
+from mindeye2.metrics.retrieval import Queries, fit_calibration, similarity
 from mindeye2.recipes import released
 from mindeye2.released.folder import ReleasedPipeline, open_pipeline
 from mindeye2.released.hub import pretrained_folder
@@ -370,7 +371,7 @@ class Decoder:
         betas
             As for `predict`.
         gallery
-            Images to choose from, RGB, 0 to 255.
+            Images to choose from, RGB, 0 to 255; a memory map is read 32 images at a time.
         subject
             Subject of the betas, e.g. ``"subj01"``.
         k
@@ -395,19 +396,23 @@ class Decoder:
         if not 1 <= k <= len(gallery):
             raise ValueError(f"k must be between 1 and the gallery's {len(gallery)}, got {k}.")
         subject = find_subject(subject, self.subjects)
-        encoded = [
-            self._pipeline.networks.encode(to_float(gallery[s : s + 32]))
-            for s in range(0, len(gallery), 32)
-        ]
-        tokens = self._pipeline.forward_model(torch.cat(encoded))
         bank = self._pipeline.training_bank(subject)
         if bank is None:
-            near = similarity(self._predictions(betas, subject).retrieval, tokens)
+            queries = Queries(self._predictions(betas, subject).retrieval)
         else:
             calibration = fit_calibration(bank.preds, self._pipeline.forward_model(bank.targets))
-            near = similarity(self.predict(betas, subject=subject), tokens, calibration)
-        scores, indices = near.topk(k, dim=1)
-        return Retrieved(indices=indices.numpy(), scores=scores.numpy(), gallery=gallery)
+            queries = Queries(self.predict(betas, subject=subject), calibration)
+        # One block of images and tokens in memory at a time.
+        blocks = (
+            self._pipeline.forward_model(
+                self._pipeline.networks.encode(to_float(gallery[start : start + 32]))
+            )
+            for start in range(0, len(gallery), 32)
+        )
+        found = search_gallery(queries, blocks, k=k)
+        return Retrieved(
+            indices=found.indices.numpy(), scores=found.scores.numpy(), gallery=gallery
+        )
 
     def _predictions(self, betas: np.ndarray | Tensor, subject: str) -> Predictions:
         return predict(

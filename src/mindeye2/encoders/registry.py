@@ -7,6 +7,7 @@ from pathlib import Path
 from mindeye2.core.errors import ArtifactError, check_choice
 from mindeye2.encoders.bank import ImageEncoder
 from mindeye2.encoders.clip import load_clip_tokens
+from mindeye2.encoders.dinov2 import load_dinov2
 from mindeye2.encoders.maps import load_teacher_maps
 from mindeye2.encoders.sd_vae import load_sd_latents
 from mindeye2.encoders.tokens import Lite0Tokens
@@ -45,6 +46,7 @@ ENCODERS: dict[str, Callable[[Path | None], ImageEncoder]] = {
     "lite0": _lite0,
     "bigg": partial(load_clip_tokens, scaling="released"),
     "bigg-clean": partial(load_clip_tokens, scaling="clean"),
+    "dinov2-giant": load_dinov2,
     "convnext": _imported("convnext", load_teacher_maps),
     "convnext-augmented": _imported("convnext-augmented", partial(load_teacher_maps, seed=0)),
     "sd-latents": _imported("sd-latents", load_sd_latents),

@@ -17,6 +17,7 @@ from mindeye2.metrics.checks import check_finite
 __all__ = [
     "cosine_similarity",
     "csls",
+    "expected_hits",
     "hubness",
     "match_ranks",
     "top_k_accuracy",
@@ -142,13 +143,33 @@ def top_k_hits(
             f"{n_gallery} items in all."
         )
     better, ties = _count_better(similarity, match)
-    if size == n_gallery:
+    return expected_hits(better, ties, k=k, pool=size, n_gallery=n_gallery)
+
+
+def expected_hits(
+    better: Int[Tensor, " query"],
+    ties: Int[Tensor, " query"],
+    *,
+    k: int,
+    pool: int,
+    n_gallery: int,
+) -> Float[Tensor, " query"]:
+    """Compute `top_k_hits` from the numbers of gallery items better than the true one, and tied.
+
+    For galleries that are searched block by block; the true item is one of `n_gallery`.
+    """
+    if not 1 <= k <= pool <= n_gallery:
+        raise ValueError(
+            f"k must be between 1 and the pool, and the pool at most the gallery, got k={k}, a "
+            f"pool of {pool} and a gallery of {n_gallery}."
+        )
+    if pool == n_gallery:
         # Broken at random, each number of tied items ahead is as likely as the next.
         return (k - better).clamp(min=0).minimum(ties + 1) / (ties + 1)
     # Of all `n_gallery - 1` distractors `size - 1` are sampled; fewer than k may be better.
     at_rank = torch.from_numpy(
-        hypergeom.cdf(k - 1, n_gallery - 1, np.arange(n_gallery), size - 1)
-    ).to(similarity.device, torch.float32)
+        hypergeom.cdf(k - 1, n_gallery - 1, np.arange(n_gallery), pool - 1)
+    ).to(better.device, torch.float32)
     return torch.stack([at_rank[b : b + t + 1].mean() for b, t in zip(better, ties, strict=True)])
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mindeye2.metrics.ranking import cosine_similarity, csls, hubness
 
-__all__ = ["Calibration", "check_gallery", "fit_calibration", "similarity"]
+__all__ = ["Calibration", "Queries", "check_gallery", "fit_calibration", "similarity"]
 
 
 @dataclass(frozen=True)
@@ -130,21 +130,52 @@ def similarity(
     ValueError
         If widths differ, also from the calibration's, or a value is NaN or infinite.
     """
-    left, right = preds.flatten(1).float(), gallery.flatten(1).float()
-    _check_width(left, right, "preds", "gallery")
-    if calibration is None:
-        return cosine_similarity(left, right)
-    _check_width(left, calibration.preds_mean[None], "preds", "calibration")
-    left = left - calibration.preds_mean
-    right = right - calibration.targets_mean
-    cosines = cosine_similarity(left, right)
-    if calibration.neighbours == 0:
-        return cosines
-    return csls(
-        cosines,
-        hubness(left, calibration.targets, neighbours=calibration.neighbours),
-        hubness(right, calibration.preds, neighbours=calibration.neighbours),
-    )
+    return Queries(preds, calibration).score(gallery)
+
+
+class Queries:
+    """Predictions that are compared with one block of a gallery after the other.
+
+    Parameters
+    ----------
+    preds
+        Predicted tokens, (trials, tokens, features) or flattened.
+    calibration
+        Training means and hub banks; None gives raw cosine.
+    """
+
+    def __init__(
+        self, preds: Float[Tensor, "query ..."], calibration: Calibration | None = None
+    ) -> None:
+        self._calibration = calibration
+        self._preds = preds.flatten(1).float()
+        self._hubness: Tensor | None = None
+        if calibration is None:
+            return
+        _check_width(self._preds, calibration.preds_mean[None], "preds", "calibration")
+        self._preds = self._preds - calibration.preds_mean
+        if calibration.neighbours:
+            self._hubness = hubness(
+                self._preds, calibration.targets, neighbours=calibration.neighbours
+            )
+
+    def __len__(self) -> int:
+        """Return the number of predictions."""
+        return len(self._preds)
+
+    def score(self, gallery: Float[Tensor, "gallery ..."]) -> Float[Tensor, "query gallery"]:
+        """Score each of some gallery images for each prediction."""
+        right = gallery.flatten(1).float()
+        _check_width(self._preds, right, "preds", "gallery")
+        known = self._calibration
+        if known is None:
+            return cosine_similarity(self._preds, right)
+        right = right - known.targets_mean
+        cosines = cosine_similarity(self._preds, right)
+        if self._hubness is None:
+            return cosines
+        hubs = hubness(right, known.preds, neighbours=known.neighbours)
+        return csls(cosines, self._hubness, hubs)
 
 
 def check_gallery(

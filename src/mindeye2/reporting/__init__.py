@@ -27,6 +27,7 @@ from mindeye2.reporting.learning import learning_panels
 from mindeye2.reporting.notes import default_notes
 from mindeye2.reporting.page import render_page
 from mindeye2.reporting.published import result_tables
+from mindeye2.reporting.retrieval_section import gallery_warnings, retrieval_table
 from mindeye2.reporting.run_gallery import RunGallery, caption_note
 from mindeye2.reporting.tables import (
     as_csv,
@@ -61,9 +62,11 @@ __all__ = [
     "check_test_images",
     "default_notes",
     "describe_training",
+    "gallery_warnings",
     "headline_sentence",
     "learning_panels",
     "read_analyses",
     "render_page",
     "result_tables",
+    "retrieval_table",
 ]

@@ -368,6 +368,8 @@ class ReportContent:
     """Seed of the random order in which the gallery opens."""
     scores: Sequence[ScoreRow] = ()
     """The table of scores."""
+    retrieval: Table | None = None
+    """Other ways to score retrieval, folded away."""
     tables: Sequence[Table] = ()
     """The run beside published results."""
     battery: Battery | None = None

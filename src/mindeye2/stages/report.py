@@ -42,11 +42,13 @@ from mindeye2.reporting import (
     check_test_images,
     default_notes,
     describe_training,
+    gallery_warnings,
     headline_sentence,
     learning_panels,
     read_analyses,
     render_page,
     result_tables,
+    retrieval_table,
 )
 from mindeye2.reporting.decoder_origin import (
     decoder_name,
@@ -153,6 +155,7 @@ def report(
     trained = describe_training(
         run_folder(reconstructed, decoded), prepared=prepared, subject=subject
     )
+    retrieval = _retrieval(source)
     headline = [f"{name}_{best}" if per_column else name for name, per_column in _HEADLINE]
     content = ReportContent(
         title=settings.title,
@@ -163,7 +166,7 @@ def report(
             + "Every score is given with its chance level."
         ),
         statement=headline_sentence(rows, n_trials=_n_trials(decoded)),
-        warnings=[check.warning] if check.warning else [],
+        warnings=[*filter(None, [check.warning]), *gallery_warnings(retrieval)],
         responses=ResponseSource(
             label=label, simulated=simulated, explanation=explanation.strip() or label
         ),
@@ -175,6 +178,7 @@ def report(
         image_scores=gallery.image_scores,
         sample_seed=settings.seed,
         scores=list(rows.values()),
+        retrieval=retrieval_table(retrieval) if retrieval else None,
         # The page has the last table, all scores, already.
         tables=result_tables(
             _summary(source),
@@ -216,6 +220,11 @@ def _n_trials(decoded: Path) -> int | None:
     """Return the single test trials of a design of known images."""
     path = decoded / "trials.parquet"
     return len(pd.read_parquet(path)) if path.exists() else None
+
+
+def _retrieval(folder: Path) -> dict[str, Any] | None:
+    path = folder / "retrieval.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _battery(folder: Path) -> Battery | None:

@@ -194,6 +194,15 @@ def test_a_model_that_is_gone_leaves_its_controls_out_and_says_so(world):
     assert [c["name"] for c in result["controls"]] == ["run", "nearest_training_image", "shuffled"]
 
 
+def test_known_images_are_refused_before_anything_is_scored(world):
+    decoded = world.write()
+    facts = {"subjects": {"subj01": 3}, "label": "", "design": "known_images"}
+    write_manifest(world.folder / "data", stage="prepare", config={}, **facts)
+    with pytest.raises(ValueError, match="battery and gallery are for test images that were not"):
+        evaluate(SETTINGS, source=decoded, out=world.folder / "scores")
+    assert not (world.folder / "scores" / "scores.parquet").exists()
+
+
 def test_the_command_decodes_again_with_the_model_of_the_run(decoded, tmp_path):
     """More dimensions than the ridge has are left out, with the reason."""
     out = tmp_path / "scores"

@@ -48,6 +48,23 @@ class EvaluateSettings(Settings):
     captions of the seen images (``all_captions.pt``, ``all_git_generated_captions.pt``); by
     default the scored folder itself."""
 
+    top_k: tuple[Annotated[int, Field(ge=1)], ...] = (1, 5)
+    """Numbers of best images that count as found, in the variants of retrieval."""
+
+    pools: tuple[Annotated[int, Field(ge=2)], ...] = ()
+    """Sizes of smaller galleries to score too: the exact expectation over all random samples. The
+    whole gallery is always scored."""
+
+    gallery: Path | None = None
+    """Prepared data set whose images are added to the gallery as distractors, with targets of the
+    same encoder. They are read in blocks, so that all 73,000 images of NSD need no memory. If it
+    holds images of training, the page says so: held-out images stand out among them."""
+
+    gallery_encoder: str | None = None
+    """Encoder in whose space the gallery is ranked too, e.g. dinov2-giant; the data set was
+    prepared with it. Predicted tokens are mapped there by a ridge that was fitted on the true
+    tokens of training images."""
+
     battery: bool = False
     """Also score controls that separate the brain's part of a score from the generator's: nearest
     training images, betas shuffled over images, random betas, bottlenecks, clusters of images,

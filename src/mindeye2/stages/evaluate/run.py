@@ -44,6 +44,7 @@ from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
 from mindeye2.stages.evaluate.image_scores import laptop_image_scores, published_image_scores
 from mindeye2.stages.evaluate.input_checks import check_decoded
 from mindeye2.stages.evaluate.known_image_scores import known_image_scores, open_known_images
+from mindeye2.stages.evaluate.retrieval_scores import write_retrieval
 from mindeye2.stages.evaluate.token_scores import (
     calibrated_scores,
     published_scores,
@@ -80,8 +81,9 @@ def evaluate(
         Folder that the stage ``reconstruct`` finished.
     out
         Folder to fill with ``scores.parquet`` (one row per image, one column per metric),
-        ``summary.json``, ``table.md`` and ``table.tex``; with ``battery`` also ``battery.json``
-        and ``battery.parquet``.
+        ``summary.json``, ``table.md`` and ``table.tex``; where there are predicted tokens also
+        ``retrieval.json`` and ``retrieval.parquet``, with ``battery`` also ``battery.json`` and
+        ``battery.parquet``.
     data
         Prepared data set; by default the one that the reconstructions were made from.
     resume
@@ -105,7 +107,7 @@ def evaluate(
         If the source is unfinished or damaged, its data set is gone, or another one is given.
     ValueError
         If images cannot be scored: there is one only, a seen image is constant, or images of the
-        gallery were trained on.
+        gallery were trained on; or if the battery or a larger gallery is asked for known images.
     """
     manifest = read_manifest(source, stage="reconstruct")
     prepared = open_prepared(data or resolve_path(manifest["config"]["source"], folder=source))
@@ -126,6 +128,11 @@ def evaluate(
     check_decoded(decoded, data=data)
     if not prepared.known_images:
         check_gallery(decoded.images, manifest["training_images"])
+    elif settings.battery or settings.gallery is not None:
+        raise ValueError(
+            "battery and gallery are for test images that were not trained on, and the test "
+            f"trials of {prepared.folder} show known images. Leave both settings out."
+        )
     if (out / "manifest.json").exists():
         return out / "manifest.json"
     run_on_rank0(lambda: _open_state(out / "state", source=Path(source)))
@@ -134,6 +141,8 @@ def evaluate(
 
     def finish() -> None:
         gallery = _write_scores(out, job, groups)
+        if not prepared.known_images:
+            write_retrieval(job, out=out)
         if settings.battery:
             run_battery(job, out=out, decode=decode)
         write_manifest(
