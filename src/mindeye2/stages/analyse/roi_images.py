@@ -2,8 +2,8 @@
 
 The paper's synthetic stimuli (Scotti et al. 2024, appendix): the voxels of a region are set to 1,
 all others to 0, and the pattern is decoded. Such images suggest what a region stands for and prove
-nothing: many claimed activations fail a test (BrainCause, arXiv 2605.23895). So an encoding model, fitted
-to the subject's own responses, predicts the region's response to each image.
+nothing: many claimed activations fail a test (BrainCause, arXiv 2605.23895). So an encoding model,
+fitted to the subject's own responses, predicts the region's response to each image.
 """
 
 from pathlib import Path
