@@ -53,7 +53,12 @@ def test_runs_are_compared_metric_by_metric(scores, better, tmp_path):
     records = json.loads((tmp_path / "out" / "differences.json").read_text())
     rows = {row["metric"]: row for row in records}
     summary = json.loads((scores / "summary.json").read_text())
-    assert set(rows) == {r["name"] for r in summary if not r["name"].endswith("_floor")}
+    # Floors and the reliability of the responses are the same in every run.
+    assert set(rows) == {
+        r["name"]
+        for r in summary
+        if not r["name"].endswith("_floor") and not r["name"].startswith("repeat_")
+    }
     found = rows["pixcorr_unclip"]
     tables = [pd.read_parquet(f / "scores.parquet")["pixcorr_unclip"] for f in (better, scores)]
     want = paired_difference(
@@ -122,3 +127,21 @@ def test_names_runs_and_metrics_must_fit(scores, better, tmp_path):
     ):
         done = run(*arguments, "--out", tmp_path / "out")
         assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+
+
+def test_runs_of_different_subjects_are_listed_with_their_mean(scores, other, tmp_path):
+    folders = [
+        other(f"subj0{n}", lambda t, n=n: t.assign(image=t["image"] + n), subject=f"subj0{n}")
+        for n in (4, 5)
+    ]
+    done = run(scores, *folders, "--out", tmp_path / "out", "--set", "n_resamples=200")
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader((tmp_path / "out" / "table.csv").read_text().splitlines()))
+    assert {"subj03", "subj04", "subj05", "mean", "low", "high"} <= set(rows[0])
+    for row in rows:
+        values = [float(row[s]) for s in ("subj03", "subj04", "subj05")]
+        assert float(row["mean"]) == pytest.approx(sum(values) / 3)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "3 subjects, subj03, subj04, subj05" in page
+    assert "BCa bootstrap over 3 subjects" in page
+    assert not (tmp_path / "out" / "differences.json").exists()

@@ -215,6 +215,20 @@ METRICS: dict[str, Metric] = {
         "Raw cosine of the retrieval head's tokens with true tokens, as published. Papers report "
         "this direction as 'image'.",
     ),
+    "repeat_top1": Metric(
+        "Response found by its other presentations, top-1",
+        "Reliability of the responses",
+        _top(1),
+        "No decoder: the mean response to every second presentation of an image is compared with "
+        "the means of the others, by correlation over all voxels. Low where responses are noisy.",
+    ),
+    "repeat_two_way": Metric(
+        "Response found by its other presentations, two-way",
+        "Reliability of the responses",
+        _two_way,
+        "The same against one other image. Each half has half of the presentations, so that a "
+        "decoder that averages all of them can score higher.",
+    ),
     "two_way_tokens": Metric(
         "Two-way identification, backbone tokens",
         "Identification",

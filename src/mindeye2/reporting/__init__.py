@@ -29,10 +29,12 @@ from mindeye2.reporting.page import render_page
 from mindeye2.reporting.published import result_tables
 from mindeye2.reporting.retrieval_section import gallery_warnings, retrieval_table
 from mindeye2.reporting.run_gallery import RunGallery, caption_note
+from mindeye2.reporting.subjects_table import subjects_table
 from mindeye2.reporting.tables import (
     as_csv,
     as_latex,
     as_markdown,
+    score_row,
 )
 
 __all__ = [
@@ -69,4 +71,6 @@ __all__ = [
     "render_page",
     "result_tables",
     "retrieval_table",
+    "score_row",
+    "subjects_table",
 ]

@@ -3,12 +3,13 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from mindeye2.reporting.content import Column, Table, TableRow
+from mindeye2.reporting.content import Column, ScoreRow, Table, TableRow
 from mindeye2.reporting.figures import format_number
 
-__all__ = ["as_csv", "as_latex", "as_markdown", "table_cells"]
+__all__ = ["as_csv", "as_latex", "as_markdown", "score_row", "table_cells"]
 
 
 _TEX = {
@@ -76,6 +77,24 @@ def as_csv(table: Table) -> str:
         numbers = ("" if _empty(v) else v for v in (row.values.get(c.key) for c in table.columns))
         writer.writerow([row.label, *numbers, row.note])
     return text.getvalue()
+
+
+def score_row(row: Mapping[str, Any]) -> ScoreRow:
+    """Return a row of ``summary.json``, as `evaluate` writes it, as a row of the page."""
+    return ScoreRow(
+        metric=row["title"],
+        value=row["value"],
+        low=row["low"],
+        high=row["high"],
+        chance=row["chance"],
+        floor=row.get("floor"),
+        ceiling=row.get("ceiling"),
+        n=row["n"],
+        percent=row["percent"],
+        higher_is_better=row.get("higher_is_better", True),
+        group=row["group"],
+        explanation=row["explanation"],
+    )
 
 
 def table_cells(table: Table, row: TableRow) -> list[str]:

@@ -30,13 +30,14 @@ from mindeye2.reporting import (
     Difference,
     ReportContent,
     ResponseSource,
-    ScoreRow,
     Table,
     TableRow,
     as_csv,
     as_latex,
     as_markdown,
     render_page,
+    score_row,
+    subjects_table,
 )
 
 __all__ = ["CompareSettings", "compare"]
@@ -80,6 +81,10 @@ class _Run:
     def protocol(self) -> str:
         return str(self.manifest["config"].get("protocol", "laptop"))
 
+    @property
+    def subject(self) -> str:
+        return str(self.manifest["subject"])
+
     def scores(self, images: Sequence[int], metrics: Sequence[str]) -> dict[str, Tensor]:
         rows = self.table.set_index("image").loc[list(images)]
         return {name: torch.tensor(rows[name].to_numpy()) for name in metrics}
@@ -88,7 +93,7 @@ class _Run:
 def compare(
     settings: CompareSettings, *, sources: Sequence[Path], out: Path, resume: bool = False
 ) -> Path:
-    """Compare runs on the same test images: each with the first.
+    """Compare runs on the same test images, each with the first, or list several subjects.
 
     Parameters
     ----------
@@ -96,10 +101,11 @@ def compare(
         Metrics, margin of equivalence, resampling.
     sources
         Two or more folders that the stage ``evaluate`` finished, by one protocol. The first is
-        the one that the others are compared with.
+        the one that the others are compared with. Where each is of another subject, their scores
+        are listed with the mean and its interval over subjects instead.
     out
-        Folder to fill with ``differences.json``, ``table.md``, ``table.tex``, ``table.csv``,
-        ``differences.csv`` and ``index.html``.
+        Folder to fill with ``table.md``, ``table.tex``, ``table.csv`` and ``index.html``, and for
+        paired differences ``differences.json`` and ``differences.csv``.
     resume
         Fill a folder that an interrupted run left behind.
 
@@ -118,6 +124,8 @@ def compare(
     if len(sources) < 2:
         raise ValueError(f"a comparison needs at least two runs, got {len(sources)}.")
     runs = [_Run(source) for source in sources]
+    if len({run.subject for run in runs}) == len(runs):
+        return _list_subjects(settings, runs, out=claim_folder(out, resume=resume))
     names = _names(settings, runs)
     for other in runs[1:]:
         _check_same(runs[0], other)
@@ -149,11 +157,36 @@ def compare(
     write_text(out / "differences.csv", as_csv(tables[1]))
     content = _content(runs, names, metrics, tests=tests, table=tables[1])
     write_text(out / "index.html", render_page(content))
-    return write_manifest(
-        out,
-        stage="compare",
-        config={**plain(settings), "sources": [record_path(s, folder=out) for s in sources]},
+    return _seal(settings, runs, out)
+
+
+def _list_subjects(settings: CompareSettings, runs: Sequence[_Run], *, out: Path) -> Path:
+    """Write the scores of several subjects, with their mean and its interval over subjects."""
+    for other in runs[1:]:
+        _check_protocol(runs[0], other)
+    names = list(settings.names) or [run.subject for run in runs]
+    if len(set(names)) != len(runs):
+        names = _names(settings, runs)
+    metrics = _metrics(settings, runs)
+    table = subjects_table(
+        {name: run.summary for name, run in zip(names, runs, strict=True)},
+        metrics,
+        caption=f"Subjects: {runs[0].protocol}",
+        level=settings.level,
+        n_resamples=settings.n_resamples,
+        seed=settings.seed,
     )
+    write_text(out / "table.md", as_markdown([table]))
+    write_text(out / "table.tex", as_latex([table]))
+    write_text(out / "table.csv", as_csv(table))
+    content = _content(runs, names, metrics, tests={}, table=table)
+    write_text(out / "index.html", render_page(content))
+    return _seal(settings, runs, out)
+
+
+def _seal(settings: CompareSettings, runs: Sequence[_Run], out: Path) -> Path:
+    sources = [record_path(run.folder, folder=out) for run in runs]
+    return write_manifest(out, stage="compare", config={**plain(settings), "sources": sources})
 
 
 def _names(settings: CompareSettings, runs: Sequence[_Run]) -> list[str]:
@@ -170,12 +203,8 @@ def _names(settings: CompareSettings, runs: Sequence[_Run]) -> list[str]:
 
 
 def _check_same(first: _Run, other: _Run) -> None:
-    """Refuse scores that are not comparable."""
-    if first.protocol != other.protocol:
-        raise ArtifactError(
-            f"{first.folder} was scored by the protocol {first.protocol!r} and {other.folder} by "
-            f"{other.protocol!r}: their scores are not comparable. Evaluate both by one protocol."
-        )
+    """Refuse scores that are not comparable image by image."""
+    _check_protocol(first, other)
     mine, theirs = set(first.table["image"]), set(other.table["image"])
     if mine != theirs:
         apart = sorted(mine ^ theirs)
@@ -184,25 +213,42 @@ def _check_same(first: _Run, other: _Run) -> None:
             f"{len(theirs)}; {len(apart)} are in one only, e.g. image {apart[0]}. Paired "
             "differences need the same images: reconstruct and evaluate the same split."
         )
+    _check_alike(
+        first, other, key="images_sha256", what="data sets with other images, or in another order"
+    )
+
+
+def _check_protocol(first: _Run, other: _Run) -> None:
+    """Refuse scores that were computed in different ways."""
+    if first.protocol != other.protocol:
+        raise ArtifactError(
+            f"{first.folder} was scored by the protocol {first.protocol!r} and {other.folder} by "
+            f"{other.protocol!r}: their scores are not comparable. Evaluate both by one protocol."
+        )
     for key, what in (
-        ("images_sha256", "data sets with other images, or the same in another order"),
         ("extractor_size", "feature extractors of two sizes"),
         ("sentence_encoder", "two sentence encoders"),
-        ("design", "two designs, one with known images"),
+        ("design", "two designs, one of them with known images"),
     ):
-        pair = [run.manifest.get(key, run.manifest["config"].get(key)) for run in (first, other)]
-        if pair[0] != pair[1] and None not in pair:
-            raise ArtifactError(
-                f"{first.folder} and {other.folder} were scored with {what} ({key}: {pair[0]} "
-                f"and {pair[1]}). Evaluate both alike."
-            )
+        _check_alike(first, other, key=key, what=what)
+
+
+def _check_alike(first: _Run, other: _Run, *, key: str, what: str) -> None:
+    pair = [run.manifest.get(key, run.manifest["config"].get(key)) for run in (first, other)]
+    if pair[0] != pair[1] and None not in pair:
+        raise ArtifactError(
+            f"{first.folder} and {other.folder} were scored with {what} ({key}: {pair[0]} "
+            f"and {pair[1]}). Evaluate both alike."
+        )
 
 
 def _metrics(settings: CompareSettings, runs: Sequence[_Run]) -> list[str]:
     shared = [
         name
         for name in runs[0].summary
-        if not name.endswith("_floor") and all(name in run.summary for run in runs)
+        if not name.endswith("_floor")
+        and not name.startswith("repeat_")
+        and all(name in run.summary for run in runs)
     ]
     unknown = [name for name in settings.metrics if name not in shared]
     if unknown or not shared:
@@ -302,7 +348,7 @@ def _content(
     arms = [
         Arm(
             name=name,
-            rows=[_score_row(run.summary[metric]) for metric in metrics],
+            rows=[score_row(run.summary[metric]) for metric in metrics],
             emphasis=run is first,
         )
         for name, run in zip(names, runs, strict=True)
@@ -310,7 +356,7 @@ def _content(
     differences = []
     for key, test in tests.items():
         name, _, metric = key.rpartition("/")
-        row = _score_row(first.summary[metric])
+        row = score_row(first.summary[metric])
         differences.append(
             Difference(
                 a=name,
@@ -328,7 +374,10 @@ def _content(
     return ReportContent(
         title=" and ".join(names) if len(names) < 4 else f"{len(names)} runs",
         summary=(
-            f"{len(names)} runs on the same {len(first.table)} test images of "
+            f"{len(names)} subjects, {', '.join(names)}, scored by the protocol {protocol.name} "
+            f"({protocol.summary})."
+            if not tests
+            else f"{len(names)} runs on the same {len(first.table)} test images of "
             f"{first.manifest['subject']}, scored by the protocol {protocol.name} "
             f"({protocol.summary}). Each is compared with {names[0]}, image by image."
         ),
@@ -338,24 +387,15 @@ def _content(
             explanation=explanation.strip() or label,
         ),
         tables=[table],
-        comparisons=[Comparison(title="Metric by metric", arms=arms, differences=differences)],
+        comparisons=[
+            Comparison(
+                title="Metric by metric" if tests else "Subject by subject",
+                arms=arms,
+                differences=differences,
+            )
+        ],
         provenance={
             name: f"{run.folder.resolve()}, mindeye2 {run.manifest['mindeye2']}"
             for name, run in zip(names, runs, strict=True)
         },
-    )
-
-
-def _score_row(row: Mapping[str, Any]) -> ScoreRow:
-    return ScoreRow(
-        metric=row["title"],
-        value=row["value"],
-        low=row["low"],
-        high=row["high"],
-        chance=row["chance"],
-        n=row["n"],
-        percent=row["percent"],
-        higher_is_better=row.get("higher_is_better", True),
-        group=row["group"],
-        explanation=row["explanation"],
     )

@@ -49,6 +49,7 @@ from mindeye2.reporting import (
     render_page,
     result_tables,
     retrieval_table,
+    score_row,
 )
 from mindeye2.reporting.decoder_origin import (
     decoder_name,
@@ -238,23 +239,7 @@ def _summary(folder: Path) -> list[dict[str, Any]]:
 
 
 def _rows(folder: Path) -> dict[str, ScoreRow]:
-    return {
-        s["name"]: ScoreRow(
-            metric=s["title"],
-            value=s["value"],
-            low=s["low"],
-            high=s["high"],
-            chance=s["chance"],
-            floor=s["floor"],
-            ceiling=s["ceiling"],
-            n=s["n"],
-            percent=s["percent"],
-            higher_is_better=s.get("higher_is_better", True),
-            group=s["group"],
-            explanation=s["explanation"],
-        )
-        for s in _summary(folder)
-    }
+    return {row["name"]: score_row(row) for row in _summary(folder)}
 
 
 def _missing(scores: Mapping[str, Any]) -> list[Note]:

@@ -218,6 +218,7 @@ def test_tokens_alone_are_scored_without_images(decoded, data, judging, tmp_path
     assert {METRICS[n].group for n in read_summary(tmp_path / "scores")} == {
         "Retrieval",
         "Identification",
+        "Reliability of the responses",
         "Captions",
     }
 

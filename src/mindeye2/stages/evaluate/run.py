@@ -44,6 +44,7 @@ from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
 from mindeye2.stages.evaluate.image_scores import laptop_image_scores, published_image_scores
 from mindeye2.stages.evaluate.input_checks import check_decoded
 from mindeye2.stages.evaluate.known_image_scores import known_image_scores, open_known_images
+from mindeye2.stages.evaluate.repeat_scores import repeat_scores
 from mindeye2.stages.evaluate.retrieval_scores import write_retrieval
 from mindeye2.stages.evaluate.token_scores import (
     calibrated_scores,
@@ -186,12 +187,14 @@ def _open_state(state: Path, *, source: Path) -> None:
 
 def _score(job: Job) -> list[Scores]:
     """Compute the groups of scores of the protocol: images by all processes, the rest by one."""
-    tokens = score_on_rank0(job, "tokens", lambda: _score_tokens(job))
+    tokens = [score_on_rank0(job, "tokens", lambda: _score_tokens(job))]
+    if job.protocol.retrieval == "calibrated":
+        tokens.append(score_on_rank0(job, "repeats", lambda: repeat_scores(job.decoded)))
     if not job.protocol.networks:
         captions = score_on_rank0(job, "captions", lambda: laptop_caption_scores(job))
-        return [tokens, laptop_image_scores(job), captions]
+        return [*tokens, laptop_image_scores(job), captions]
     return [
-        tokens,
+        *tokens,
         published_image_scores(job),
         score_on_rank0(job, "brain", lambda: brain_scores(job)),
         score_on_rank0(job, "captions", lambda: published_caption_scores(job)),
