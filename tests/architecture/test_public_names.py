@@ -33,7 +33,7 @@ OPTIONS = {
     "evaluate": COMMON | {"--source", "--data", "--device"},
     "report": COMMON | {"--source", "--data"},
     "compare": COMMON | {"runs"},
-    "analyse": COMMON | {"kind", "--source", "--data", "--init", "--device"},
+    "analyse": COMMON | {"kind", "--source", "--data", "--init", "--subject", "--device"},
     "import": COMMON | {"file", "--data", "--released", "--yes"},
     "export": {"run", "--out", "--push", "--debug"},
 }

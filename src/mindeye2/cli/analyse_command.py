@@ -1,5 +1,6 @@
 """The command that analyses finished reconstructions."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +8,20 @@ import typer
 
 from mindeye2.choices import ANALYSES
 from mindeye2.cli.commands import app
-from mindeye2.cli.options import Assign, Config, Data, Debug, Device, Init, Out, Resume, completing
+from mindeye2.cli.options import (
+    Assign,
+    Config,
+    Data,
+    Debug,
+    Device,
+    Init,
+    Out,
+    Resume,
+    Subject,
+    completing,
+)
 from mindeye2.cli.outcome import print_summary, report_outcome
+from mindeye2.cli.subjects import load_with_subjects
 from mindeye2.core.errors import check_choice
 
 __all__ = ["analyse"]
@@ -31,6 +44,7 @@ def analyse(
     out: Out,
     data: Data = None,
     init: Init = None,
+    subject: Subject = None,
     config: Config = None,
     assign: Assign = None,
     resume: Resume = False,
@@ -45,7 +59,9 @@ def analyse(
     from mindeye2.stages.analyse import ANALYSES as KNOWN
     from mindeye2.stages.analyse import analyse as run
 
-    settings = load_settings(KNOWN[kind].settings(), file=config, assignments=assign or [])
+    load = partial(load_settings, file=config, assignments=assign or [])
+    start = KNOWN[kind].settings()
+    settings = load_with_subjects(start, load, data=source, chosen=subject)
     manifest = run(
         settings,
         kind=kind,

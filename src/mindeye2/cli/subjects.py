@@ -44,8 +44,8 @@ def load_with_subjects(
     names = [n for n in ("subject", "subjects") if n in type(start).model_fields]
     if chosen and not names:
         raise ValueError(
-            f"--subject {chosen[0]} has no effect: this recipe trains on images alone. Leave it "
-            "out."
+            f"--subject {chosen[0]} has no effect: there is no choice of subjects here. "
+            "Leave it out."
         )
     if not names or (getattr(settings, names[0]) is None and not chosen):
         return settings

@@ -88,7 +88,7 @@ def test_a_point_with_too_few_trials_is_told_and_the_others_stay(data, job, scor
 
 def test_a_subject_and_known_metrics_are_needed(data, job, scored):
     given = job(data, fit_and_score=scored, reads="prepare")
-    with pytest.raises(ValueError, match=r"choose one, e\.g\. --set subject=subj03"):
+    with pytest.raises(ValueError, match=r"choose one, e\.g\. --subject subj03"):
         draw_learning_curve(LearningCurveSettings(), given)
     unknown = SETTINGS.model_copy(update={"metrics": ("image_top",)})
     with pytest.raises(ValueError, match="Did you mean 'image_top1'"):

@@ -96,8 +96,8 @@ def _subject(settings: LearningCurveSettings, prepared: Prepared) -> str:
         return check_choice("the setting subject", settings.subject, known)
     if len(known) != 1:
         raise ValueError(
-            f"{prepared.folder} has the subjects {known}: choose one, e.g. --set "
-            f"subject={known[-1] if known else 'NAME'}."
+            f"{prepared.folder} has the subjects {known}: choose one, e.g. "
+            f"--subject {known[-1] if known else 'NAME'}."
         )
     return known[0]
 
