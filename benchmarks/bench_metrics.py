@@ -123,25 +123,27 @@ def notebook_retrieval(tower: nn.Module, *, images: Tensor, brain: Tensor, pool:
     return {"image_given_brain": float(np.mean(found))}
 
 
-def forge(folder: Path, n: int) -> tuple[Decoded, dict[str, Tensor]]:
+def forge(folder: Path, n: int, *, blocks: int) -> Decoded:
     """Write reconstructions of 256 pixels that resemble their stimuli, kind by kind less."""
-    random = numpy_rng(0, "images")
-    coarse = torch.from_numpy(random.random((n + 2, 3, 24, 24), np.float32))
-    seen = (resized(coarse, 256) * 255).byte()
-    images = {"seen": seen[:n]}
+    random, batches = numpy_rng(0, "images"), []
+    for _ in range(0, n + 2, 50):
+        coarse = torch.from_numpy(random.random((50, 3, 24, 24), np.float32))
+        batches.append((resized(coarse, 256) * 255).byte())
+    seen = torch.cat(batches)[: n + 2]
     for i, kind in enumerate(KINDS, 1):
-        noise = torch.from_numpy(random.standard_normal((n, 3, 64, 64), np.float32))
-        noisy = seen[:n].float() + 50 * i * resized(noise, 256)
-        images[kind] = noisy.clamp(0, 255).byte()
-        np.save(folder / f"{kind}.npy", images[kind].permute(0, 2, 3, 1).numpy())
+        noisy = []
+        for batch in seen[:n].split(50):
+            noise = torch.from_numpy(random.standard_normal((len(batch), 3, 64, 64), np.float32))
+            noisy.append((batch + 50 * i * resized(noise, 256)).clamp(0, 255).byte())
+        np.save(folder / f"{kind}.npy", torch.cat(noisy).permute(0, 2, 3, 1).numpy())
     pandas: Any = require("pandas", extra="test", purpose="The benchmark")
     pandas.DataFrame({"image": range(n)}).to_parquet(folder / "items.parquet")
-    true = torch.randn(n, TOKENS, WIDTH, generator=generator(0, "tokens")).half()
-    save_file({"true": true, "retrieval": true.clone()}, folder / "tokens.safetensors")
+    if blocks:
+        true = torch.randn(n, TOKENS, WIDTH, generator=generator(0, "tokens")).half()
+        save_file({"true": true, "retrieval": true.clone()}, folder / "tokens.safetensors")
     write_manifest(folder, stage="reconstruct", config={}, training_images=[n, n + 1])
     prepared = SimpleNamespace(images=seen.permute(0, 2, 3, 1).numpy())
-    floats = {kind: x.float() / 255 for kind, x in images.items()}
-    return Decoded(folder, cast("Prepared", prepared)), floats
+    return Decoded(folder, cast("Prepared", prepared))
 
 
 def save_weights(model: str, folder: Path) -> None:
@@ -208,7 +210,8 @@ def timed(
         start = time.process_time()
         scores.append(function() if function else {})
         seconds.append(time.process_time() - start)
-    gaps = [abs(value - scores[1][name]) for name, value in scores[0].items() if name in scores[1]]
+    both = scores[0].keys() & scores[1].keys()
+    gaps = [abs(float(scores[0][name]) - scores[1][name]) for name in both]
     row = {
         "part": part,
         "notebook_s": seconds[0],
@@ -245,7 +248,9 @@ def compare(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     decoded_folder, networks, state = (folder / n for n in ("decoded", "networks", "state"))
     for made in (decoded_folder, networks, state):
         made.mkdir()
-    decoded, images = forge(decoded_folder, options.images)
+    decoded = forge(decoded_folder, options.images, blocks=options.blocks)
+    shown = () if options.ours_only else ("seen", *KINDS)
+    images = {kind: decoded.batch(kind, slice(options.images)) for kind in shown}
     settings = EvaluateSettings(protocol="mindeye2-2024", networks=networks)
     job = Job(decoded, PROTOCOLS["mindeye2-2024"], settings, torch.device("cpu"), state)
 

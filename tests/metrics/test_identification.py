@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mindeye2.metrics.identification import two_way_identification
+from mindeye2.metrics.identification import TwoWayIdentification, two_way_identification
 
 
 def test_ties_count_half():
@@ -49,3 +49,18 @@ def test_ties_may_count_as_losses():
     targets = torch.eye(4)
     assert two_way_identification(torch.ones(4, 4), targets, tie=0).tolist() == [0] * 4
     assert two_way_identification(torch.ones(4, 4), targets).tolist() == [0.5] * 4
+
+
+def test_batches_score_as_all_images_together(rng):
+    targets, noise = torch.randn(2, 9, 30, generator=rng)
+    preds, identify = targets + 3 * noise, TwoWayIdentification(targets)
+    batches = [identify(preds[i : i + 4], first=i) for i in range(0, 9, 4)]
+    assert torch.equal(torch.cat(batches), two_way_identification(preds, targets))
+
+
+def test_features_that_differ_in_the_seventh_digit_are_told_apart(rng):
+    """As an untrained network's do; single precision gave chance."""
+    targets = 1 + 1e-7 * torch.randn(20, 300, generator=rng, dtype=torch.float64)
+    assert two_way_identification(targets, targets).tolist() == [1] * 20
+    similar = torch.randn(1, 300, generator=rng) + 3e-4 * torch.randn(20, 300, generator=rng)
+    assert two_way_identification(similar, similar).tolist() == [1] * 20
