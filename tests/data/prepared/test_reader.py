@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,8 +119,15 @@ def test_an_unknown_subject_is_refused_with_the_known_ones(prepared, call):
         getattr(prepared, call)("sub01")
 
 
-def test_an_encoder_that_was_not_run_is_refused_with_those_that_were(prepared):
-    with pytest.raises(ArtifactError, match=r"no targets of the encoder 'clip', only \['lite0'\]"):
+def test_an_encoder_that_was_not_run_is_refused_with_the_command_that_runs_it(prepared):
+    prepared.manifest["config"] = {"kind": "table", "source": "../betas"}
+    folder = prepared.folder
+    command = (
+        f"mindeye2 prepare table --source {folder.parent / 'betas'} --out {folder} --resume "
+        "--set 'encoders=[clip]'"
+    )
+    known = "no targets of the encoder 'clip', only ['lite0']"
+    with pytest.raises(ArtifactError, match=f"{re.escape(known)}.*{re.escape(command)}"):
         prepared.targets("clip")
 
 

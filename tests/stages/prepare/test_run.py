@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,23 @@ def test_a_folder_is_not_filled_twice_by_accident(data, subjects):
     other = subjects.model_copy(update={"seed": 1})
     with pytest.raises(ArtifactError, match=r"started with other settings: \['seed'\] differ"):
         prepare(other, out=data, resume=True)
+
+
+def test_targets_of_another_encoder_are_added_and_the_rest_is_kept(data, subjects, tmp_path):
+    out = Path(shutil.copytree(data, tmp_path / "data"))
+    shutil.rmtree(out / "targets" / "lowlevel")
+
+    def written():
+        return {p.relative_to(out): p.stat().st_mtime_ns for p in out.rglob("*.npy")}
+
+    before = written()
+    more = subjects.model_copy(update={"encoders": ("lowlevel",)})
+    prepare(more, out=out, resume=True, device="cpu")
+    added = {path: time for path, time in written().items() if path not in before}
+    assert set(map(str, added)) == {"targets/lowlevel/values.npy"}
+    assert written() == {**before, **added}
+    shapes = [[open_prepared(d).targets(n).shape for n in ("lite0", "lowlevel")] for d in (data, out)]
+    assert shapes[0] == shapes[1]
 
 
 @pytest.mark.slow

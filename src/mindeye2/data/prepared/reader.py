@@ -144,10 +144,22 @@ class Prepared:
         known = sorted(p.name for p in (self.folder / "targets").glob("*"))
         if encoder not in known:
             raise ArtifactError(
-                f"{self.folder} has no targets of the encoder {encoder!r}, only {known}. "
-                "Prepare the data set with that encoder."
+                f"{self.folder} has no targets of the encoder {encoder!r}, only {known}. Add "
+                f"them with: {self._prepare_command(encoder)}, and --set encoder_weights.{encoder}"
+                "=FOLDER where its weights are imported ones. What is there is kept; settings "
+                f"other than encoders must be those in {self.folder / 'config.yaml'}."
             )
         return _open_array(self.folder / "targets" / encoder / "values.npy")
+
+    def _prepare_command(self, encoder: str) -> str:
+        """Return the command that adds targets of an encoder."""
+        config = self.manifest["config"]
+        source = config.get("source")
+        given = f" --source {(self.folder / source).resolve()}" if source else ""
+        return (
+            f"mindeye2 prepare {config.get('kind', 'KIND')}{given} --out {self.folder} --resume "
+            f"--set 'encoders=[{encoder}]'"
+        )
 
     def images_of(self, split: str) -> Int64[np.ndarray, " images"]:
         """Return the rows of `images` that trials of a split show to any subject, ascending."""

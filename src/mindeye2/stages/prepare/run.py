@@ -47,7 +47,8 @@ def prepare(
     source
         Folder or file that the adapter reads; None for adapters without a source.
     resume
-        Continue a folder that was started with the same settings.
+        Continue a folder that was started with the same settings; other `encoders` add their
+        targets to those that are there.
     device
         Device of the encoders: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; of several GPUs
         each process takes its own.
@@ -72,11 +73,15 @@ def prepare(
             f"encoder_weights has weights of {unused}, which are not among the encoders "
             f"{list(settings.encoders)}. Add them with --set encoders=[...], or leave them out."
         )
-    without_bigg, out = _without_bigg(settings), Path(out)
+    out = Path(out)
+    without_bigg = _without_bigg(settings, out)
     own_device = init_processes(device)
 
     def write_parts() -> SourceDataset:
-        keep_settings(claim_folder(out, resume=resume), _recorded(settings, source, folder=out))
+        claim_folder(out, resume=resume)
+        # Targets of more encoders may be added later.
+        recorded = _recorded(settings, source, folder=out)
+        keep_settings(out, recorded, may_change=("encoders",))
         dataset = KINDS[settings.kind](settings, source)
         for note in [*dataset.notes, *without_bigg]:
             sys.stderr.write(f"{note}\n")
@@ -146,9 +151,10 @@ def _seal(out: Path, dataset: SourceDataset, *, config: dict[str, Any]) -> None:
     )
 
 
-def _without_bigg(settings: PrepareSettings) -> list[str]:
+def _without_bigg(settings: PrepareSettings, out: Path) -> list[str]:
     """Warn if published weights cannot decode the data set."""
-    if settings.kind not in _OF_PUBLISHED_WEIGHTS or "bigg" in settings.encoders:
+    has_bigg = "bigg" in settings.encoders or (out / "targets" / "bigg").exists()
+    if settings.kind not in _OF_PUBLISHED_WEIGHTS or has_bigg:
         return []
     added = ",".join((*settings.encoders, "bigg"))
     return [
