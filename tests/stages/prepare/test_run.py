@@ -191,7 +191,9 @@ def test_targets_of_another_encoder_are_added_and_the_rest_is_kept(data, subject
     added = {path: time for path, time in written().items() if path not in before}
     assert set(map(str, added)) == {"targets/lowlevel/values.npy"}
     assert written() == {**before, **added}
-    shapes = [[open_prepared(d).targets(n).shape for n in ("lite0", "lowlevel")] for d in (data, out)]
+    shapes = [
+        [open_prepared(d).targets(n).shape for n in ("lite0", "lowlevel")] for d in (data, out)
+    ]
     assert shapes[0] == shapes[1]
 
 
