@@ -224,9 +224,10 @@ def test_caption_scores_agree_with_the_reference_in_any_order(name):
 
 SCORED_BY = {
     "(pixcorr|ssim)_.*": r"\1",
-    r"two_way_.*": "two_way_identification",
+    "(two_way_.*|repeat_two_way)": "two_way_identification",
+    "known_image(_single)?": "match_ranks",
     "brain_correlation_.*": "row_correlation",
-    "(image|brain)_top[15].*": "top_k_hits",
+    "(image|brain|repeat)_top[15].*": "top_k_hits",
     "(brain_given_image|image_given_brain)_300": "top_k_hits",
     "umap_.*": "umap_distance",
     "(meteor|rouge1|rougeL)_(coco|git|git_coco)": r"\1",
@@ -252,7 +253,7 @@ def test_every_metric_of_the_catalogue_is_in_the_harness():
 
 
 def test_every_public_metric_is_in_the_harness():
-    statistics = {"bootstrap_interval", "paired_difference"}
+    statistics = {"bootstrap_interval", "paired_difference", "proportion_interval"}
     of_captions = {"rouge": "rouge1"}
     batched = {"TwoWayIdentification"}  # what `two_way_identification` is made of
     for name in set(metrics.__all__) - statistics - batched:
