@@ -42,6 +42,6 @@ def gallery_warnings(result: Mapping[str, Any] | None) -> list[str]:
     return [
         f"The retrieval gallery of {result['n_gallery']} images ({result['gallery']}) holds "
         f"{result['training_images']} images that were shown in training. Held-out images differ "
-        "from them by not having been trained on, and stand out: its scores are too high. The "
-        "headline is of the test images alone."
+        "from them by not having been trained on, which makes them easier or harder to find: "
+        "scores in it are no measure of decoding. The headline is of the test images alone."
     ]

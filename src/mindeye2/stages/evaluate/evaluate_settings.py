@@ -58,7 +58,7 @@ class EvaluateSettings(Settings):
     gallery: Path | None = None
     """Prepared data set whose images are added to the gallery as distractors, with targets of the
     same encoder. They are read in blocks, so that all 73,000 images of NSD need no memory. If it
-    holds images of training, the page says so: held-out images stand out among them."""
+    holds images of training, the page says so: scores among them are biased."""
 
     gallery_encoder: str | None = None
     """Encoder in whose space the gallery is ranked too, e.g. dinov2-giant; the data set was
