@@ -247,7 +247,8 @@ def test_every_metric_of_the_catalogue_is_in_the_harness():
     for name in CATALOGUE:
         if name == "category":  # equal or not
             continue
-        found = [re.sub(k, v, name) for k, v in SCORED_BY.items() if re.fullmatch(k, name)]
+        matches = [(re.fullmatch(pattern, name), by) for pattern, by in SCORED_BY.items()]
+        found = [match.expand(by) for match, by in matches if match]
         assert len(found) == 1, name
         assert found[0] in known, name
 
