@@ -27,13 +27,14 @@ betas = np.load(file)
 betas[first] = np.roll(betas[first], 1, axis=0)
 np.save(file, betas)
 
-findings = {}
 for name, folder in {"as it was": "runs/demo/data", "shifted": broken}.items():
     done = subprocess.run(
         ["mindeye2", "doctor", str(folder), "--json"], capture_output=True, text=True, check=False
     )
-    findings[name] = json.loads(done.stdout)
-    print(f"{name}: exit code {done.returncode}")
+    errors = [f for f in json.loads(done.stdout)["findings"] if f["level"] == "error"]
+    print(f"{name}: {len(errors)} errors")
+    for error in errors:
+        print(f"  {error['check']}: {error['found']}".replace(str(broken), "DATA"))
 
 # %%
 # Why it matters: the responses to repeats of an image no longer resemble each other.
