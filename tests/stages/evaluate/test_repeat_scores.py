@@ -33,7 +33,8 @@ def decoded(tmp_path, monkeypatch):
         signal = rng.normal(size=(3 + N_IMAGES, N_VOXELS))
         betas = signal[trials["image"]] + noise * rng.normal(size=(len(trials), N_VOXELS))
         monkeypatch.setattr(Prepared, "trials", trials)
-        monkeypatch.setattr(Prepared, "betas", lambda _, __: betas.astype(np.float16))
+        (tmp_path / "betas").mkdir()
+        np.save(tmp_path / "betas" / "subj01.npy", betas.astype(np.float16))
         prepared = Prepared(folder=tmp_path, manifest={"subjects": {"subj01": N_VOXELS}})
         return Fake(tmp_path, prepared), trials, betas.astype(np.float16).astype(np.float32)
 
@@ -73,3 +74,9 @@ def test_without_noise_every_image_is_found(decoded):
 
 def test_images_that_are_shown_once_have_no_such_score(decoded):
     assert repeat_scores(decoded(1)[0]).values == {}
+
+
+def test_a_data_set_without_betas_has_no_such_score(decoded, tmp_path):
+    folder, *_ = decoded()
+    (tmp_path / "betas" / "subj01.npy").unlink()
+    assert repeat_scores(folder).values == {}

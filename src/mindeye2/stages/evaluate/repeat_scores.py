@@ -15,8 +15,8 @@ __all__ = ["repeat_scores"]
 def repeat_scores(decoded: Decoded) -> Scores:
     """Identify the mean of every second presentation of an image by the mean of the others.
 
-    Nothing where an image was shown once. Each half has half of the presentations: a decoder that
-    averages all of them can score higher.
+    Nothing where an image was shown once, or the data set lacks the betas. Each half has half of
+    the presentations: a decoder that averages all of them can score higher.
     """
     halves = _halves(decoded)
     if halves is None or len(decoded.images) < 2:
@@ -36,7 +36,8 @@ def _halves(
 ) -> tuple[Float[Tensor, "images voxels"], Float[Tensor, "images voxels"]] | None:
     """Average the odd and the even presentations of each image."""
     subject = str(decoded.manifest["subject"])
-    if subject not in decoded.prepared.subjects:
+    # Imported outputs are scored with the stimuli alone.
+    if not (decoded.prepared.folder / "betas" / f"{subject}.npy").exists():
         return None
     split = decoded.manifest.get("config", {}).get("split", "test")
     trials = decoded.prepared.trials_of(subject, split)
