@@ -46,10 +46,7 @@ def test_every_second_presentation_is_compared_with_the_others(decoded):
     found = repeat_scores(folder).values
     halves = [
         np.stack(
-            [
-                betas[(trials["image"] == i) & (trials["repeat"] % 2 == h)].mean(axis=0)
-                for i in folder.images
-            ]
+            [betas[np.flatnonzero(trials["image"] == i)[h::2]].mean(axis=0) for i in folder.images]
         )
         for h in (0, 1)
     ]

@@ -34,7 +34,7 @@ def repeat_scores(decoded: Decoded) -> Scores:
 def _halves(
     decoded: Decoded,
 ) -> tuple[Float[Tensor, "images voxels"], Float[Tensor, "images voxels"]] | None:
-    """Average the odd and the even presentations of each image."""
+    """Average every second presentation of each image, in the order of the betas."""
     subject = str(decoded.manifest["subject"])
     # Imported outputs are scored with the stimuli alone.
     if not (decoded.prepared.folder / "betas" / f"{subject}.npy").exists():
@@ -44,10 +44,9 @@ def _halves(
     betas = decoded.prepared.betas(subject)
     halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for image in decoded.images:
-        own = trials[trials["image"] == image].sort_values("repeat").index.to_numpy()
+        own = trials.index[trials["image"] == image].to_numpy()
         if len(own) < 2:
             return None
         for start, half in enumerate(halves):
-            rows = np.sort(own[start::2])
-            half.append(np.asarray(betas[rows], np.float32).mean(axis=0))
+            half.append(np.asarray(betas[own[start::2]], np.float32).mean(axis=0))
     return torch.from_numpy(np.stack(halves[0])), torch.from_numpy(np.stack(halves[1]))
