@@ -30,6 +30,7 @@ def run(folder, *, config=(), **facts):
         "n_trials": None,
         **dict(config),
     }
+    facts = {"trials": 15, **facts}
     folder.mkdir()
     write_manifest(folder, stage="train", config=whole, **facts)
     return folder
@@ -107,7 +108,9 @@ def test_an_adapted_run_shows_its_level_and_its_held_out_images(tmp_path):
     data = prepared(tmp_path / "data", subjects=("subj01", "subj02"))
     config = {"task": "adapt", "subject": "subj02", "held_out": 0.25, "recipe": "adapt"}
     scores = {"ridge": {"top1": 0.5, "two_way": 0.8}, "closed_form": {"top1": 0, "two_way": 0}}
-    folder = run(tmp_path / "run", config=config, level="ridge", held_out=scores)
+    folder = run(
+        tmp_path / "run", config=config, level="ridge", held_out=scores, held_out_images=5
+    )
     shown = summarize_folder(folder, source=data)
     assert "adaptation level: ridge" in shown
     assert (

@@ -175,11 +175,11 @@ def _run(out: Path, manifest: Manifest, *, source: Path | None) -> list[str]:
         return lines
     data = open_prepared(source)
     subjects = _trained_subjects(config, data)
-    used, whole = _used_trials(config, data, subjects)
+    whole = sum(len(data.trials_of(subject)) for subject in subjects)
     sessions = config["sessions"]
     asked = "all sessions" if sessions is None else f"sessions {', '.join(map(str, sessions))}"
     lines.append(
-        f"subjects: {', '.join(subjects)}; trials: {used} of {whole} "
+        f"subjects: {', '.join(subjects)}; trials: {manifest['trials']} of {whole} "
         f"(splits {', '.join(config['train_on'])}; {asked})"
     )
     if "level" in manifest:
@@ -198,24 +198,11 @@ def _trained_subjects(config: Manifest, data: Prepared) -> list[str]:
     return list(config["subjects"] or data.subjects)
 
 
-def _used_trials(config: Manifest, data: Prepared, subjects: list[str]) -> tuple[int, int]:
-    used = whole = 0
-    for subject in subjects:
-        table = data.trials_of(subject, sessions=config["sessions"])
-        chosen = int(table["split"].isin(config["train_on"]).sum())
-        used += min(chosen, config["n_trials"] or chosen)
-        whole += len(data.trials_of(subject))
-    return used, whole
-
-
 def _validation(manifest: Manifest, data: Prepared, subjects: list[str]) -> list[str]:
     """Describe retrieval of images that were not trained on, with its chance level."""
     config = manifest["config"]
     if "held_out" in manifest and manifest["level"] in manifest["held_out"]:
-        table = data.trials_of(subjects[0], sessions=config["sessions"])
-        table = table[table["split"].isin(config["train_on"])].iloc[: config["n_trials"]]
-        # The first of the folds that the images were split into.
-        sizes = [-(-table["image"].nunique() // max(2, round(1 / config["held_out"])))]
+        sizes = [manifest["held_out_images"]]
         scores, name = manifest["held_out"][manifest["level"]], "held-out training images"
     elif "validation" in manifest:
         held = [data.trials_of(s, "validation", sessions=config["sessions"]) for s in subjects]

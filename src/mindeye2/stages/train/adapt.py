@@ -32,7 +32,7 @@ from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
 from mindeye2.training.brain_step import BrainStep, LossSettings, contrastive_phase
 from mindeye2.training.distributed import current_shard
 from mindeye2.training.loop import OptimizerSettings, fit
-from mindeye2.training.trials import SubjectTrials, TargetRows, load_trials
+from mindeye2.training.trials import SubjectTrials, TargetRows
 
 __all__ = ["AdaptTraining", "train_adapt"]
 
@@ -60,6 +60,11 @@ class AdaptTraining(Settings):
     train_on: tuple[Literal["train", "validation"], ...] = ("train", "validation")
     """Splits to adapt with. The validation images of pretraining are ordinary images for a subject
     that is new to the model."""
+
+    leave_out_cluster: Annotated[int, Field(ge=0, le=4)] | None = None
+    """Leave out the training images of one of five clusters of similar images (k-means on the
+    tokens; numbered by size, largest first), to see how an unseen kind of image is decoded:
+    `evaluate --set battery=true` scores each cluster."""
 
     targets: TargetSettings | None = None
     """Encoders of the targets; the pretrained model's by default."""
@@ -93,6 +98,11 @@ class AdaptTraining(Settings):
     full: OptimizerSettings = OptimizerSettings(steps=120, max_lr=1e-4)
     """Training of everything after that; of the prior where `losses.prior` is above 0."""
 
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Return the new subject, as the only one that is trained."""
+        return (self.subject,)
+
     @model_validator(mode="after")
     def _ordered_levels(self) -> "AdaptTraining":
         ordered = tuple(level for level in LEVELS if level in self.levels)
@@ -107,6 +117,7 @@ class AdaptTraining(Settings):
 def train_adapt(
     settings: AdaptTraining,
     *,
+    trials: SubjectTrials,
     model: MindEye,
     prepared: Prepared,
     targets: TrainingTargets,
@@ -118,13 +129,6 @@ def train_adapt(
     Raises ArtifactError if the model has a ridge for the subject with another number of voxels.
     """
     subject = settings.subject
-    trials = load_trials(
-        prepared,
-        subject,
-        settings.train_on,
-        sessions=settings.sessions,
-        n_trials=settings.n_trials,
-    )
     _add_subject(model, subject, n_voxels=trials.betas.shape[1], prepared=prepared)
     n_folds = max(2, round(1 / settings.held_out))
     n_images = len(trials.images.unique())
@@ -159,7 +163,7 @@ def train_adapt(
     return model, {
         "level": level,
         "held_out": scores,
-        "trials": len(trials),
+        "held_out_images": len(trials.rows(folds[0]).images.unique()),
         "alpha": adapter.alpha,
     }
 

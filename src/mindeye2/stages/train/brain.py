@@ -1,6 +1,7 @@
 """Train a brain decoder of either kind, and write what other stages read of it."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,8 +14,9 @@ from mindeye2.models.training_bank import TrainingBank, save_training_bank
 from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
 from mindeye2.stages.train.shared_subject import SharedTraining, train_shared
 from mindeye2.stages.train.training_targets import open_targets, targets_of
+from mindeye2.stages.train.training_trials import training_trials
 from mindeye2.training.distributed import run_on_rank0
-from mindeye2.training.trials import TargetBank, load_trials
+from mindeye2.training.trials import SubjectTrials, TargetBank
 
 __all__ = ["train_brain"]
 
@@ -42,11 +44,13 @@ def train_brain(
     assert chosen is not None
     assert sizes is not None
     targets = open_targets(chosen, prepared=prepared, sizes=sizes, losses=settings.losses)
+    trials = training_trials(settings, prepared, tokens=targets.tokens)
     if init is not None:
         run_on_rank0(lambda: copy_forward_model(init, out))
     if isinstance(settings, SharedTraining):
         model, facts = train_shared(
             settings,
+            trials=trials,
             prepared=prepared,
             targets=targets,
             out=out,
@@ -57,18 +61,22 @@ def train_brain(
         assert start is not None
         model, facts = train_adapt(
             settings,
+            trials=trials[settings.subject],
             model=start.model.to(device),
             prepared=prepared,
             targets=targets,
             out=out,
             device=device,
         )
+    facts["trials"] = sum(map(len, trials.values()))
     facts["images"] = prepared.images_hash
     facts["design"] = prepared.design
 
     def save() -> None:
         save_run(out, model=model, settings=sizes, encoder=chosen.tokens)
-        _save_banks(settings, model, prepared, tokens=targets.tokens, out=out, device=device)
+        _save_banks(
+            settings, model, prepared, trials=trials, tokens=targets.tokens, out=out, device=device
+        )
         # Only a resumed run needs it.
         shutil.rmtree(out / "closed_form", ignore_errors=True)
 
@@ -82,32 +90,25 @@ def _save_banks(
     model: MindEye,
     prepared: Prepared,
     *,
+    trials: Mapping[str, SubjectTrials],
     tokens: TargetBank,
     out: Path,
     device: torch.device,
 ) -> None:
-    """Write the training bank of each subject that was trained."""
-    subjects = model.subjects if isinstance(settings, SharedTraining) else [settings.subject]
-    for subject in subjects:
-        trials = load_trials(
-            prepared,
-            subject,
-            settings.train_on,
-            sessions=settings.sessions,
-            n_trials=settings.n_trials,
-        ).averaged()
-        trials = trials.at_most(settings.n_bank, seed=settings.seed)
+    """Write the training bank of each subject of the model that has trials here."""
+    for subject, of_subject in trials.items():
+        kept = of_subject.averaged().at_most(settings.n_bank, seed=settings.seed)
         # As float16, as they are stored: at the published size an image's tokens are 0.8 MiB.
         preds = [
             model(betas.to(device), subject=subject).backbone_tokens.half().cpu()
-            for betas in trials.betas.split(64)
+            for betas in kept.betas.split(64)
         ]
-        true = [tokens[images].half() for images in trials.images.split(64)]
+        true = [tokens[images].half() for images in kept.images.split(64)]
         captions = prepared.captions
         bank = TrainingBank(
-            images=trials.images,
+            images=kept.images,
             preds=torch.cat(preds),
             targets=torch.cat(true),
-            captions=captions and [captions[i] for i in trials.images.tolist()],
+            captions=captions and [captions[i] for i in kept.images.tolist()],
         )
         save_training_bank(out, subject, bank)

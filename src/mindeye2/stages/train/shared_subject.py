@@ -65,6 +65,11 @@ class SharedTraining(BrainTraining):
     train_on: tuple[Literal["train", "validation"], ...] = ("train",)
     """Splits to train on. Baselines of one new subject train on both, as adaptation does."""
 
+    leave_out_cluster: Annotated[int, Field(ge=0, le=4)] | None = None
+    """Leave out the training images of one of five clusters of similar images (k-means on the
+    tokens; numbered by size, largest first), to see how an unseen kind of image is decoded:
+    `evaluate --set battery=true` scores each cluster."""
+
     targets: TargetSettings = TargetSettings()
     """Encoders of the targets."""
 
@@ -109,6 +114,7 @@ class SharedTraining(BrainTraining):
 def train_shared(
     settings: SharedTraining,
     *,
+    trials: dict[str, SubjectTrials],
     prepared: Prepared,
     targets: TrainingTargets,
     out: Path,
@@ -120,17 +126,7 @@ def train_shared(
     Where a `pretrained` model is given, e.g. for fine-tuning everything for one new subject, it is
     changed and returned.
     """
-    subjects = settings.subjects or tuple(prepared.subjects)
-    trials = {
-        s: load_trials(
-            prepared,
-            s,
-            settings.train_on,
-            sessions=settings.sessions,
-            n_trials=settings.n_trials,
-        )
-        for s in subjects
-    }
+    subjects = tuple(trials)
     validation = _validation_trials(settings, prepared, subjects)
     current_shard().check(settings.prior.batch_size, rows="trials", setting="prior.batch_size")
     n_voxels = {s: prepared.n_voxels[s] for s in subjects}
