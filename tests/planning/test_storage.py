@@ -28,6 +28,15 @@ def test_disk_counts_banks_betas_weights_and_two_states():
     assert needs["two states of the run"] == 2 * 1200
 
 
+def test_an_adaptation_that_chooses_its_level_keeps_a_state_of_the_choice():
+    base = recipes.adapt()
+    one = base.model_copy(update={"levels": ("full",)})
+    sizes, data = recipes.laptop().model, nsd_size([10])
+    chosen, given = (disk_bytes(r, FOUND, data=data, sizes=sizes) for r in (base, one))
+    assert chosen.pop("a state of the choice of the level") == 1200
+    assert chosen == given
+
+
 def test_a_running_average_is_part_of_the_state():
     base = recipes.released_training()
     optimizer = base.optimizer.model_copy(update={"ema_decay": 0.99})

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mindeye2.core.runtime import process_rng
+from mindeye2.core.settings import load_settings
 from mindeye2.models.decoder import build_mindeye
 from mindeye2.models.model_settings import ModelSettings, PriorSettings
 from mindeye2.recipes import released_training
@@ -51,3 +52,9 @@ def test_replay_refuses_batches_beyond_its_schedule():
         replay(model, settings, [batch, batch])
     with pytest.raises(ValueError, match=r"replay needs steps_per_epoch where epochs are given"):
         replay(model, BrainTraining(epochs=1), [batch])
+
+
+def test_a_warmup_longer_than_the_training_is_refused_by_name():
+    message = r"^warmup_epochs=2.0 is more than epochs=1: set both, e.g. --set warmup_epochs=0"
+    with pytest.raises(ValueError, match=message):
+        load_settings(BrainTraining(), assignments=["epochs=1", "warmup_epochs=2"])

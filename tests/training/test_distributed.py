@@ -27,7 +27,7 @@ def test_shards_hold_every_row_once_in_order(rng):
 
 @pytest.mark.parametrize(
     ("n_rows", "hint"),
-    [(23, "Add --set prior.batch_size=20, or start another number of processes"), (3, "Start an")],
+    [(23, "Add --set prior.batch_size=20, or start a number of processes"), (3, "Start a number")],
 )
 def test_a_batch_with_a_remainder_is_refused(n_rows, hint):
     message = rf"{n_rows} trials a step cannot be divided equally among 4 processes\. {hint}"

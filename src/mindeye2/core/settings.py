@@ -139,6 +139,10 @@ def build_settings(cls: type[S], values: Mapping[str, Any]) -> S:
                 near = _suggest(cls, item["loc"], item["input"])
                 hint = f" Did you mean {near!r}?" if near else ""
                 lines.append(f"there is no setting {path!r}; here are {names}.{hint}")
+            elif item["type"] == "value_error" and isinstance(item["input"], Mapping):
+                # Of several settings together: the message names them.
+                within = f"setting {path!r}: " if path else ""
+                lines.append(f"{within}{item['msg'].removeprefix('Value error, ')}.")
             else:
                 message = _in_words(item["type"], path, item["input"])
                 message = message or item["msg"].removeprefix("Value error, ")

@@ -62,6 +62,8 @@ def disk_bytes(
             needs[f"banks of {targets.maps} and {targets.maps_augmented}"] = maps
     needs["weights of the run"] = float(found.weights)
     needs["two states of the run"] = 2 * _state(settings, found)
+    if isinstance(settings, AdaptTraining) and len(settings.levels) > 1:
+        needs["a state of the choice of the level"] = _state(settings, found)
     if isinstance(settings, SharedTraining) and settings.closed_form_start:
         set_by_it = found.parameters["ridge"] + found.largest_layer
         scores = data.n_images * sizes.n_latent

@@ -44,9 +44,14 @@ class BrainTraining(Settings):
     """Epochs in which the learning rate rises, instead of `optimizer.warmup`. Released: 2."""
 
     @model_validator(mode="after")
-    def _epochs_come_first(self) -> "BrainTraining":
+    def _check_epochs(self) -> "BrainTraining":
         if self.epochs is None and (self.steps_per_epoch or self.warmup_epochs):
             raise ValueError("steps_per_epoch and warmup_epochs need epochs; set it too")
+        if self.epochs is not None and (self.warmup_epochs or 0) > self.epochs:
+            raise ValueError(
+                f"warmup_epochs={self.warmup_epochs} is more than epochs={self.epochs}: set both, "
+                f"e.g. --set warmup_epochs={self.epochs / 10}"
+            )
         return self
 
     def epoch_length(self, *, n_subjects: int, n_sessions: int, batch_size: int) -> int | None:

@@ -7,6 +7,7 @@ every function here is a no-op.
 import atexit
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,7 +53,7 @@ class Shard:
         hint = f"Add --set {setting}={fitting}, or start" if fitting else "Start"
         raise ValueError(
             f"{n_rows} {rows} a step cannot be divided equally among {self.world_size} processes. "
-            f"{hint} another number of processes (1 to {n_rows})."
+            f"{hint} a number of processes that divides {n_rows}."
         )
 
     def of(self, whole: Shaped[Tensor, "batch ..."]) -> Shaped[Tensor, "_ ..."]:
@@ -93,6 +94,9 @@ def init_processes(device: str = "auto") -> torch.device:
         return chosen
     if chosen.type == "cuda":
         _check_gpus(chosen)
+    # Its successor is private and differentiates otherwise.
+    message = r"torch\.distributed\.nn\.functional\.all_gather is deprecated"
+    warnings.filterwarnings("ignore", message=message)
     # Rank 0 writes and hashes files of many GiB while the others wait.
     state = PartialState(cpu=chosen.type == "cpu", timeout=timedelta(hours=2))
     # Threads of a group that outlives the interpreter end the process with an error, now and then.

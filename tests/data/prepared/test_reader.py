@@ -129,6 +129,8 @@ def test_an_encoder_that_was_not_run_is_refused_with_the_command_that_runs_it(pr
     known = "no targets of the encoder 'clip', only ['lite0']"
     with pytest.raises(ArtifactError, match=f"{re.escape(known)}.*{re.escape(command)}"):
         prepared.targets("clip")
+    with pytest.raises(ArtifactError, match=r"encoders 'a', 'b', only.*'encoders=\[a,b\]'"):
+        prepared.require_targets(["lite0", "b", "a"])
 
 
 def test_a_truncated_array_is_named_when_it_is_opened(prepared):

@@ -309,7 +309,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(pair):
 def test_a_batch_that_cannot_be_divided_is_refused(pair):
     message = (
         "ValueError: 5 trials of subj01 a step cannot be divided equally among 2 processes. "
-        "Add --set per_subject=4, or start another number of processes"
+        "Add --set per_subject=4, or start a number of processes"
     )
     assert all(messages["odd"].startswith(message) for messages in pair[1])
 

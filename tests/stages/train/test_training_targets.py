@@ -45,7 +45,10 @@ def test_targets_that_lack_images_are_refused_before_training(data, standard, tm
     seal = json.loads((other / "manifest.json").read_text())
     seal["files"]["targets/lite0/values.npy"]["bytes"] = values.stat().st_size
     (other / "manifest.json").write_text(json.dumps(seal))
-    message = r"targets 'lite0' of .*data are of 79 images, the data set has 82: they are incompl"
+    message = (
+        r"targets 'lite0' of .*data are of 79 images, the data set has 82: .* remove the folder "
+        r".*lite0 and run: mindeye2 prepare"
+    )
     with pytest.raises(ArtifactError, match=message):
         train(standard, source=other, out=tmp_path / "run", device="cpu")
     assert not (tmp_path / "run/steps.jsonl").exists()

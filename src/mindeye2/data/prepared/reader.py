@@ -141,24 +141,44 @@ class Prepared:
         ArtifactError
             If the data set was prepared without this encoder.
         """
-        known = sorted(p.name for p in (self.folder / "targets").glob("*"))
-        if encoder not in known:
-            raise ArtifactError(
-                f"{self.folder} has no targets of the encoder {encoder!r}, only {known}. Add "
-                f"them with: {self._prepare_command(encoder)}, and --set encoder_weights.{encoder}"
-                "=FOLDER where its weights are imported ones. What is there is kept; settings "
-                f"other than encoders must be those in {self.folder / 'config.yaml'}."
-            )
+        self.require_targets([encoder])
         return _open_array(self.folder / "targets" / encoder / "values.npy")
 
-    def _prepare_command(self, encoder: str) -> str:
-        """Return the command that adds targets of an encoder."""
+    def require_targets(self, encoders: Sequence[str]) -> None:
+        """Check that there are targets of some encoders.
+
+        Parameters
+        ----------
+        encoders
+            Names of folders in ``targets/``.
+
+        Raises
+        ------
+        ArtifactError
+            If the data set was prepared without some of them, with the command that adds them.
+        """
+        known = sorted(p.name for p in (self.folder / "targets").glob("*"))
+        missing = sorted({*encoders} - {*known})
+        if not missing:
+            return
+        plural = "s" if len(missing) > 1 else ""
+        raise ArtifactError(
+            f"{self.folder} has no targets of the encoder{plural} "
+            f"{', '.join(map(repr, missing))}, only {known}. Add them with: "
+            f"{self.command_for_targets(missing)}"
+        )
+
+    def command_for_targets(self, encoders: Sequence[str]) -> str:
+        """Return the command that adds targets of some encoders, and what to know of it."""
         config = self.manifest["config"]
         source = config.get("source")
         given = f" --source {(self.folder / source).resolve()}" if source else ""
+        weights = " ".join(f"--set encoder_weights.{name}=FOLDER" for name in encoders)
         return (
             f"mindeye2 prepare {config.get('kind', 'KIND')}{given} --out {self.folder} --resume "
-            f"--set 'encoders=[{encoder}]'"
+            f"--set 'encoders=[{','.join(encoders)}]', and for encoders of imported weights "
+            f"{weights}. What is there is kept; settings other than encoders must be those in "
+            f"{self.folder / 'config.yaml'}."
         )
 
     def images_of(self, split: str) -> Int64[np.ndarray, " images"]:

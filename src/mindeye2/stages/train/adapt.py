@@ -149,12 +149,8 @@ def train_adapt(
     scores: dict[Level, dict[str, float]] = {}
     level = settings.levels[-1]
     if len(settings.levels) > 1:
-        candidate, held_out = copy.deepcopy(model), {subject: trials.rows(folds[0]).averaged()}
-        for name in settings.levels:
-            adapter.fit(name, candidate, fitted, folder=out / "choice" / name)
-            scores[name] = identification(
-                candidate, held_out, tokens=targets.tokens, device=device
-            )
+        held_out = trials.rows(folds[0]).averaged()
+        scores = adapter.score_levels(model, fitted, held_out, folder=out / "choice")
         level = _choose(scores, margin=settings.margin)
     for name in LEVELS[: LEVELS.index(level) + 1]:
         if name in settings.levels or name == "closed_form":
@@ -199,6 +195,28 @@ class _Adapter:
     targets: TrainingTargets
     device: torch.device
     alpha: float = 0.0
+
+    def score_levels(
+        self, model: MindEye, fitted: SubjectTrials, held_out: SubjectTrials, *, folder: Path
+    ) -> dict[Level, dict[str, float]]:
+        """Fit a copy of the model by one level after the other, and score each on held-out images.
+
+        The model itself makes room for its copy on the device meanwhile.
+        """
+        candidate = copy.deepcopy(model)
+        model.cpu()
+        scores = {}
+        for name in self.settings.levels:
+            self.fit(name, candidate, fitted, folder=folder / name)
+            scores[name] = identification(
+                candidate,
+                {self.settings.subject: held_out},
+                tokens=self.targets.tokens,
+                device=self.device,
+            )
+        del candidate
+        model.to(self.device)
+        return scores
 
     def fit(self, level: Level, model: MindEye, trials: SubjectTrials, *, folder: Path) -> None:
         """Fit one level to trials, starting from the model as it is."""

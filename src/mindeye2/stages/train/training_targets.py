@@ -61,6 +61,7 @@ def open_targets(
             )
         shape = (sizes.lowlevel.size**2, sizes.lowlevel.n_maps)
         wanted |= {"maps": shape, "maps_augmented": shape}
+    prepared.require_targets([getattr(settings, name) for name in wanted])
     return TrainingTargets(
         **{
             name: _open(prepared, getattr(settings, name), name=name, expected=shape)
@@ -74,9 +75,10 @@ def _open(prepared: Prepared, encoder: str, *, name: str, expected: tuple[int, .
     if len(bank) != len(prepared.images):
         raise ArtifactError(
             f"the targets {encoder!r} of {prepared.folder} are of {len(bank)} images, the data "
-            f"set has {len(prepared.images)}: they are incomplete, or of another data set. "
-            "Prepare the data set again with that encoder, or add --set "
-            f"targets.{name}= and the name of another one."
+            f"set has {len(prepared.images)}: they are of another data set, or damaged. Set "
+            f"targets.{name} to another encoder, or remove the folder "
+            f"{prepared.folder / 'targets' / encoder} and run: "
+            f"{prepared.command_for_targets([encoder])}"
         )
     if bank.row_shape != expected:
         sizes = "model.n_tokens, model.n_features" if name == "tokens" else "model.lowlevel"
