@@ -8,61 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from safetensors.torch import save_file
 
 from mindeye2 import Decoded, Decoder, Retrieved
 from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.runtime import process_rng
-from mindeye2.core.settings import plain
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.registry import ENCODERS
 from mindeye2.encoders.tokens import Lite0Tokens
-from mindeye2.generation.autoencoder import AutoencoderSettings, build_autoencoder
-from mindeye2.generation.unclip import UnclipSettings, build_unclip
-from mindeye2.models.checkpoint import save_run
-from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
-from mindeye2.models.training_bank import TrainingBank, save_training_bank
-
-SIZES = ModelSettings(
-    n_latent=8,
-    n_blocks=1,
-    lowlevel=LowLevelSettings(channels=4, size=7),
-    prior=PriorSettings(depth=1, n_heads=2, head_width=8),
-)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(untrained_run):
     """Return the folder of an untrained run, which holds an untrained image decoder too."""
-    folder = tmp_path_factory.mktemp("run")
-    chosen = {
-        "autoencoder": AutoencoderSettings(latent_channels=4, widths=(4, 4, 4), n_blocks=1),
-        "unclip": UnclipSettings(latent_channels=4, widths=(32,), sampling_steps=2),
-    }
-    with process_rng(0, "model"):
-        model = build_mindeye(SIZES, {"subj01": 30}).eval()
-        autoencoder = build_autoencoder(chosen["autoencoder"])
-        unclip = build_unclip(chosen["unclip"], autoencoder)
-        with torch.no_grad():  # a new prior adds nothing to its condition
-            for weight in model.prior.parameters():
-                weight.add_(0.1 * torch.randn_like(weight))
-    save_file(autoencoder.state_dict(), folder / "autoencoder.safetensors")
-    save_file(unclip.own_state(), folder / "unclip.safetensors")
-    for name, settings in chosen.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(plain(settings)))
-    save_run(folder, model=model, settings=SIZES, encoder="lite0")
-    preds, targets = torch.randn(2, 15, 49, 128, generator=torch.Generator().manual_seed(1))
-    bank = TrainingBank(
-        images=torch.arange(15),
-        preds=preds,
-        targets=targets,
-        captions=[f"image {i}" for i in range(15)],
-    )
-    save_training_bank(folder, "subj01", bank)
-    write_manifest(folder, stage="train", config={"task": "shared"})
-    return folder
+    return untrained_run
 
 
 @pytest.fixture(scope="module")

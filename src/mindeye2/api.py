@@ -269,6 +269,15 @@ class Decoder:
         """Subjects that can be decoded."""
         return self._pipeline.model.subjects
 
+    @property
+    def n_voxels(self) -> dict[str, int]:
+        """Number of voxels of each subject."""
+        return dict(self._pipeline.model.ridge.n_voxels)
+
+    def load(self) -> None:
+        """Load all networks now; otherwise each is loaded when it is first used."""
+        self._pipeline.load()
+
     def predict(
         self, betas: np.ndarray | Tensor, *, subject: str
     ) -> Float[Tensor, "images tokens features"]:

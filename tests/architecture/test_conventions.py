@@ -76,7 +76,7 @@ def test_every_public_name_exists(trees):
         bound: set[str] = set()
         listed: list[str] = []
         for node in tree.body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 bound.add(node.name)
             elif isinstance(node, ast.Import | ast.ImportFrom):
                 bound |= {alias.asname or alias.name for alias in node.names}

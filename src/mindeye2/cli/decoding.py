@@ -4,13 +4,17 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from mindeye2.cli.subjects import load_with_subjects
 from mindeye2.core.errors import ArtifactError
 
-__all__ = ["decode", "decode_run"]
+if TYPE_CHECKING:
+    from mindeye2.api import Decoder
+
+__all__ = ["decode", "decode_run", "open_decoder"]
 
 
 def decode(
@@ -43,6 +47,27 @@ def decode(
         resume=resume,
         device=device,
     )
+
+
+def open_decoder(
+    name_or_folder: str, *, config: Path | None, assignments: Sequence[str], device: str
+) -> "Decoder":
+    """Open a run, published weights or a repository of the hub, with all its networks."""
+    from mindeye2.api import Decoder
+    from mindeye2.core.settings import load_settings
+    from mindeye2.recipes import released
+    from mindeye2.released.hub import pretrained_folder
+    from mindeye2.released.imported import is_released
+    from mindeye2.stages.reconstruct import ReconstructSettings
+
+    folder = pretrained_folder(name_or_folder, revision=None)
+    start = released() if is_released(folder) else ReconstructSettings()
+    settings = load_settings(start, file=config, assignments=assignments)
+    if not settings.images:
+        raise ValueError("images=false leaves nothing to show. Leave it out.")
+    decoder = Decoder.from_pretrained(folder, settings=settings, device=device)
+    decoder.load()
+    return decoder
 
 
 def decode_run(source: Path, *, out: Path, data: Path | None = None, device: str = "auto") -> Path:
