@@ -146,6 +146,8 @@ def test_a_folder_begun_with_other_settings_is_refused(tmp_path):
         ArtifactError, match=r"started with other settings: \['seed'\] differ.*--out"
     ):
         keep_settings(tmp_path, {"seed": 1, "sizes": [1, 2]})
+    # Of a later version, with a setting that is off.
+    keep_settings(tmp_path, {"seed": 0, "sizes": [1, 2], "more": None})
 
 
 def test_settings_of_a_command_that_wrote_nothing_are_replaced(tmp_path):

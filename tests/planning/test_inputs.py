@@ -18,6 +18,18 @@ def test_subjects_and_sessions_of_the_settings_are_counted():
     assert list(choose_data(recipes.adapt()).n_voxels) == ["subj08"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "setting"),
+    [
+        (recipes.adapt().model_copy(update={"subject": "subj09"}), "subject"),
+        (recipes.released_adapt().model_copy(update={"subjects": ("subj09",)}), "subjects"),
+    ],
+)
+def test_an_unknown_subject_is_refused_with_its_setting(settings, setting):
+    with pytest.raises(ValueError, match=rf"^--set {setting} must be one of .*got 'subj09'"):
+        choose_data(settings)
+
+
 def test_voxels_come_instead_of_a_data_set():
     settings = recipes.released_training()
     assert choose_data(settings, voxels=[5, 6]).n_voxels == {"subj01": 5, "subj02": 6}

@@ -255,8 +255,9 @@ def keep_settings(
     started = path.exists() and bool(_names(folder) - {path.name, FAILURE})
     before = yaml.safe_load(path.read_text()) if started else {}
     old, new = (_without(values, may_change) for values in (before, wanted))
-    if started and old != new:
-        names = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
+    # A setting that an earlier version did not have is None there.
+    names = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
+    if started and names:
         raise ArtifactError(
             f"{folder} was started with other settings: {names} differ. "
             "Resume with the same settings, or give another --out."

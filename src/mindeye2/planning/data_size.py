@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mindeye2.core.errors import check_choice
 from mindeye2.data.prepared import Prepared
 
 __all__ = ["DataSize", "nsd_size", "prepared_size"]
@@ -62,9 +61,7 @@ class DataSize:
         return replace(self, n_trials=trials, n_sessions=min(n_sessions, self.n_sessions))
 
     def of(self, subjects: Sequence[str]) -> "DataSize":
-        """Return the counts of some subjects."""
-        for subject in subjects:
-            check_choice("subject", subject, self.n_voxels)
+        """Return the counts of some of `n_voxels`."""
         return replace(
             self,
             n_voxels={s: self.n_voxels[s] for s in subjects},

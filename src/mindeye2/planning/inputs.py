@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mindeye2.core.errors import check_choice
 from mindeye2.data.prepared import open_prepared
 from mindeye2.models.model_settings import ModelSettings
 from mindeye2.planning.data_size import DataSize, nsd_size, prepared_size
@@ -60,6 +61,9 @@ def choose_data(
         subjects = settings.subjects
     else:
         subjects = [s for s in data.n_voxels if source is not None or s != HELD_BACK]
+    setting = "subject" if isinstance(settings, AdaptTraining) else "subjects"
+    for subject in subjects:
+        check_choice(f"--set {setting}", subject, data.n_voxels)
     data = data.of(subjects)
     return data if settings.sessions is None else data.first(len(settings.sessions))
 
