@@ -149,8 +149,8 @@ class TrainingState:
         saved_by = json.loads(facts.read_text())["torch"] if facts.exists() else "unknown"
         return ArtifactError(
             f"the saved state in {path} cannot be read ({_reason(error)}): it is damaged, or of "
-            f"another version of torch (saved by {saved_by}, this is {torch.__version__}). Give "
-            "another --out."
+            f"another version of torch (saved by {saved_by}, this is {torch.__version__}). Resume "
+            "with that version, or remove the folder to take these steps again."
         )
 
     def _tensors(self) -> dict[str, Tensor]:
