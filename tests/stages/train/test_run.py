@@ -158,6 +158,17 @@ def test_a_folder_is_not_trained_into_twice(data, standard, pretrained):
         train(other, source=data, out=pretrained, recipe="other", resume=True)
 
 
+def test_a_finished_run_keeps_no_state_and_stays_as_it_is(
+    data, standard, pretrained, adapted, monkeypatch
+):
+    assert not [path for run in (pretrained, adapted) for path in run.rglob("state")]
+    before = (pretrained / "manifest.json").stat().st_mtime_ns
+    monkeypatch.setattr("mindeye2.stages.train.run.train_brain", None)  # it would be called
+    config = read_manifest(pretrained, stage="train")["config"]
+    done = train(standard, source=data, out=pretrained, recipe=config["recipe"], resume=True)
+    assert done.stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize("name", ["images.npy", "trials.parquet", "betas/subj02.npy"])
 def test_a_run_does_not_go_on_with_another_data_set(data, standard, pretrained, tmp_path, name):
     other = shutil.copytree(data, tmp_path / "other")

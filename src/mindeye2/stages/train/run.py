@@ -2,13 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 import yaml
 
-from mindeye2.core.artifacts import claim_folder, keep_settings, record_path, write_manifest
+from mindeye2.core.artifacts import (
+    MANIFEST,
+    claim_folder,
+    keep_settings,
+    record_path,
+    write_manifest,
+)
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.failures import FAILURE
 from mindeye2.core.runtime import peak_memory_gib
@@ -90,7 +97,7 @@ def train(
     recipe
         Name of the recipe that the settings came from, for the record.
     resume
-        Go on with a run that was stopped.
+        Go on with a run that was stopped; one that is finished stays as it is.
     device
         Where to train; of several GPUs each process takes its own.
     load_init
@@ -135,6 +142,8 @@ def train(
         keep_settings(out, config, may_change=(*MAY_CHANGE, _DATA))
 
     run_on_rank0(begin)
+    if (out / MANIFEST).exists():
+        return out / MANIFEST  # finished already
     start = None
     if init is not None and isinstance(settings, SharedTraining | AdaptTraining):
         start = load_init(init)
@@ -146,8 +155,15 @@ def train(
     facts["peak_memory_gib"] = round(peak_memory_gib(), 2)
     # Beside the settings: a run may be resumed with the data set at another place.
     facts["data"] = record_path(source, folder=out)
-    run_on_rank0(lambda: write_manifest(out, stage="train", config=config, **facts))
-    return out / "manifest.json"
+    run_on_rank0(lambda: _seal(out, config, facts))
+    return out / MANIFEST
+
+
+def _seal(out: Path, config: Mapping[str, object], facts: Mapping[str, object]) -> None:
+    """Write the manifest, and remove the states: only an unfinished training needs them."""
+    write_manifest(out, stage="train", config=config, **facts)
+    for state in [path for path in out.rglob("state") if path.is_dir()]:
+        shutil.rmtree(state)
 
 
 def _data_hash(prepared: Prepared) -> str:
