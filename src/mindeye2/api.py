@@ -264,6 +264,27 @@ class Decoder:
             settings = settings.model_copy(update={"decoder": Path(decoder)})
         return cls.from_released(folder, settings=settings, device=device)
 
+    def with_settings(self, **changes: object) -> "Decoder":
+        """Return a decoder with other settings of sampling, averaging or blending.
+
+        Parameters
+        ----------
+        **changes
+            Fields of `ReconstructSettings`, e.g. ``prior_steps=50, lowlevel_weight=0.5``.
+
+        Returns
+        -------
+        Decoder
+            With the same networks.
+
+        Raises
+        ------
+        ValueError
+            If a value is not accepted.
+        """
+        settings = ReconstructSettings.model_validate(self._settings.model_dump() | changes)
+        return Decoder(self._pipeline, settings=settings)
+
     @property
     def subjects(self) -> list[str]:
         """Subjects that can be decoded."""

@@ -7,6 +7,7 @@ from pathlib import Path
 WITHOUT_MIRROR: dict[str, str] = {
     "analysis_steps.py": "stages/analyse/test_run.py, end_to_end/test_analyses.py",
     "cli/analyse_command.py": "stages/analyse/test_run.py",
+    "cli/app_command.py": "app/test_layout.py",
     "cli/weight_commands.py": "released/test_importing.py, released/test_exporting.py",
     "core/axes.py": "architecture/test_vocabulary.py",
     "data/kriegeskorte92/kriegeskorte92_files.py": "same folder, test_kriegeskorte92_reader.py",

@@ -22,7 +22,7 @@ HEAVY = {
 }
 
 CALLERS = {
-    "cli": {"fastapi", "uvicorn"},  # asked for before the server is imported
+    "cli": {"fastapi", "gradio", "uvicorn"},  # asked for before app and server are imported
     "encoders": None,  # anything
     "generation": None,
     # files of a source's own format, and responses from volumes

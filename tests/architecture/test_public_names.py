@@ -36,6 +36,7 @@ OPTIONS = {
     "analyse": COMMON | {"kind", "--source", "--data", "--init", "--subject", "--device"},
     "import": COMMON | {"file", "--data", "--released", "--yes"},
     "export": {"run", "--out", "--push", "--debug"},
+    "app": {"run", "--source", "--port", "--config", "--set", "--device", "--debug"},
     "serve": {"run", "--host", "--port", "--token", "--config", "--set", "--device", "--debug"},
 }
 """Every verb with its options; an argument stands under its name."""

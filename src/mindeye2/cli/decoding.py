@@ -14,7 +14,7 @@ from mindeye2.core.errors import ArtifactError
 if TYPE_CHECKING:
     from mindeye2.api import Decoder
 
-__all__ = ["decode", "decode_run", "open_decoder"]
+__all__ = ["decode", "decode_run", "open_decoder", "recorded_data"]
 
 
 def decode(
@@ -103,6 +103,17 @@ def decode_run(source: Path, *, out: Path, data: Path | None = None, device: str
         device=device,
     )
     return decoded
+
+
+def recorded_data(run: Path) -> Path | None:
+    """Return the data set that a run records, if it is there."""
+    from mindeye2.core.artifacts import resolve_path
+
+    recorded = _manifest(run).get("data")
+    try:
+        return None if recorded is None else resolve_path(str(recorded), folder=run)
+    except ArtifactError:  # a run that was copied here without it
+        return None
 
 
 def _manifest(folder: Path) -> dict[str, object]:

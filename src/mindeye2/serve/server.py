@@ -2,12 +2,11 @@
 
 import asyncio
 import base64
-import warnings
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from mindeye2.api import Decoder
 from mindeye2.core import __version__
+from mindeye2.core.collected_warnings import with_warnings
 from mindeye2.data.subject_names import find_subject
 from mindeye2.data.uploads import betas_from_upload, gallery_from_upload, parse_npy
 from mindeye2.serve.access import Access
@@ -39,8 +39,6 @@ from mindeye2.serve.bodies import (
 )
 
 __all__ = ["build_server"]
-
-T = TypeVar("T")
 
 MAX_BYTES = 64 * 2**20
 """Largest body of a request."""
@@ -111,7 +109,7 @@ class Endpoints:
                         "accept application/json."
                     )
                 run = partial(self._decoder.decode, betas, subject=name, seed=seed)
-                decoded, warned = _with_warnings(partial(run, prior_samples=prior_samples))
+                decoded, warned = with_warnings(partial(run, prior_samples=prior_samples))
                 if as_png:
                     return Response(encode_png(decoded.images[0]), media_type="image/png")
                 lowlevel = decoded.lowlevel
@@ -145,7 +143,7 @@ class Endpoints:
                     read_array(parsed.gallery, what="gallery"), max_images=MAX_GALLERY
                 )
                 run = partial(self._decoder.retrieve, betas, gallery=gallery, subject=name, k=k)
-                found, warned = _with_warnings(run)
+                found, warned = with_warnings(run)
                 return _json(
                     RetrieveAnswer(
                         subject=name,
@@ -245,14 +243,6 @@ def _accepts(body: type[DecodeBody | RetrieveBody], *, npy: bool) -> dict[str, A
     if npy:
         content[NPY] = {"schema": {"type": "string", "format": "binary"}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-def _with_warnings(run: Callable[[], T]) -> tuple[T, list[str]]:
-    """Return the result and what was warned of, e.g. betas that are not z-scored."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        result = run()
-    return result, [str(w.message) for w in caught if w.category is UserWarning]
 
 
 def _base64(content: bytes) -> str:

@@ -1,0 +1,77 @@
+import io
+
+import numpy as np
+import pytest
+
+import mindeye2
+from mindeye2.app import TrialView
+from mindeye2.reporting.strip import strip_html
+
+SLIDERS = {"n_repeats": 10, "prior_samples": 1, "prior_steps": 2, "lowlevel_weight": 0.5}
+
+
+@pytest.fixture(scope="module")
+def view(shown, data):
+    return TrialView(shown, data)
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("n_repeats", [1, 10])
+def test_a_test_image_is_shown_as_the_decoder_decodes_it(view, shown, data, n_repeats):
+    html, warned = view.decode("subj01", 2, None, **{**SLIDERS, "n_repeats": n_repeats})
+    test = mindeye2.load(data)
+    betas = test.betas[2:3, :n_repeats]
+    decoder = shown.with_settings(prior_samples=1, prior_steps=2, lowlevel_weight=0.5)
+    expected = decoder.decode(betas, subject="subj01")
+    found = decoder.retrieve(betas, gallery=test.images, subject="subj01", k=4)
+    rows = {
+        "seen": test.images[2:3],
+        "reconstruction": expected.images,
+        "low-level": expected.lowlevel,
+    }
+    retrieved = {"retrieved of 4": test.images[found.indices[0]]}
+    assert html == strip_html(rows, expected.captions) + strip_html(retrieved, None)
+    assert warned == []
+
+
+def test_a_file_is_decoded_instead_and_nothing_seen_is_claimed(view, shown, data):
+    betas = mindeye2.load(data).betas[:, 0]
+    html, _ = view.decode("subj01", 1, npy(betas), **SLIDERS)
+    assert html == view.decode("subj01", 0, npy(betas[1]), **SLIDERS)[0]
+    assert "seen" not in html
+    alone = TrialView(shown, None).decode("subj01", 1, npy(betas), **SLIDERS)[0]
+    assert "retrieved" in html
+    assert "retrieved" not in alone
+    assert html.startswith(alone)
+
+
+@pytest.mark.parametrize(
+    ("image", "upload", "message"),
+    [
+        (4, None, "the image must be 0 to 3, got 4"),
+        (-1, None, "the image must be 0 to 3, got -1"),
+        (0, b"x", "the file must be the bytes of a .npy file"),
+        (0, npy(np.zeros((1, 29))), r"betas must be \(images, 30\)"),
+        (0, npy(np.array([{}], dtype=object)), "the file must hold numbers, got object"),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused_in_words(view, image, upload, message):
+    with pytest.raises(ValueError, match=message):
+        view.decode("subj01", image, upload, **SLIDERS)
+
+
+def test_without_data_set_a_file_is_asked_for(shown):
+    view = TrialView(shown, None)
+    assert (view.subjects, view.n_images("subj01")) == (["subj01"], 0)
+    with pytest.raises(ValueError, match=r"no test images of subj01 here: drop a \.npy file"):
+        view.decode("subj01", 0, None, **SLIDERS)
+
+
+def test_steps_of_the_prior_out_of_range_are_refused(view):
+    with pytest.raises(ValueError, match="prior_steps"):
+        view.decode("subj01", 0, None, **{**SLIDERS, "prior_steps": 1})
