@@ -14,7 +14,6 @@ WITHOUT_CALLER: dict[str, str] = {
     "cli.weight_commands.export": "a command",
     "cli.weight_commands.import_": "a command",
     "core.axes.AXES": "read by test_vocabulary.py",
-    "data.prepared.responses.load": "what users import, as mindeye2.load",
     "encoders.feature_extractors.metric_features": GOLDEN,
     "metrics.ranking.top_k_accuracy": GOLDEN,
     "training.brain_training.replay": GOLDEN,
