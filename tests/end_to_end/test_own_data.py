@@ -49,7 +49,7 @@ def test_the_adapter_of_one_s_own_runs_as_it_stands(tmp_path):
     code = blocks_of("An adapter of your own")["python"]
     assert len(code[code.index("class") :].splitlines()) <= 30
     names = {"__name__": "lab"}
-    exec(compile(code, "docs/data.md", "exec"), names)
+    exec(compile(code, "<docs/data.md>", "exec"), names)
     rng = np.random.default_rng(0)
     np.savez(
         tmp_path / "lab.npz",
