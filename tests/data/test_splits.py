@@ -42,6 +42,13 @@ def test_repeated_images_are_tested_first(trials):
     assert images(both, split, "test") == {3, 7}
 
 
+def test_two_images_are_tested_at_least(trials):
+    """Scores compare images, so that one could not be scored."""
+    few = trials[trials["image"] < 10]
+    split = make_splits(few, settings=SplitSettings())
+    assert [len(images(few, split, s)) for s in ("train", "validation", "test")] == [7, 1, 2]
+
+
 def test_the_seed_chooses_and_the_order_of_rows_does_not(trials):
     first = make_splits(trials, settings=SplitSettings())
     mixed = trials.sample(frac=1, random_state=0)
@@ -68,7 +75,7 @@ def test_sampling_validation_images_hides_no_image_of_two_splits(trials):
 
 
 def test_too_few_images_are_refused():
-    trials = pd.DataFrame({"subject": "a", "image": [0, 1]})
+    trials = pd.DataFrame({"subject": "a", "image": [0, 1, 2]})
     message = r"1 images are left to train on, and 1 of them .*table\.splits\.test and table\.sp"
     with pytest.raises(ArtifactError, match=message):
         make_splits(trials, settings=SplitSettings(), kind="table")

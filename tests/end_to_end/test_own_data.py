@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from PIL import Image
 from typer.testing import CliRunner
 
 from mindeye2.cli import app
@@ -43,6 +45,33 @@ def test_the_example_of_plain_arrays_runs_as_it_stands(tmp_path, monkeypatch):
     }
     assert "ncsnr_train" in data.voxels("subj01")
     assert data.targets("lite0").shape[0] == 20
+
+
+def test_own_data_of_two_subjects_reach_the_page_by_the_printed_commands(tmp_path, monkeypatch):
+    """Ten images are few; no setting is needed all the same."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    (tmp_path / "my_study" / "images").mkdir(parents=True)
+    (tmp_path / "my_study" / "betas").mkdir()
+    names = [f"photo{i}" for i in range(10)]
+    for name in names:
+        pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "my_study" / "images" / f"{name}.png")
+    trials = pd.DataFrame({"image": names * 4, "subject": ["anna"] * 20 + ["ben"] * 20})
+    trials.to_csv(tmp_path / "my_study" / "trials.csv", index=False)
+    for subject in ("anna", "ben"):
+        np.save(tmp_path / "my_study" / "betas" / f"{subject}.npy", rng.normal(size=(20, 15)))
+    stages = []
+    following = "mindeye2 prepare table --source my_study --out data"
+    while following:
+        _, *arguments = shlex.split(following)
+        assert "--set" not in arguments
+        stages.append(arguments[0])
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+        following = done.stdout.partition("Next: ")[2].strip()
+    assert stages == ["prepare", "train", "reconstruct", "evaluate", "report"]
+    assert (tmp_path / "report" / "index.html").is_file()
 
 
 def test_the_adapter_of_one_s_own_runs_as_it_stands(tmp_path):

@@ -112,7 +112,7 @@ def test_known_images_are_identified_where_new_ones_cannot_be(rng):
     """Responses that say nothing about images that were not fitted: a random code per image."""
     images = torch.arange(8).repeat(6)
     code, targets = torch.randn(8, 40, generator=rng), torch.randn(8, 5, generator=rng)
-    betas = code[images] + torch.randn(48, 40, generator=rng)
+    betas = 2 * code[images] + torch.randn(48, 40, generator=rng)
     problem = RidgeProblem(betas, targets[images])
     given = {"generator": rng, "alphas": (30.0,), "n_folds": 4}
     _, known = choose_alpha(problem, images, known_images=True, **given)
@@ -172,9 +172,19 @@ def test_folds_share_no_image_and_cover_all_trials():
 @pytest.mark.parametrize("n_folds", [1, 4])
 def test_folds_without_an_image_each_are_refused(n_folds, rng):
     with pytest.raises(
-        ValueError, match=rf"3 distinct images into {n_folds} folds; .*Train on more"
+        ValueError, match=rf"3 distinct images into {n_folds} folds; .*Train on more.*known_images"
     ):
         image_folds(torch.tensor([0, 1, 2, 2]), n_folds=n_folds, generator=rng)
+
+
+def test_alpha_is_chosen_among_few_images_that_can_be_told_apart(rng):
+    """With five folds of one of five images each, every alpha would identify all of them."""
+    features = torch.randn(5, 6, generator=rng)
+    images = torch.arange(5).repeat(8)
+    noise = torch.randn(40, 6, generator=rng)
+    problem = RidgeProblem(features[images] + 2 * noise, features[images])
+    _, scores = choose_alpha(problem, images, generator=rng, alphas=(1.0, 100.0))
+    assert max(scores.values()) < 1
 
 
 def test_the_best_alpha_is_chosen(problem, rng):

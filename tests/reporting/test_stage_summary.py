@@ -63,7 +63,7 @@ def test_a_data_set_is_counted_by_split_and_followed_by_training(tmp_path):
         "sessions: 2 per subject; trials: 40 train, 10 validation, 10 test",
         "images shown: 20 train, 5 validation, 5 test",
         "warning: with 5 test images scores have wide intervals; raise their fraction with "
-        "--set table.splits.test=...",
+        "--set table.splits.test=..., or in the column 'split' if the trial table has one",
         f"Next: mindeye2 train --recipe ridge --source {tmp_path}/data --out {tmp_path}/run",
     ]
 
@@ -78,7 +78,35 @@ def test_changed_images_are_counted_with_the_setting_that_decides(tmp_path):
         "images changed: 4 of 9 not square, now cut to the middle (table.stimuli.fit=crop); "
         "2 gray, now RGB of equal channels; 1 with transparent parts, now grey"
     ) in shown
-    assert "--recipe standard" in shown[-1]
+    assert "--recipe ridge" in shown[-1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "subjects", "recipe"),
+    [
+        ("table", "ab", "ridge"),
+        ("bids", "ab", "ridge"),
+        ("nsd", "ab", "standard"),
+        ("nsd", "a", "ridge"),
+        ("simulated", "ab", "laptop"),
+    ],
+)
+def test_the_next_recipe_suits_the_data(tmp_path, kind, subjects, recipe):
+    """The published size, which needs a GPU, is not for anybody's own few trials."""
+    folder = prepared(tmp_path / "data", subjects=subjects)
+    config = {"kind": kind}
+    write_manifest(folder, stage="prepare", config=config, subjects=dict.fromkeys(subjects, 7))
+    assert f"--recipe {recipe} " in summarize_folder(folder)[-1]
+
+
+def test_one_test_image_is_too_few(tmp_path):
+    folder = prepared(tmp_path / "data")
+    table = pd.read_parquet(folder / "trials.parquet")
+    table.loc[table["split"] == "test", "image"] = 29
+    table.to_parquet(folder / "trials.parquet")
+    write_manifest(folder, stage="prepare", config={"kind": "nsd"}, subjects={"subj01": 7})
+    text = "\n".join(summarize_folder(folder))
+    assert "warning: 1 test image is too few for 'mindeye2 evaluate', which needs 2; raise" in text
 
 
 def test_images_without_subjects_train_an_image_decoder(tmp_path):

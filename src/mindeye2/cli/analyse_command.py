@@ -32,9 +32,9 @@ __all__ = ["analyse"]
 def analyse(
     *,
     kind: Annotated[
-        str,
+        str | None,
         typer.Argument(help=f"{', '.join(ANALYSES)}.", autocompletion=completing(ANALYSES)),
-    ],
+    ] = None,
     source: Annotated[
         Path,
         typer.Option(
@@ -52,6 +52,8 @@ def analyse(
     debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Analyse a reconstruction: regions, encoding, geometry, recovery, amount of data."""
+    if kind is None:
+        raise ValueError(f"KIND is missing: give the analysis, one of {list(ANALYSES)}.")
     check_choice("KIND", kind, ANALYSES)
 
     from mindeye2.analysis_steps import STEPS

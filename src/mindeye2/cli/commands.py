@@ -69,7 +69,7 @@ def demo(
 @report_outcome
 def prepare(
     *,
-    kind: Kind,
+    kind: Kind = None,
     out: Out,
     source: Source = None,
     subject: Subject = None,
@@ -80,6 +80,11 @@ def prepare(
     debug: Debug = False,  # noqa: ARG001 - read by `report_outcome`
 ) -> None:
     """Convert source data to stimuli, trials, z-scored betas and target tokens."""
+    if kind is None:
+        raise ValueError(
+            f"KIND is missing: give what the source is, one of {list(KINDS)}, e.g. "
+            "mindeye2 prepare table --source FOLDER --out NEW."
+        )
     check_choice("KIND", kind, KINDS)
 
     from mindeye2.core.settings import load_settings

@@ -57,7 +57,7 @@ Subject = Annotated[
     typer.Option("--subject", help="A subject, e.g. subj01 or sub-01; repeat for more."),
 ]
 Kind = Annotated[
-    str,
+    str | None,
     typer.Argument(help=f"Kind of source: {KIND_NAMES}.", autocompletion=completing(KINDS)),
 ]
 Recipe = Annotated[

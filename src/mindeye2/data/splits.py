@@ -19,8 +19,8 @@ class SplitSettings(Settings):
     """Number of held-out images. A column ``split`` of the trial table takes precedence."""
 
     test: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Fraction of the images in the test split, at least one image; .1 by default. With known
-    images the fraction of runs or trials, .25 by default."""
+    """Fraction of the images in the test split, at least two images, because scores compare
+    images; .1 by default. With known images the fraction of runs or trials, .25 by default."""
 
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Fraction of the other images in the validation split; also taken from the training images
@@ -92,7 +92,7 @@ def make_splits(
     order = by_image.assign(tie=tie).sort_values(
         ["nunique", "size", "tie"], ascending=[False, False, True]
     )
-    test = order.index[: max(1, round((settings.test or 0.1) * len(order)))]
+    test = order.index[: max(2, round((settings.test or 0.1) * len(order)))]
     train = np.setdiff1d(by_image.index, test)
     return (
         pd.Series("train", index=trials.index)

@@ -235,7 +235,9 @@ def image_folds(
         raise ValueError(
             f"cannot split {len(distinct)} distinct images into {n_folds} folds; "
             "at least 2 folds and one image a fold are needed. Train on more images: settings "
-            "sessions, n_trials and train_on."
+            "sessions, n_trials and train_on. Few images that were shown often answer another "
+            "question, which of them was seen: prepare them with --set table.design=known_images "
+            "(or glmsingle., bids.)."
         )
     fold = torch.randperm(len(distinct), generator=generator) % n_folds
     return [(fold[row] == f).nonzero()[:, 0] for f in range(n_folds)]
@@ -277,7 +279,8 @@ def choose_alpha(
     generator
         Shuffles images into folds.
     n_folds
-        Folds over images. At most `N_IDENTIFIED` images of each are identified.
+        Folds over images; fewer where a fold would have less than two images, which could not
+        be told apart. At most `N_IDENTIFIED` images of each are identified.
     known_images
         Folds are over trials instead, so that held-out trials show images of the fitted ones.
     alphas
@@ -295,6 +298,8 @@ def choose_alpha(
     """
     scores = dict.fromkeys(alphas, 0.0)
     split = trial_folds if known_images else image_folds
+    if not known_images:
+        n_folds = min(n_folds, len(images.unique()) // 2)
     for held_out in split(images, n_folds=n_folds, generator=generator):
         fitted = torch.ones(len(images), dtype=torch.bool)
         fitted[held_out] = False

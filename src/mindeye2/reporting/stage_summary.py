@@ -34,6 +34,14 @@ _HEADLINE = (
 )
 """Scores to show, in this order; four at most of those that were computed."""
 
+_RECIPES = {
+    "kriegeskorte92": "kriegeskorte92",
+    "nsd": "standard",
+    "released": "standard",
+    "simulated": "laptop",
+}
+"""First recipe for several subjects, by kind; ridge, which takes seconds, for other data."""
+
 _FEW = 20
 """Test images below which intervals are too wide to tell most decoders from chance."""
 
@@ -93,9 +101,8 @@ def _prepared(out: Path) -> list[str]:
         lines.append("design: known images; test trials show images of the training trials")
     warning = _few_tested(data, distinct)
     lines += [f"warning: {warning}"] if warning else []
-    recipe = "standard" if len(data.subjects) > 1 else "ridge"
-    if data.manifest["config"].get("kind") == "kriegeskorte92":
-        recipe = "kriegeskorte92"
+    recipe = _RECIPES.get(data.manifest["config"].get("kind", ""), "ridge")
+    recipe = recipe if len(data.subjects) > 1 else "ridge"
     lines.append(_next("train", "--recipe", recipe, "--source", out, "--out", out.parent / "run"))
     return lines
 
@@ -109,10 +116,12 @@ def _few_tested(data: Prepared, distinct: pd.DataFrame) -> str:
         n_test, what = int((distinct["split"] == "test").sum()), "images"
     if n_test >= _FEW:
         return ""
-    text = (
-        f"with {n_test} test {what} scores have wide intervals; raise their fraction with "
-        f"{_splits_setting(data)}"
+    few = (
+        f"with {n_test} test {what} scores have wide intervals"
+        if n_test > 1 or data.known_images
+        else f"1 test {what[:-1]} is too few for 'mindeye2 evaluate', which needs 2"
     )
+    text = f"{few}; raise their fraction with {_splits_setting(data)}"
     kind, n_images = data.manifest["config"].get("kind", ""), distinct["image"].nunique()
     repeated = len(data.trials) >= 3 * len(data.trials.drop_duplicates(["subject", "image"]))
     if "design" in (data.manifest["config"].get(kind) or {}) and repeated and what == "images":
@@ -142,7 +151,9 @@ def _by_split(rows: pd.DataFrame) -> str:
 def _splits_setting(data: Prepared) -> str:
     kind = data.manifest["config"].get("kind", "")
     has = "splits" in (data.manifest["config"].get(kind) or {})
-    return f"--set {kind}.splits.test=..." if has else "a setting of its kind, if it has one"
+    if not has:
+        return "a setting of its kind, if it has one"
+    return f"--set {kind}.splits.test=..., or in the column 'split' if the trial table has one"
 
 
 def _conversions(facts: Manifest) -> str:
@@ -220,9 +231,8 @@ def _validation(manifest: Manifest, data: Prepared, subjects: list[str]) -> list
 def _reconstruction(out: Path, manifest: Manifest) -> list[str]:
     items = pd.read_parquet(out / "items.parquet")
     config = manifest["config"]
-    lines = [
-        f"{out}: {len(items)} images of {manifest['subject']}, split {config.get('split', 'test')}"
-    ]
+    images = "1 image" if len(items) == 1 else f"{len(items)} images"
+    lines = [f"{out}: {images} of {manifest['subject']}, split {config.get('split', 'test')}"]
     if "n_repeats" in items:
         lines.append(f"trials averaged for each: {items['n_repeats'].mean():.1f}")
     files = sorted(p.stem for p in out.glob("*.npy"))

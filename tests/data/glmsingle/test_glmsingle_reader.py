@@ -186,7 +186,10 @@ def test_a_result_that_wants_to_run_code_is_refused_without_running(tables, tmp_
         ({"kind": "C"}, r"no TYPEC_FITHRF_GLMDENOISE\.npy.*--set glmsingle\.kind=D"),
         ({"mask": "brain.nii"}, r"no mask brain\.nii in .*sub-01/ses-1 or above it"),
         ({"rois": {"V1": "v1.nii"}}, r"no region v1\.nii in"),
-        ({"trials": "t.csv"}, r"no trials for .*neither .*t\.csv nor .*glmsingle\.bids"),
+        (
+            {"trials": "t.csv"},
+            r"no trials for .*t\.csv and .*t\.csv do not exist.*glmsingle\.bids",
+        ),
         ({"images": "stim"}, r"the folder of images .*stim does not exist"),
         ({"trials": "t.csv", "bids": "b"}, r"b has no events: no file sub-01/"),
     ],

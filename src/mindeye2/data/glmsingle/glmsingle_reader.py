@@ -253,10 +253,11 @@ def _all_trials(
             table = table.assign(session=int(output.session or 1))
         return table, str(path)
     if settings.bids is None:
+        places = dict.fromkeys((output.folder / settings.trials, source / settings.trials))
         raise ArtifactError(
-            f"there are no trials for {output.path}: neither {output.folder / settings.trials} "
-            f"nor {source / settings.trials} exists. Write one row per trial in GLMsingle's "
-            "order, with a column 'image' (docs/data.md); name the table with "
+            f"there are no trials for {output.path}: {' and '.join(map(str, places))} "
+            f"{'do' if len(places) > 1 else 'does'} not exist. Write one row per trial in "
+            "GLMsingle's order, with a column 'image' (docs/data.md); name the table with "
             "--set glmsingle.trials=FILE, or a BIDS folder with --set glmsingle.bids=FOLDER."
         )
     root = source / settings.bids

@@ -150,7 +150,8 @@ def check_fit(prepared: Prepared, pipeline: Pipeline, subject: str) -> None:
     if known[subject] != prepared.n_voxels[subject]:
         raise ArtifactError(
             f"{pipeline.origin} was trained on {known[subject]} voxels of {subject}, the data set "
-            f"{prepared.folder} has {prepared.n_voxels[subject]}. It is a run of another data set."
+            f"{prepared.folder} has {prepared.n_voxels[subject]}. It is a run of another data "
+            "set: give the one that it was trained on with --source, or train a run on this one."
         )
     # The training bank refers to training images by their rows.
     if pipeline.images_hash not in (None, prepared.images_hash):

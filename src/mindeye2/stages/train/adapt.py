@@ -172,7 +172,8 @@ def _add_subject(model: MindEye, subject: str, *, n_voxels: int, prepared: Prepa
     elif known != n_voxels:
         raise ArtifactError(
             f"the pretrained run has a ridge of {known} voxels for {subject}, the data set "
-            f"{prepared.folder} has {n_voxels}. It is a run of another data set."
+            f"{prepared.folder} has {n_voxels}. It is a run of another data set: give a run "
+            "without this subject, or one that was trained on this data set, with --init."
         )
 
 
