@@ -56,7 +56,7 @@ def test_responses_are_described_in_one_line(folder):
     ("given", "message"),
     [
         ({}, r"has the subjects \['subj01', 'subj02'\]: give one as subject="),
-        ({"subject": "subj2"}, r"subject must be one of .*Did you mean 'subj02'\?"),
+        ({"subject": "subj022"}, r"subject must be one of .*Did you mean 'subj02'\?"),
         ({"subject": "subj01", "split": "tst"}, r"split must be one of .*Did you mean 'test'\?"),
         ({"subject": "subj01", "split": "train"}, r"subj01 has no trials in the split 'train'"),
     ],
