@@ -3,6 +3,7 @@ import contextlib
 import io
 import json
 import threading
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -255,6 +256,8 @@ def running(app):
         loop = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
         thread = threading.Thread(target=loop.run, kwargs={"sockets": [listener]})
         thread.start()
+        while not loop.started and thread.is_alive():  # bound, but not listening yet
+            time.sleep(0.01)
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
