@@ -24,6 +24,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "examples"]
+templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"mindeye2 {__version__}"
 html_static_path: list[str] = []
