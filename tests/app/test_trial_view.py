@@ -7,7 +7,13 @@ import mindeye2
 from mindeye2.app import TrialView
 from mindeye2.reporting.strip import strip_html
 
-SLIDERS = {"n_repeats": 10, "prior_samples": 1, "prior_steps": 2, "lowlevel_weight": 0.5}
+SLIDERS = {
+    "n_candidates": 1,
+    "n_repeats": 10,
+    "prior_samples": 1,
+    "prior_steps": 2,
+    "lowlevel_weight": 0.5,
+}
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +81,17 @@ def test_without_data_set_a_file_is_asked_for(shown):
 def test_steps_of_the_prior_out_of_range_are_refused(view):
     with pytest.raises(ValueError, match="prior_steps"):
         view.decode("subj01", 0, None, **{**SLIDERS, "prior_steps": 1})
+
+
+def test_candidates_are_reconstructions_of_other_seeds(view, shown, data):
+    html, warned = view.decode("subj01", 0, None, **{**SLIDERS, "n_candidates": 3})
+    betas = mindeye2.load(data).betas[:1]
+    decoder = shown.with_settings(prior_samples=1, prior_steps=2, lowlevel_weight=0.5)
+    found = [decoder.decode(betas, subject="subj01", seed=seed).images for seed in range(3)]
+    assert not np.array_equal(found[0], found[1])
+    row = strip_html({"reconstruction": np.concatenate(found)}, None)
+    assert (
+        row.removeprefix('<table style="border-collapse:collapse">').removesuffix("</table>")
+        in html
+    )
+    assert len(warned) <= 1

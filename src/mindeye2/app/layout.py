@@ -22,12 +22,13 @@ def build_app(view: TrialView) -> gr.Blocks:
     """
 
     def decode(subject: str, image: float | None, upload: bytes | None, *chosen: float) -> str:
-        n_repeats, prior_samples, prior_steps, lowlevel_weight = chosen
+        n_candidates, n_repeats, prior_samples, prior_steps, lowlevel_weight = chosen
         try:
             html, warned = view.decode(
                 subject,
                 int(image or 0),
                 upload,
+                n_candidates=int(n_candidates),
                 n_repeats=int(n_repeats),
                 prior_samples=int(prior_samples),
                 prior_steps=int(prior_steps),
@@ -55,6 +56,7 @@ def build_app(view: TrialView) -> gr.Blocks:
             upload = gr.File(label="Or betas (.npy)", type="binary", file_types=[".npy"])
         with gr.Row():
             sliders = [
+                gr.Slider(1, 8, value=1, step=1, label="Reconstructions to compare"),
                 gr.Slider(1, 10, value=10, step=1, label="Repeats to average, at most"),
                 gr.Slider(1, 16, value=4, step=1, label="Samples of the prior"),
                 gr.Slider(2, 100, value=20, step=1, label="Steps of the prior"),

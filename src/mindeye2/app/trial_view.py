@@ -3,6 +3,8 @@
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from mindeye2.api import Decoder
 from mindeye2.core.collected_warnings import with_warnings
 from mindeye2.data.prepared import open_prepared
@@ -51,6 +53,7 @@ class TrialView:
         image: int,
         upload: bytes | None,
         *,
+        n_candidates: int,
         n_repeats: int,
         prior_samples: int,
         prior_steps: int,
@@ -66,6 +69,8 @@ class TrialView:
             Number of the image, from 0.
         upload
             Bytes of a ``.npy`` file: (voxels,), (images, voxels) or (images, repeats, voxels).
+        n_candidates
+            Reconstructions, of as many seeds; the caption and what is retrieved are the first's.
         n_repeats
             Presentations that are averaged, the first ones.
         prior_samples
@@ -111,7 +116,8 @@ class TrialView:
             prior_samples=prior_samples, prior_steps=prior_steps, lowlevel_weight=lowlevel_weight
         )
         decoded, warned = with_warnings(partial(decoder.decode, one, subject=subject))
-        rows = {"reconstruction": decoded.images}
+        others = [decoder.decode(one, subject=subject, seed=s) for s in range(1, n_candidates)]
+        rows = {"reconstruction": np.concatenate([d.images for d in (decoded, *others)])}
         if decoded.lowlevel is not None:
             rows["low-level"] = decoded.lowlevel
         if upload is None and responses is not None:
