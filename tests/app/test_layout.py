@@ -42,10 +42,10 @@ def call(address, *values):
 
 @pytest.mark.slow
 def test_the_page_decodes_and_names_no_folder(address, untrained_run, data):
-    event, (html,) = call(address, "subj01", 1, None, 2, 1, 2, 0.5)
+    event, (html,) = call(address, "subj01", 1, None, 2, 2, 1, 2, 0.5)
     assert event == "complete"
-    assert html.count("<img") == 3 + 4  # seen, reconstruction, low-level; retrieved
-    event, refused = call(address, "subj01", 9, None, 2, 1, 2, 0.5)
+    assert html.count("<img") == 4 + 4  # seen, two reconstructions, low-level; retrieved
+    event, refused = call(address, "subj01", 9, None, 1, 2, 1, 2, 0.5)
     assert event == "error"
     assert "the image must be 0 to 3, got 9" in json.dumps(refused)
     texts = [httpx2.get(f"{address}{path}").text for path in ("", "config", "gradio_api/info")]
