@@ -76,7 +76,9 @@ def test_a_larger_gallery_is_read_in_blocks_and_counts_training_images(
         np.testing.assert_allclose(table[f"{name}_top5_of_82"], want, atol=1e-6)
 
 
-def test_another_encoder_ranks_the_gallery_in_its_space(variants, data, decoded, tmp_path):
+def test_another_encoder_ranks_the_gallery_in_its_space(
+    variants, data, decoded, adapted, tmp_path
+):
     """A bank that is a rotation of the tokens must give what centred tokens give, nearly."""
     other = shutil.copytree(data, tmp_path / "data")
     tokens = np.load(other / "targets" / "lite0" / "values.npy").reshape(82, -1)
@@ -89,7 +91,7 @@ def test_another_encoder_ranks_the_gallery_in_its_space(variants, data, decoded,
     source = shutil.copytree(decoded, tmp_path / "decoded")
     manifest = read_manifest(decoded, stage="reconstruct")
     facts = {k: manifest[k] for k in ("subject", "label", "training_images", "encoder")}
-    config = {**manifest["config"], "source": "../data"}
+    config = {**manifest["config"], "source": "../data", "init": str(adapted)}
     write_manifest(source, stage="reconstruct", config=config, **facts)
     result, table, _ = variants(source, gallery_encoder="dinov2-giant", gallery=other)
     names = [row["name"] for row in result["rows"]]
