@@ -65,7 +65,9 @@ def test_the_demo_scores_the_same_on_another_device(demos, arm):
     ranks = [c for c in cpu if c.startswith(("two_way", "image_", "brain_", "rank", "ca"))]
     continuous = cpu.columns.difference(ranks)
     pd.testing.assert_frame_equal(cpu[continuous], second[continuous], rtol=1e-2, atol=3e-3)
-    assert (cpu[ranks] - second[ranks]).abs().gt(1e-3).to_numpy().sum() <= 2
+    changed = (cpu[ranks] - second[ranks]).abs().gt(1e-3)
+    assert changed.sum().max() <= 2  # a near tie changes two images of a score
+    assert changed.any().sum() <= 3
 
 
 @pytest.mark.slow
