@@ -212,10 +212,11 @@ def centred_cosines(
 
 
 def mean_reciprocal_rank(
-    preds: Float[Tensor, "images features"], targets: Float[Tensor, "images features"]
+    preds: Float[Tensor, "images features"], targets: Float[Tensor, "gallery features"]
 ) -> float:
     """Return the mean reciprocal rank of each image's target among all, by centred cosine.
 
+    The first targets are those of the images, in their order; others only compete with them.
     Smoother than top-1 accuracy and less easily saturated than two-way identification, so it can
     choose settings on few images. Ties share the mean of their ranks.
     """

@@ -16,6 +16,9 @@ from mindeye2.training.trials import SubjectTrials, TargetBank
 
 __all__ = ["fit_on_held_out"]
 
+_N_OTHERS = 700
+"""Training images, at most, that compete with those of validation."""
+
 
 @torch.no_grad()
 def fit_on_held_out(
@@ -49,7 +52,8 @@ def fit_on_held_out(
     Returns
     -------
     dict
-        Mean reciprocal rank of validation images by alpha, and without a forward model.
+        Mean reciprocal rank of validation images among themselves and training images, by alpha,
+        and without a forward model.
     """
     output = model.backbone.output
     device, distinct = output.weight.device, images.unique()
@@ -57,6 +61,7 @@ def fit_on_held_out(
     true = pca_scores(
         tokens, distinct, mean=output.bias, components=output.weight, inverse=basis, folder=out
     )
+    others = distinct[:: -(-len(distinct) // _N_OTHERS)]
     moments = Moments.about(
         torch.zeros(basis.shape[1], dtype=torch.float64, device=device),
         torch.zeros(output.in_features, dtype=torch.float64, device=device),
@@ -68,9 +73,11 @@ def fit_on_held_out(
     def score(forward_model: ForwardModel | None) -> float:
         ranks = []
         for subject, own in validation.items():
+            # Among each other, validation images are found too often to choose by.
+            candidates = torch.cat([own.images, others[~torch.isin(others, own.images)]])
             gallery = [
                 part if forward_model is None else forward_model(part)
-                for part in map(tokens.__getitem__, own.images.split(64))
+                for part in map(tokens.__getitem__, candidates.split(64))
             ]
             decoded = [
                 model(betas.to(device), subject=subject).backbone_tokens.cpu()
