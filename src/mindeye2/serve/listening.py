@@ -10,7 +10,7 @@ __all__ = ["bind", "run_server"]
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Bind a socket, or raise ValueError in words; it accepts nothing yet."""
+    """Listen on a socket, or raise ValueError in words; clients wait until the server runs."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -21,6 +21,7 @@ def bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
+        listener.listen(128)
     except OSError as error:
         listener.close()
         raise ValueError(
