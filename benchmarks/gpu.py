@@ -29,6 +29,7 @@ import bench_generation
 import bench_step
 import pandas as pd
 import torch
+import yaml
 from torch import Tensor
 
 from mindeye2 import recipes
@@ -56,29 +57,8 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 """Changes of the optimiser's settings."""
 
-TINY_DEMO = {
-    "data.n_train": 60,
-    "data.n_validation": 12,
-    "data.n_test": 10,
-    "data.scene_size": 96,
-    "data.brain_size": 64,
-    "data.simulation.n_subjects": 3,
-    "data.simulation.min_voxels": 60,
-    "data.simulation.max_voxels": 90,
-    "data.simulation.sessions": 2,
-    "data.simulation.trials_per_session": 40,
-    "pretrain.subjects": "[subj01, subj02]",
-    "pretrain.optimizer.steps": 5,
-    "pretrain.prior.optimizer.steps": 3,
-    "adapt.subject": "subj03",
-    "adapt.ridge.steps": 3,
-    "adapt.full.steps": 3,
-    "scratch.subjects": "[subj03]",
-    "scratch.optimizer.steps": 5,
-    "ridge.subjects": "[subj03]",
-    "reconstruct.subject": "subj03",
-    "evaluate.n_resamples": 200,
-}
+TINY_DEMO = Path(__file__).with_name("tiny_demo.yaml")
+"""Settings of the demo at tiny size, by dotted name."""
 
 
 def step_of(settings: SharedTraining, n_voxels: dict[str, int]) -> StepSettings:
@@ -157,7 +137,8 @@ def numbers(options: argparse.Namespace) -> dict[str, Any]:
 
 def demo_scores(options: argparse.Namespace) -> dict[str, Any]:
     """Run the demo on the CPU and on the device; return the largest difference of scores."""
-    changes = [f"{k}={v}" for k, v in TINY_DEMO.items()] if options.tiny else []
+    tiny = yaml.safe_load(TINY_DEMO.read_text()) if options.tiny else {}
+    changes = [f"{k}={v}" for k, v in tiny.items()]
     differences: dict[str, float] = {}
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:

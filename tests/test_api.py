@@ -3,7 +3,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -34,18 +33,12 @@ LINES = re.search(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)[1
 
 
 def test_the_lines_of_the_readme_decode_test_images_and_print_hits(
-    run, decoder, tmp_path, monkeypatch, capsys
+    run, decoder, four_images, tmp_path, monkeypatch, capsys
 ):
-    data = tmp_path / "runs" / "demo" / "data"
-    (data / "betas").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    np.save(data / "images.npy", rng.integers(0, 256, (6, 64, 64, 3), np.uint8))
-    np.save(data / "betas" / "subj01.npy", rng.normal(size=(12, 30)).astype(np.float16))
-    split = ["train", "test", "test", "test", "test", "train"] * 2
-    trials = pd.DataFrame({"subject": "subj01", "image": [*range(6)] * 2, "split": split})
-    trials.to_parquet(data / "trials.parquet")
-    write_manifest(data, stage="prepare", config={}, subjects={"subj01": 30})
-    (data.parent / "adapted").symlink_to(run)
+    demo = tmp_path / "runs" / "demo"
+    demo.mkdir(parents=True)
+    (demo / "data").symlink_to(four_images)
+    (demo / "adapted").symlink_to(run)
     monkeypatch.chdir(tmp_path)
     # The image decoder of the fixture is smaller than the shipped one.
     monkeypatch.setattr(Decoder, "from_run", lambda _: decoder)

@@ -25,10 +25,15 @@ from mindeye2.stages.reconstruct import Pipeline, ReconstructSettings
 from mindeye2.stages.reconstruct.inference import Predictions, generate, image_seeds, predict
 from mindeye2.training.trials import BetaRows, SubjectTrials
 
-__all__ = ["Decoded", "Decoder", "Retrieved"]
+__all__ = ["Decoded", "Decoder", "Retrieved", "default_settings"]
 
 _SHOWN = 8
 """Images in a row of a strip."""
+
+
+def default_settings(folder: Path) -> ReconstructSettings:
+    """Return the settings that a run, or a folder of published weights, is decoded with."""
+    return released() if is_released(folder) else ReconstructSettings()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -257,12 +262,8 @@ class Decoder:
             If there is neither such a folder nor such a repository, or it holds no brain decoder.
         """
         folder = pretrained_folder(name_or_folder, revision=revision)
-        if not is_released(folder):
-            return cls.from_run(folder, decoder=decoder, settings=settings, device=device)
-        settings = settings or released()
-        if decoder is not None:
-            settings = settings.model_copy(update={"decoder": Path(decoder)})
-        return cls.from_released(folder, settings=settings, device=device)
+        settings = settings or default_settings(folder)
+        return cls.from_run(folder, decoder=decoder, settings=settings, device=device)
 
     def with_settings(self, **changes: object) -> "Decoder":
         """Return a decoder with other settings of sampling, averaging or blending.

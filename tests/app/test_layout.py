@@ -14,11 +14,18 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
-def address(untrained_run, data):
+def address(untrained_run, four_images):
     """Return the address of the page that the command serves; Gradio leaves sockets open."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    options = ["--source", str(data), "--port", str(port), "--set", f"decoder={untrained_run}"]
+    options = [
+        "--source",
+        str(four_images),
+        "--port",
+        str(port),
+        "--set",
+        f"decoder={untrained_run}",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "mindeye2", "app", str(untrained_run), *options],
         stdout=subprocess.PIPE,
@@ -41,7 +48,7 @@ def call(address, *values):
 
 
 @pytest.mark.slow
-def test_the_page_decodes_and_names_no_folder(address, untrained_run, data):
+def test_the_page_decodes_and_names_no_folder(address, untrained_run, four_images):
     event, (html,) = call(address, "subj01", 1, None, 2, 2, 1, 2, 0.5)
     assert event == "complete"
     assert html.count("<img") == 4 + 4  # seen, two reconstructions, low-level; retrieved
@@ -51,7 +58,7 @@ def test_the_page_decodes_and_names_no_folder(address, untrained_run, data):
     texts = [httpx2.get(f"{address}{path}").text for path in ("", "config", "gradio_api/info")]
     for text in [*texts, html, json.dumps(refused)]:
         assert str(untrained_run) not in text
-        assert str(data) not in text
+        assert str(four_images) not in text
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ SLIDERS = {
 
 
 @pytest.fixture(scope="module")
-def view(shown, data):
-    return TrialView(shown, data)
+def view(shown, four_images):
+    return TrialView(shown, four_images)
 
 
 def npy(array):
@@ -28,9 +28,9 @@ def npy(array):
 
 
 @pytest.mark.parametrize("n_repeats", [1, 10])
-def test_a_test_image_is_shown_as_the_decoder_decodes_it(view, shown, data, n_repeats):
+def test_a_test_image_is_shown_as_the_decoder_decodes_it(view, shown, four_images, n_repeats):
     html, warned = view.decode("subj01", 2, None, **{**SLIDERS, "n_repeats": n_repeats})
-    test = mindeye2.load(data)
+    test = mindeye2.load(four_images)
     betas = test.betas[2:3, :n_repeats]
     decoder = shown.with_settings(prior_samples=1, prior_steps=2, lowlevel_weight=0.5)
     expected = decoder.decode(betas, subject="subj01")
@@ -45,8 +45,8 @@ def test_a_test_image_is_shown_as_the_decoder_decodes_it(view, shown, data, n_re
     assert warned == []
 
 
-def test_a_file_is_decoded_instead_and_nothing_seen_is_claimed(view, shown, data):
-    betas = mindeye2.load(data).betas[:, 0]
+def test_a_file_is_decoded_instead_and_nothing_seen_is_claimed(view, shown, four_images):
+    betas = mindeye2.load(four_images).betas[:, 0]
     html, _ = view.decode("subj01", 1, npy(betas), **SLIDERS)
     assert html == view.decode("subj01", 0, npy(betas[1]), **SLIDERS)[0]
     assert "seen" not in html
@@ -83,9 +83,9 @@ def test_steps_of_the_prior_out_of_range_are_refused(view):
         view.decode("subj01", 0, None, **{**SLIDERS, "prior_steps": 1})
 
 
-def test_candidates_are_reconstructions_of_other_seeds(view, shown, data):
+def test_candidates_are_reconstructions_of_other_seeds(view, shown, four_images):
     html, warned = view.decode("subj01", 0, None, **{**SLIDERS, "n_candidates": 3})
-    betas = mindeye2.load(data).betas[:1]
+    betas = mindeye2.load(four_images).betas[:1]
     decoder = shown.with_settings(prior_samples=1, prior_steps=2, lowlevel_weight=0.5)
     found = [decoder.decode(betas, subject="subj01", seed=seed).images for seed in range(3)]
     assert not np.array_equal(found[0], found[1])

@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mindeye2.core import tensors as module
-from mindeye2.core.tensors import save_tensors
+from mindeye2.core.tensors import read_tensor, save_tensors, tensor_names
 
 
 def test_tensors_may_be_transposed_or_share_memory(tmp_path, rng):
@@ -32,3 +32,11 @@ def test_a_failed_write_is_an_error_of_the_operating_system(tmp_path, monkeypatc
     with pytest.raises(ZeroDivisionError):
         save_tensors({}, tmp_path / "x.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tensors_are_listed_and_read_one_by_one(tmp_path):
+    path = tmp_path / "some.safetensors"
+    assert tensor_names(path) == set()
+    save_tensors({"a": torch.arange(3), "b": torch.ones(2, 2)}, path)
+    assert tensor_names(path) == {"a", "b"}
+    assert read_tensor(path, "a").tolist() == [0, 1, 2]

@@ -13,37 +13,14 @@ from mindeye2 import Decoder
 from mindeye2.cli import app
 from mindeye2.core.artifacts import write_manifest
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.runtime import process_rng
-from mindeye2.models.checkpoint import save_run
-from mindeye2.models.decoder import build_mindeye
-from mindeye2.models.model_settings import LowLevelSettings, ModelSettings, PriorSettings
-from mindeye2.models.training_bank import TrainingBank, save_training_bank
 from mindeye2.released import hub
 from mindeye2.released.hub import export_folder, pretrained_folder
 
-SIZES = ModelSettings(
-    n_latent=8,
-    n_blocks=1,
-    lowlevel=LowLevelSettings(channels=4, size=7),
-    prior=PriorSettings(depth=1, n_heads=2, head_width=8),
-)
-
 
 @pytest.fixture
-def run(tmp_path):
+def run(untrained_run, tmp_path):
     """Return the folder of an untrained run, with more than its manifest lists."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    with process_rng(0, "model"):
-        model = build_mindeye(SIZES, {"subj01": 30}).eval()
-    save_run(folder, model=model, settings=SIZES, encoder="lite0")
-    bank = TrainingBank(
-        images=torch.arange(2),
-        preds=torch.ones(2, 49, 128),
-        targets=torch.zeros(2, 49, 128),
-        captions=["a", "b"],
-    )
-    save_training_bank(folder, "subj01", bank)
+    folder = shutil.copytree(untrained_run, tmp_path / "run")
     write_manifest(folder, stage="train", config={"task": "shared", "recipe": "laptop"})
     (folder / "state").mkdir()
     (folder / "state" / "moments.bin").write_bytes(b"not for others")

@@ -29,15 +29,13 @@ def decode(
     device: str = "auto",
 ) -> Path:
     """Decode one split of a data set with a run or published weights; return the manifest."""
+    from mindeye2.api import default_settings
     from mindeye2.core.settings import load_settings
-    from mindeye2.recipes import released
     from mindeye2.released.folder import open_pipeline
-    from mindeye2.released.imported import is_released
-    from mindeye2.stages.reconstruct import ReconstructSettings, reconstruct
+    from mindeye2.stages.reconstruct import reconstruct
 
-    start = released() if is_released(init) else ReconstructSettings()
     load = partial(load_settings, file=config, assignments=assignments)
-    settings = load_with_subjects(start, load, data=source, chosen=subjects)
+    settings = load_with_subjects(default_settings(init), load, data=source, chosen=subjects)
     return reconstruct(
         settings,
         source=source,
@@ -53,16 +51,12 @@ def open_decoder(
     name_or_folder: str, *, config: Path | None, assignments: Sequence[str], device: str
 ) -> "Decoder":
     """Open a run, published weights or a repository of the hub, with all its networks."""
-    from mindeye2.api import Decoder
+    from mindeye2.api import Decoder, default_settings
     from mindeye2.core.settings import load_settings
-    from mindeye2.recipes import released
     from mindeye2.released.hub import pretrained_folder
-    from mindeye2.released.imported import is_released
-    from mindeye2.stages.reconstruct import ReconstructSettings
 
     folder = pretrained_folder(name_or_folder, revision=None)
-    start = released() if is_released(folder) else ReconstructSettings()
-    settings = load_settings(start, file=config, assignments=assignments)
+    settings = load_settings(default_settings(folder), file=config, assignments=assignments)
     if not settings.images:
         raise ValueError("images=false leaves nothing to show. Leave it out.")
     decoder = Decoder.from_pretrained(folder, settings=settings, device=device)

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["save_tensors"]
+__all__ = ["read_tensor", "save_tensors", "tensor_names"]
 
 
 def save_tensors(
@@ -46,3 +46,18 @@ def save_tensors(
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
     path.chmod(0o644)
+
+
+def tensor_names(path: Path) -> set[str]:
+    """Return the names of the tensors in a safetensors file; none where there is no file."""
+    if not path.exists():
+        return set()
+    with safe_open(path, framework="pt") as stored:
+        return set(stored.keys())
+
+
+def read_tensor(path: Path, name: str) -> Tensor:
+    """Read one tensor of a safetensors file."""
+    with safe_open(path, framework="pt") as stored:
+        values: Tensor = stored.get_tensor(name)
+    return values

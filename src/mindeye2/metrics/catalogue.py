@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from mindeye2.metrics.protocols import REGIONS
 
-__all__ = ["CAPTION_SCORES", "IMAGES", "METRICS", "POOL", "Metric"]
+__all__ = ["CAPTION_SCORES", "IMAGES", "METRICS", "POOL", "Metric", "image_files"]
 
 POOL = 300
 """Images of the published retrieval's gallery."""
@@ -282,3 +283,9 @@ METRICS: dict[str, Metric] = {
     **_PUBLISHED,
 }
 """Metric by its name in files."""
+
+
+def image_files(folder: Path) -> dict[str, Path]:
+    """Return the files of reconstructed images in a folder, by the keys of `IMAGES`."""
+    paths = {name: folder / f"{name}.npy" for name in IMAGES}
+    return {name: path for name, path in paths.items() if path.exists()}

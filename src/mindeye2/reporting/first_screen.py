@@ -10,9 +10,9 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import Prepared
 from mindeye2.reporting.content import ScoreRow
 
-__all__ = ["describe_training", "headline_sentence"]
+__all__ = ["HEADLINE_SCORES", "describe_training", "headline_sentence"]
 
-_HEADLINE_SCORES = (
+HEADLINE_SCORES = (
     "known_image_single",
     "known_image",
     "image_top1",
@@ -40,7 +40,7 @@ def headline_sentence(rows: Mapping[str, ScoreRow], *, n_trials: int | None = No
     str
         One sentence; empty where there is none of these scores.
     """
-    name = next((n for n in _HEADLINE_SCORES if n in rows), None)
+    name = next((n for n in HEADLINE_SCORES if n in rows), None)
     if name is None:
         return ""
     row = rows[name]

@@ -10,18 +10,14 @@ import numpy as np
 import pandas as pd
 
 from mindeye2.data.prepared import Prepared, open_prepared
+from mindeye2.reporting.first_screen import HEADLINE_SCORES
 
 __all__ = ["summarize_folder"]
 
 Manifest = Mapping[str, Any]
 
 _HEADLINE = (
-    "known_image_single",
-    "known_image",
-    "image_top1",
-    "image_given_brain_300",
-    "image_top1_retrieval_head",
-    "two_way_tokens",
+    *HEADLINE_SCORES,
     "two_way_blended",
     "two_way_refined",
     "two_way_unclip",

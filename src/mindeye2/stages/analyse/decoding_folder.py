@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 import yaml
 from jaxtyping import Float, Int
-from safetensors import safe_open
 from torch import Tensor
 
 from mindeye2.core.artifacts import read_manifest, resolve_path
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.tensors import read_tensor, tensor_names
 from mindeye2.data.prepared import Prepared, open_prepared
-from mindeye2.metrics.catalogue import IMAGES
+from mindeye2.metrics.catalogue import image_files
 from mindeye2.training.trials import SubjectTrials, load_trials
 
 __all__ = ["TRAINING", "Decoding", "open_decoding"]
@@ -71,23 +71,16 @@ class Decoding:
     @property
     def files(self) -> dict[str, Path]:
         """Files of reconstructed images by kind."""
-        paths = {name: self.folder / f"{name}.npy" for name in IMAGES}
-        return {name: path for name, path in paths.items() if path.exists()}
+        return image_files(self.folder)
 
     @cached_property
     def token_names(self) -> set[str]:
         """Names of the stored tokens."""
-        path = self.folder / "tokens.safetensors"
-        if not path.exists():
-            return set()
-        with safe_open(path, framework="pt") as stored:
-            return set(stored.keys())
+        return tensor_names(self.folder / "tokens.safetensors")
 
     def tokens(self, name: str) -> Float[Tensor, "images features"]:
         """Read the tokens of one name, flattened, as float32."""
-        with safe_open(self.folder / "tokens.safetensors", framework="pt") as stored:
-            values: Tensor = stored.get_tensor(name)
-        return values.float().flatten(1)
+        return read_tensor(self.folder / "tokens.safetensors", name).float().flatten(1)
 
     def trials(self) -> SubjectTrials:
         """Return the presentations of the decoded images that were decoded."""

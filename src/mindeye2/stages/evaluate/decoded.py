@@ -11,14 +11,14 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import safe_open
 from torch import Tensor
 
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.tensors import read_tensor, tensor_names
 from mindeye2.data.prepared import Prepared
 from mindeye2.encoders.bank import to_float
-from mindeye2.metrics.catalogue import IMAGES
+from mindeye2.metrics.catalogue import image_files
 from mindeye2.metrics.protocols import Protocol
 from mindeye2.metrics.stats import Interval
 from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
@@ -58,23 +58,17 @@ class Decoded:
     @property
     def files(self) -> dict[str, Path]:
         """Files of images by kind."""
-        paths = {name: self.folder / f"{name}.npy" for name in IMAGES}
-        return {name: path for name, path in paths.items() if path.exists()}
+        return image_files(self.folder)
 
     @cached_property
     def token_names(self) -> set[str]:
         """Names of the tokens; outputs of the released notebooks may have none."""
-        path = self.folder / "tokens.safetensors"
-        if not path.exists():
-            return set()
-        with safe_open(path, framework="pt") as stored:
-            return set(stored.keys())
+        return tensor_names(self.folder / "tokens.safetensors")
 
     def tokens(self, name: str) -> Tensor:
         """Read the tokens of one name as float32; refuse NaN, and rows of other images."""
         path = self.folder / "tokens.safetensors"
-        with safe_open(path, framework="pt") as stored:
-            values: Tensor = stored.get_tensor(name)
+        values = read_tensor(path, name)
         if not name.startswith(("training_", "trial_")) and len(values) != len(self.items):
             raise ArtifactError(
                 f"{path} has {len(values)} rows of {name!r}, but items.parquet beside it lists "

@@ -71,21 +71,21 @@ def fit_on_held_out(
         moments.add(true[images[rows]].to(device).double(), refined.double())
 
     def score(forward_model: ForwardModel | None) -> float:
+        def gallery_of(rows: Tensor) -> Tensor:
+            parts = [tokens[part] for part in rows.split(64)]
+            return torch.cat([p if forward_model is None else forward_model(p) for p in parts])
+
+        # Among each other, validation images are found too often to choose by.
+        rest = gallery_of(others)
         ranks = []
         for subject, own in validation.items():
-            # Among each other, validation images are found too often to choose by.
-            candidates = torch.cat([own.images, others[~torch.isin(others, own.images)]])
-            gallery = [
-                part if forward_model is None else forward_model(part)
-                for part in map(tokens.__getitem__, candidates.split(64))
-            ]
+            apart = ~torch.isin(others, own.images)
+            gallery = torch.cat([gallery_of(own.images), rest[apart]])
             decoded = [
                 model(betas.to(device), subject=subject).backbone_tokens.cpu()
                 for betas in own.betas.split(64)
             ]
-            ranks.append(
-                mean_reciprocal_rank(torch.cat(decoded).flatten(1), torch.cat(gallery).flatten(1))
-            )
+            ranks.append(mean_reciprocal_rank(torch.cat(decoded).flatten(1), gallery.flatten(1)))
         return sum(ranks) / len(ranks)
 
     # Alphas in units of the scores' summed squares do not depend on the number of trials.
