@@ -1,6 +1,5 @@
 """The battery: how much of a score comes from the brain, and how much from the generator."""
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -79,7 +78,6 @@ def run_battery(job: Job, *, out: Path, decode: Decode | None) -> None:
     result["findings"] = [asdict(f) for f in find_artefacts(result)]
     _table(scores, run.images).to_parquet(out / "battery.parquet", index=False)
     write_json(out / "battery.json", result)
-    shutil.rmtree(out / "state")
 
 
 def _score(job: Job, controls: Sequence[Control]) -> dict[str, dict[str, Tensor]]:

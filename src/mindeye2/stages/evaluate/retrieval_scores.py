@@ -116,6 +116,7 @@ def _scalings(
     Only distractors of a `larger` gallery need the forward model of the run.
     """
     read = decoded.tokens
+    forward = _forward_model(decoded) if larger else _same
     titles = {"calibrated": "Centred, with CSLS from training images", "centred": "Centred"}
     for name, title in titles.items():
         calibration = fit_calibration(
@@ -124,7 +125,6 @@ def _scalings(
             neighbours=10 if name == "calibrated" else 0,
         )
         queries = Queries(read("backbone"), calibration)
-        forward = _forward_model(decoded) if larger else _same
         yield Scaling(name, title, encoder, queries, read("expected"), forward)
     for name, title, tokens in (
         ("raw", "Raw cosine", "backbone"),
