@@ -29,13 +29,14 @@ __all__ = [
 def count_dimensions(run: Control) -> dict[str, dict[str, float]]:
     """Count the dimensions of predicted and true tokens of the same images."""
     names = [n for n in ("true", "backbone", "prior") if n in run.token_names]
-    return {
-        name: {
-            "effective_rank": effective_rank(run.tokens(name)),
-            "participation_ratio": participation_ratio(run.tokens(name)),
+    counts = {}
+    for name in names:
+        rows = run.tokens(name)
+        counts[name] = {
+            "effective_rank": effective_rank(rows),
+            "participation_ratio": participation_ratio(rows),
         }
-        for name in names
-    }
+    return counts
 
 
 def score_clusters(run: Control) -> dict[str, Any] | None:
