@@ -29,7 +29,7 @@ __all__ = [
 def count_dimensions(run: Control) -> dict[str, dict[str, float]]:
     """Count the dimensions of predicted and true tokens of the same images."""
     names = [n for n in ("true", "backbone", "prior") if n in run.token_names]
-    counts = {}
+    counts: dict[str, dict[str, float]] = {}
     for name in names:
         rows = run.tokens(name)
         counts[name] = {
