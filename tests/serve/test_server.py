@@ -101,6 +101,19 @@ def test_a_gallery_is_ranked(client, served, betas):
         np.testing.assert_array_equal(answer["indices"], expected.indices)
         np.testing.assert_allclose(answer["scores"], expected.scores, rtol=1e-6)
         assert answer["subject"] == "subj01"
+        np.testing.assert_array_equal(image(answer["strip_png"]), np.asarray(expected.show()))
+
+
+def test_the_best_images_of_a_gallery_are_answered_as_png(client, served, betas):
+    gallery = np.random.default_rng(1).integers(0, 256, (6, 16, 20, 3), np.uint8)
+    body = {"betas": betas.tolist(), "gallery": gallery.tolist()}
+    query = {**S, "k": 3}
+    answer = client.post("/retrieve", params=query, json=body, headers={"Accept": "image/png"})
+    assert answer.headers["content-type"] == "image/png"
+    expected = served.retrieve(betas, gallery=gallery, **query).show()
+    found = Image.open(io.BytesIO(answer.content))
+    assert found.size == (3 * 132 - 4, 2 * 132 - 4)
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
 
 
 def test_subjects_and_health_are_listed_and_the_page_of_a_cdn_is_off(client):

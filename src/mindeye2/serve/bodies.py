@@ -16,6 +16,7 @@ from mindeye2.data.uploads import parse_npy
 __all__ = [
     "JSON",
     "NPY",
+    "PNG",
     "DecodeAnswer",
     "DecodeBody",
     "DecodedImage",
@@ -24,6 +25,7 @@ __all__ = [
     "RetrieveAnswer",
     "RetrieveBody",
     "SubjectAnswer",
+    "accepts_png",
     "encode_npy",
     "encode_png",
     "media_type",
@@ -36,6 +38,7 @@ B = TypeVar("B", bound=BaseModel)
 
 JSON = "application/json"
 NPY = "application/octet-stream"
+PNG = "image/png"
 
 _SECONDS = 60
 """A body that takes longer to arrive is given up."""
@@ -113,12 +116,20 @@ class RetrieveAnswer(BaseModel):
     subject: str
     indices: list[list[int]] = Field(description="Positions in the gallery, from 0.")
     scores: list[list[float]] = Field(description="Similarity; comparable within a row.")
+    strip_png: str = Field(
+        description="The best eight for the first eight rows, side by side, PNG in base64."
+    )
     warnings: list[str]
 
 
 def media_type(request: Request) -> str:
     """Return the content type of a request, without parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def accepts_png(request: Request) -> bool:
+    """Tell whether the client asks for an image instead of JSON."""
+    return PNG in request.headers.get("accept", "")
 
 
 async def read_body(request: Request, *, accepted: tuple[str, ...], max_bytes: int) -> bytes:

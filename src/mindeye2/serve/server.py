@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -22,6 +23,7 @@ from mindeye2.serve.access import Access
 from mindeye2.serve.bodies import (
     JSON,
     NPY,
+    PNG,
     DecodeAnswer,
     DecodeBody,
     DecodedImage,
@@ -30,6 +32,7 @@ from mindeye2.serve.bodies import (
     RetrieveAnswer,
     RetrieveBody,
     SubjectAnswer,
+    accepts_png,
     encode_npy,
     encode_png,
     media_type,
@@ -94,7 +97,7 @@ class Endpoints:
         async with self._place():
             body = await read_body(request, accepted=(JSON, NPY), max_bytes=self._max_bytes)
             kind = media_type(request)
-            as_png = "image/png" in request.headers.get("accept", "")
+            as_png = accepts_png(request)
 
             def answer() -> Response:
                 array = (
@@ -111,7 +114,7 @@ class Endpoints:
                 run = partial(self._decoder.decode, betas, subject=name, seed=seed)
                 decoded, warned = with_warnings(partial(run, prior_samples=prior_samples))
                 if as_png:
-                    return Response(encode_png(decoded.images[0]), media_type="image/png")
+                    return Response(encode_png(decoded.images[0]), media_type=PNG)
                 lowlevel = decoded.lowlevel
                 images = [
                     DecodedImage(
@@ -132,9 +135,13 @@ class Endpoints:
             return await self._compute(answer)
 
     async def retrieve(self, request: Request, *, subject: _Subject, k: _K = 5) -> Response:
-        """Rank the images of a gallery by their similarity to what betas predict."""
+        """Rank the images of a gallery by their similarity to what betas predict.
+
+        Answers JSON; or, for `Accept: image/png`, a strip of the best images.
+        """
         async with self._place():
             body = await read_body(request, accepted=(JSON,), max_bytes=self._max_bytes)
+            as_png = accepts_png(request)
 
             def answer() -> Response:
                 parsed = parse_json(body, RetrieveBody)
@@ -144,11 +151,15 @@ class Endpoints:
                 )
                 run = partial(self._decoder.retrieve, betas, gallery=gallery, subject=name, k=k)
                 found, warned = with_warnings(run)
+                strip = encode_png(np.asarray(found.show()))
+                if as_png:
+                    return Response(strip, media_type=PNG)
                 return _json(
                     RetrieveAnswer(
                         subject=name,
                         indices=found.indices.tolist(),
                         scores=found.scores.tolist(),
+                        strip_png=_base64(strip),
                         warnings=warned,
                     )
                 )
@@ -218,19 +229,20 @@ def build_server(decoder: Decoder, *, access: Access, max_bytes: int = MAX_BYTES
     failed: dict[int | str, dict[str, Any]] = {
         n: {"model": ErrorAnswer} for n in (400, 408, 413, 415, 503)
     }
+    png: dict[int | str, dict[str, Any]] = {200: {"content": {PNG: {}}}}
     app.get("/health")(endpoints.health)
     app.get("/subjects", **guarded)(endpoints.subjects)
     app.post(
         "/decode",
         response_model=DecodeAnswer,
-        responses={**failed, 200: {"content": {"image/png": {}}}},
+        responses={**failed, **png},
         openapi_extra=_accepts(DecodeBody, npy=True),
         **guarded,
     )(endpoints.decode)
     app.post(
         "/retrieve",
         response_model=RetrieveAnswer,
-        responses=failed,
+        responses={**failed, **png},
         openapi_extra=_accepts(RetrieveBody, npy=False),
         **guarded,
     )(endpoints.retrieve)
