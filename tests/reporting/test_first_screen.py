@@ -3,8 +3,8 @@ import pytest
 
 from mindeye2.core.artifacts import write_manifest
 from mindeye2.data.prepared import Prepared
-from mindeye2.reporting import ScoreRow
-from mindeye2.reporting.first_screen import describe_training, headline_sentence
+from mindeye2.reporting import Arm, Comparison, Difference, ScoreRow
+from mindeye2.reporting.first_screen import compare_arms, describe_training, headline_sentence
 
 COMMON = {"subjects": None, "sessions": None, "n_trials": None, "train_on": ["train"]}
 
@@ -66,9 +66,18 @@ def test_a_pretrained_run_that_is_gone_is_no_error(prepared, tmp_path):
 
 
 def test_one_subject_and_several(prepared, tmp_path):
-    ridge = run(tmp_path / "ridge", task="shared", subjects=["subj02"], train_body=False)
-    found = describe_training(ridge, prepared=prepared, subject="subj02")
-    assert found == "fitted in closed form on two sessions, 40 trials of subj02"
+    one = {"task": "shared", "subjects": ["subj02"]}
+    amount = "two sessions, 40 trials of subj02 alone"
+    for name, config, method in (
+        ("ridge", {"train_body": False, "model": {"n_blocks": 0}}, "fitted by linear regression"),
+        ("closed", {"train_body": False, "model": {"n_blocks": 1}}, "fitted in closed form"),
+        ("scratch", {}, "trained without pretraining"),
+    ):
+        found = describe_training(
+            run(tmp_path / name, **one, **config), prepared=prepared, subject="subj02"
+        )
+        assert found.startswith(method)
+        assert found.endswith(f" on {amount}")
     shared = run(tmp_path / "shared", task="shared")
     found = describe_training(shared, prepared=prepared, subject="subj02")
     assert found == "trained on four subjects, subj02 among them"
@@ -76,3 +85,32 @@ def test_one_subject_and_several(prepared, tmp_path):
 
 def test_other_folders_are_not_described(prepared, tmp_path):
     assert describe_training(tmp_path, prepared=prepared, subject="subj01") == ""
+
+
+@pytest.mark.parametrize(
+    ("higher_is_better", "words"),
+    [(True, "; worse than mine by 9.0 points (\N{MINUS SIGN}16.0 to \N{MINUS SIGN}2.0 points)"),
+     (False, "; better than mine by 9.0 points")],
+)  # fmt: skip
+def test_each_arm_is_explained_and_compared_in_a_line(higher_is_better, words):
+    arms = [
+        Arm(name=name, explanation=what, rows=[ScoreRow(metric="top-1", value=v, percent=True)])
+        for name, what, v in (
+            ("mine", "trained so", 0.52),
+            ("other", "fitted so", 0.43),
+            ("like", "", 0.5),
+        )
+    ]
+    gaps = [
+        Difference(
+            a="mine", b=b, metric="top-1", value=v, low=low, high=high, percent=True,
+            higher_is_better=higher_is_better,
+        )
+        for b, v, low, high in (("other", 0.09, 0.02, 0.16), ("like", 0.02, -0.05, 0.09))
+    ]  # fmt: skip
+    lines = compare_arms(Comparison(title="-", arms=arms, differences=gaps))
+    plain = {name: line.replace("\N{NO-BREAK SPACE}", " ") for name, line in lines.items()}
+    assert plain["mine"] == "trained so; top-1: 52.0 %"
+    assert plain["other"].startswith(f"fitted so; top-1: 43.0 %{words}")
+    tie = "a tie with mine (\N{MINUS SIGN}9.0 to +5.0 points)"
+    assert plain["like"] == f"top-1: 50.0 %; {tie}"

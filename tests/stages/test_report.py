@@ -128,6 +128,22 @@ def test_published_weights_are_reported_with_their_origin(published, tmp_path, m
     assert "precision: float32" in page
 
 
+def test_compared_runs_are_explained_on_the_first_screen(published, scores, tmp_path):
+    """A run by its training, imported weights by their files, a run that moved as such."""
+    moved = shutil.copytree(scores, tmp_path / "moved" / "scores")
+    compare = {"imported": published, "lost": moved}
+    report(ReportSettings(compare=compare), source=scores, out=tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text()
+    first_screen = page[: page.index("</header>")].replace("\N{NO-BREAK SPACE}", " ")
+    for line in (
+        "<b>adapt</b>: trained on two other subjects, adapted to subj03 with",
+        "<b>imported</b>: imported, not trained here: mindeye.pth, unclip.pth;",
+        "<b>lost</b>: its run is not where it was; Image given brain, top-1:",
+        "a tie with adapt (0.0 to 0.0 points)",
+    ):
+        assert line in first_screen
+
+
 def test_refined_images_stand_on_the_page(published, tmp_path):
     report(ReportSettings(), source=published, out=tmp_path / "page")
     page = (tmp_path / "page" / "index.html").read_text()

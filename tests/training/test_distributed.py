@@ -45,6 +45,23 @@ def test_a_single_process_computes_everything(rng):
     torch.testing.assert_close(batch_std(rows + 100), (rows + 100).double().std().float())
 
 
+def test_while_the_others_wait_the_first_process_computes_everything(monkeypatch):
+    """With a stand-in for the process group: a collective call of one of two would never end."""
+    barriers = []
+    stand_ins = {
+        "is_initialized": lambda: True, "get_rank": lambda: 0, "get_world_size": lambda: 2,
+        "barrier": lambda **group: barriers.append(group),
+    }  # fmt: skip
+    for name, function in stand_ins.items():
+        monkeypatch.setattr(f"torch.distributed.{name}", function)
+    monkeypatch.setattr("mindeye2.training.distributed._waiting_group", lambda _: "all")
+    assert run_on_rank0(lambda: run_on_rank0(current_shard)) == Shard()
+    assert barriers == [{"group": "all"}]
+    with pytest.raises(ZeroDivisionError):
+        run_on_rank0(lambda: 1 / 0)
+    assert current_shard() == Shard(rank=0, world_size=2)
+
+
 @pytest.mark.parametrize(
     ("device", "local_rank", "message"),
     [

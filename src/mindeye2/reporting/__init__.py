@@ -21,7 +21,7 @@ from mindeye2.reporting.content import (
     Table,
     TableRow,
 )
-from mindeye2.reporting.first_screen import describe_training, headline_sentence
+from mindeye2.reporting.first_screen import compare_arms, describe_training, headline_sentence
 from mindeye2.reporting.image_check import check_test_images
 from mindeye2.reporting.learning import learning_panels
 from mindeye2.reporting.notes import default_notes
@@ -62,6 +62,7 @@ __all__ = [
     "battery_section",
     "caption_note",
     "check_test_images",
+    "compare_arms",
     "default_notes",
     "describe_training",
     "gallery_warnings",

@@ -7,7 +7,7 @@ out is left out of the page, heading included. Numbers are given as the metric d
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import UInt8
@@ -70,6 +70,8 @@ class ScoreRow:
     """Score without any brain response, e.g. of the mean training image."""
     ceiling: float | None = None
     """Score of perfect tokens, e.g. of the true tokens through the image decoder."""
+    noise_ceiling: tuple[float, float] | None = None
+    """Bounds of what measurements as noisy as these allow."""
     n: int | None = None
     """Number of test images behind the score."""
     higher_is_better: bool = True
@@ -166,6 +168,13 @@ class Difference:
     """Decimals, where it is not written in percent (then one)."""
     n: int | None = None
     """Number of pairs."""
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "tie"]:
+        """Whether `a` is better than `b`; a tie where the interval includes 0."""
+        if self.low <= 0 <= self.high:
+            return "tie"
+        return "better" if (self.low > 0) == self.higher_is_better else "worse"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -350,6 +359,8 @@ class ReportContent:
     """The badge."""
     statement: str = ""
     """One result in plain words, beside its chance level."""
+    arms: Mapping[str, str] = field(default_factory=dict)
+    """A line for each compared run, by its name."""
     warnings: Sequence[str] = ()
     """Limits to state before any number."""
     headline: Sequence[ScoreRow] = ()

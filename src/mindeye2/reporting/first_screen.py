@@ -8,9 +8,10 @@ from typing import Any
 from mindeye2.core.artifacts import resolve_path
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import Prepared
-from mindeye2.reporting.content import ScoreRow
+from mindeye2.reporting.content import Comparison, Difference, ScoreRow
+from mindeye2.reporting.figures import format_interval, format_number
 
-__all__ = ["HEADLINE_SCORES", "describe_training", "headline_sentence"]
+__all__ = ["HEADLINE_SCORES", "compare_arms", "describe_training", "headline_sentence"]
 
 HEADLINE_SCORES = (
     "known_image_single",
@@ -62,6 +63,47 @@ def headline_sentence(rows: Mapping[str, ScoreRow], *, n_trials: int | None = No
     )
 
 
+def compare_arms(comparison: Comparison) -> dict[str, str]:
+    """Describe each arm in a line: what it is, its first score, and whether it is better.
+
+    Parameters
+    ----------
+    comparison
+        Arms, and their differences from the first one.
+
+    Returns
+    -------
+    dict of str
+        Line by the name of the arm, in their order; a difference whose interval includes 0 is
+        called a tie.
+    """
+    shared = {row.metric for row in comparison.arms[0].rows}
+    lines = {}
+    for arm in comparison.arms:
+        parts = [arm.explanation] if arm.explanation else []
+        row = next((r for r in arm.rows if r.metric in shared), None)
+        if row is not None:
+            score = format_number(row.value, percent=row.percent, digits=row.digits)
+            parts.append(f"{row.metric}: {score}")
+            gaps = [d for d in comparison.differences if (d.b, d.metric) == (arm.name, row.metric)]
+            parts += [_verdict_in_words(gap) for gap in gaps]
+        lines[arm.name] = "; ".join(parts)
+    return lines
+
+
+def _verdict_in_words(gap: Difference) -> str:
+    """Say how the second arm of a difference compares with the first."""
+    interval = format_interval(
+        -gap.high, -gap.low, percent=gap.percent, digits=gap.digits, signed=True
+    )
+    interval = interval.replace("%", "points")
+    if gap.verdict == "tie":
+        return f"a tie with {gap.a} ({interval})"
+    size = format_number(abs(gap.value), percent=gap.percent, digits=gap.digits)
+    word = "worse" if gap.verdict == "better" else "better"
+    return f"{word} than {gap.a} by {size.replace('%', 'points')} ({interval})"
+
+
 def describe_training(folder: Path, *, prepared: Prepared, subject: str) -> str:
     """Describe in half a sentence how a run was trained, e.g. on which subjects and trials.
 
@@ -76,9 +118,16 @@ def describe_training(folder: Path, *, prepared: Prepared, subject: str) -> str:
         return f"{before}, adapted to {subject} with {_amount(prepared, subject, config)}"
     subjects = config["subjects"] or prepared.subjects
     if len(subjects) == 1:
-        trained = "trained" if config.get("train_body", True) else "fitted in closed form"
-        return f"{trained} on {_amount(prepared, subject, config)} of {subject}"
+        return f"{_method(config)} on {_amount(prepared, subject, config)} of {subject} alone"
     return f"trained on {_number(len(subjects))} subjects, {subject} among them"
+
+
+def _method(config: Mapping[str, Any]) -> str:
+    """Say whether anything was trained step by step."""
+    if config.get("train_body", True):
+        return "trained without pretraining"
+    linear = config.get("model", {}).get("n_blocks") == 0
+    return "fitted by linear regression (ridge)" if linear else "fitted in closed form"
 
 
 def _pretraining(

@@ -2,12 +2,23 @@
 
 from mindeye2.reporting.content import Note
 
-__all__ = ["default_notes"]
+__all__ = ["NOISE_CEILING", "default_notes"]
+
+NOISE_CEILING = (
+    "The noise ceiling is what would be scored if only the noise of the measurement were left, "
+    "estimated from the repeats of each test image. Identification: as if the gallery held what "
+    "this decoder says of each image on average. Brain correlation: as if responses were "
+    "predicted without error. From: one half of the repeats stands for that knowledge. To: all "
+    "repeats, corrected for their noise. What lies between a score and its noise ceiling is "
+    "systematic error."
+)
+"""Explanation of the bounds, for tables and pages."""
 
 
-def default_notes(*, simulated: bool) -> tuple[Note, ...]:
-    """Return the notes of every report, and that on simulated or measured responses."""
-    return (*COMMON, SIMULATED if simulated else MEASURED)
+def default_notes(*, simulated: bool, noise_ceiling: bool = False) -> tuple[Note, ...]:
+    """Return the notes of every report, and those on simulated responses and noise ceilings."""
+    ceiling = (Note(title="Noise ceiling", text=NOISE_CEILING),) if noise_ceiling else ()
+    return (*COMMON, *ceiling, SIMULATED if simulated else MEASURED)
 
 
 COMMON = (

@@ -132,17 +132,11 @@ def _metric_panels(comparison: Comparison) -> list[dict[str, Any]]:
                     [v for _, r in arms for v in (r.value, r.low, r.high, r.chance)],
                     n_ticks=6,
                 ),
-                "differences": [(d, _verdict(d.low, d.high, d.higher_is_better)) for d in gaps],
+                "differences": gaps,
                 "gap_axis": nice_axis([0.0, *(v for d in gaps for v in (d.low, d.high))]),
             }
         )
     return panels
-
-
-def _verdict(low: float, high: float, higher_is_better: bool) -> str:  # noqa: FBT001
-    if low <= 0 <= high:
-        return "tie"
-    return "better" if (low > 0) == higher_is_better else "worse"
 
 
 def _points(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from mindeye2.metrics.catalogue import CAPTION_SCORES, IMAGES
 from mindeye2.metrics.protocols import PROTOCOLS, REGIONS, Protocol
 from mindeye2.reporting.content import Column, Table, TableRow
+from mindeye2.reporting.notes import NOISE_CEILING
 
 __all__ = ["result_tables"]
 
@@ -149,7 +150,10 @@ def _all_scores(summary: Sequence[Mapping[str, Any]], *, protocol: str, subject:
             ("chance", "chance"),
             ("floor", "floor"),
             ("ceiling", "ceiling"),
+            ("noise_ceiling_low", "noise ceiling from"),
+            ("noise_ceiling_high", "to"),
         )
+        if any(row.get(key) is not None for row in summary)
     ]
     rows = [
         TableRow(
@@ -158,9 +162,11 @@ def _all_scores(summary: Sequence[Mapping[str, Any]], *, protocol: str, subject:
         )
         for row in summary
     ]
-    note = "Fractions, not percent. Intervals: BCa bootstrap over images."
+    notes = ["Fractions, not percent. Intervals: BCa bootstrap over images."]
+    if any(row.get("noise_ceiling_low") is not None for row in summary):
+        notes.append(NOISE_CEILING)
     title = f"All scores: {protocol}, {subject}"
-    return Table(caption=title, columns=columns, rows=rows, notes=[note])
+    return Table(caption=title, columns=columns, rows=rows, notes=notes)
 
 
 def _direction(row: Mapping[str, Any]) -> str:

@@ -89,6 +89,9 @@ def score_row(row: Mapping[str, Any]) -> ScoreRow:
         chance=row["chance"],
         floor=row.get("floor"),
         ceiling=row.get("ceiling"),
+        noise_ceiling=None
+        if row.get("noise_ceiling_low") is None
+        else (row["noise_ceiling_low"], row["noise_ceiling_high"]),
         n=row["n"],
         percent=row["percent"],
         higher_is_better=row.get("higher_is_better", True),

@@ -40,6 +40,7 @@ from mindeye2.reporting import (
     battery_section,
     caption_note,
     check_test_images,
+    compare_arms,
     default_notes,
     describe_training,
     gallery_warnings,
@@ -157,6 +158,7 @@ def report(
         run_folder(reconstructed, decoded), prepared=prepared, subject=subject
     )
     retrieval = _retrieval(source)
+    comparisons = _comparisons(settings, source, prepared, own=decoder_name(model[0]))
     headline = [f"{name}_{best}" if per_column else name for name, per_column in _HEADLINE]
     content = ReportContent(
         title=settings.title,
@@ -167,6 +169,7 @@ def report(
             + "Every score is given with its chance level."
         ),
         statement=headline_sentence(rows, n_trials=_n_trials(decoded)),
+        arms={name: line for c in comparisons for name, line in compare_arms(c).items()},
         warnings=[*filter(None, [check.warning]), *gallery_warnings(retrieval)],
         responses=ResponseSource(
             label=label, simulated=simulated, explanation=explanation.strip() or label
@@ -188,11 +191,17 @@ def report(
             n_images=len(table),
         )[:-1],
         battery=_battery(source),
-        comparisons=_comparisons(settings, source, prepared, own=decoder_name(model[0])),
+        comparisons=comparisons,
         analyses=read_analyses(settings.analyses, subject=subject),
         learning=learning_panels(_logs(settings, own=own_runs(reconstructed, decoded))),
         ceilings=_ceilings(prepared, subject),
-        notes=[*default_notes(simulated=simulated), *_missing(scores)],
+        notes=[
+            *default_notes(
+                simulated=simulated,
+                noise_ceiling=any(row.noise_ceiling is not None for row in rows.values()),
+            ),
+            *_missing(scores),
+        ],
         provenance={
             **provenance(model, prepared),
             "protocol": f"{protocol.name}: {protocol.summary}",
@@ -265,10 +274,15 @@ def _explain_arm(folder: Path, prepared: Prepared) -> str:
     scores = read_manifest(folder, stage="evaluate")
     try:
         decoded = resolve_path(scores["config"]["source"], folder=folder)
-        init = run_folder(read_manifest(decoded, stage="reconstruct"), decoded)
+        reconstructed = read_manifest(decoded, stage="reconstruct")
+        init = run_folder(reconstructed, decoded)
     except ArtifactError:  # scores suffice to compare
-        return ""
-    return describe_training(init, prepared=prepared, subject=str(scores["subject"]))
+        return "its run is not where it was"
+    trained = describe_training(init, prepared=prepared, subject=str(scores["subject"]))
+    if trained:
+        return trained
+    names = ", ".join(str(m["source"]) for m in model_manifests(reconstructed, decoded))
+    return f"imported, not trained here: {names}"
 
 
 def _comparisons(

@@ -9,6 +9,7 @@ import functools
 import os
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_ALONE: ContextVar[bool] = ContextVar("_ALONE", default=False)
+"""Whether the other processes wait, so that this one does everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +69,11 @@ class Shard:
 
 
 def current_shard() -> Shard:
-    """Return the shard of this process; the whole batch unless `init_processes` found others."""
-    if not (dist.is_available() and dist.is_initialized()):
+    """Return the shard of this process; the whole batch unless `init_processes` found others.
+
+    The whole batch within `run_on_rank0` too, where the others wait.
+    """
+    if _ALONE.get() or not (dist.is_available() and dist.is_initialized()):
         return Shard()
     return Shard(rank=dist.get_rank(), world_size=dist.get_world_size())
 
@@ -150,9 +157,18 @@ def _check_gpus(device: torch.device) -> None:
 
 
 def run_on_rank0(work: Callable[[], T]) -> T | None:
-    """Run `work`, such as writing files, on rank 0 while the others wait; they return None."""
-    # If rank 0 raises, its process ends, and with it the waiting of the others.
-    result = work() if current_shard().rank == 0 else None
+    """Run `work`, such as writing files, on rank 0 while the others wait; they return None.
+
+    Within `work` functions for several processes compute everything themselves.
+    """
+    result = None
+    if current_shard().rank == 0:
+        alone = _ALONE.set(True)
+        # If it raises, the process ends, and with it the waiting of the others.
+        try:
+            result = work()
+        finally:
+            _ALONE.reset(alone)
     wait_for_all()
     return result
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from mindeye2.cli import app
-from mindeye2.core.artifacts import write_manifest
+from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.metrics import two_way_identification
 from mindeye2.metrics.ranking import cosine_similarity
@@ -219,3 +219,23 @@ def test_the_command_decodes_again_with_the_model_of_the_run(decoded, tmp_path):
     images = np.load(out / "battery" / "bottleneck_0" / "lowlevel.npy").astype(int)
     assert np.abs(images - images[:1]).max() <= 1
     assert not (out / "state").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_battery(decoded, tmp_path, launch_command):
+    """The second waits while the first reconstructs anew."""
+    settings = {"battery": True, "bottlenecks": [2], "n_resamples": 200, "extractor_size": 64}
+    (tmp_path / "settings.yaml").write_text(json.dumps(settings))
+    words = ["evaluate", "--source", decoded, "--config", tmp_path / "settings.yaml"]
+    outs = [decoded.parent / f"battery-of-{n}" for n in (1, 2)]
+    for n, out in enumerate(outs, 1):
+        codes, errors = launch_command(n, *words, "--out", out)
+        assert codes == [0] * n, errors
+    one, two = (
+        # Manifests of the controls record the memory that was used.
+        {name: facts for name, facts in files.items() if not name.endswith("manifest.json")}
+        for files in (read_manifest(out, stage="evaluate")["files"] for out in outs)
+    )
+    assert {"battery.json", "battery/bottleneck_2/unclip.npy"} <= set(one)
+    assert one == two
+    assert json.loads((outs[1] / "battery.json").read_text())["missing"] == []

@@ -61,6 +61,26 @@ def test_seen_images_predict_the_averaged_responses(world, only_gnet, summary, t
     assert rows["brain_correlation_visual_lowlevel"] < 0.995
 
 
+def test_the_noise_ceiling_is_the_reliability_of_the_responses(
+    world, only_gnet, summary, tmp_path
+):
+    betas = np.load(world / "data" / "betas" / "subj01.npy")
+    noise = np.random.default_rng(2).standard_normal((12, 24)) * np.abs(betas).mean()
+    betas[:12] = (betas[:6] + betas[6:12])[[*range(6), *range(6)]] / 2 + noise
+    np.save(world / "data" / "betas" / "subj01.npy", betas)
+    write_manifest(world / "data", stage="prepare", config={}, subjects={"subj01": 24}, label="")
+    correlations(world, only_gnet, summary, tmp_path / "scores")
+    first, second = betas[:6].astype(float), betas[6:12].astype(float)
+    covered = [
+        np.cov(a, b)[0, 1] / np.var((a + b) / 2, ddof=1)
+        for a, b in zip(first, second, strict=True)
+    ]
+    row = summary(tmp_path / "scores")["brain_correlation_visual_unclip"]
+    want = np.sqrt(np.clip(covered, 0, 1)).mean()
+    assert row["noise_ceiling_high"] == pytest.approx(want, abs=1e-3)
+    assert row["noise_ceiling_low"] < row["value"] < 1
+
+
 def test_regions_are_those_of_the_voxel_table_or_of_the_published_masks(
     world, only_gnet, summary, tmp_path
 ):

@@ -141,6 +141,18 @@ def test_every_score_has_an_interval_around_it(scores):
     assert rows["pixcorr_blended"]["floor"] == rows["pixcorr_floor"]["value"]
 
 
+def test_scores_of_tokens_stand_beside_their_noise_ceilings(scores, page):
+    rows = read_summary(scores)
+    bounded = {n for n, row in rows.items() if row["noise_ceiling_high"] is not None}
+    assert bounded == {"image_top1", "image_top5", "two_way_tokens"}
+    for name in bounded:
+        assert 0 <= rows[name]["noise_ceiling_low"] <= rows[name]["noise_ceiling_high"] <= 1
+    assert "noise ceiling from | to |" in (scores / "table.md").read_text()
+    html = (page / "index.html").read_text()
+    assert "Noise ceiling: " in html
+    assert "only the noise of the measurement were left" in html
+
+
 def test_there_is_one_number_per_image_whose_mean_is_the_score(scores):
     table, rows = pd.read_parquet(scores / "scores.parquet"), read_summary(scores)
     assert table["image"].tolist() == list(range(72, 82))

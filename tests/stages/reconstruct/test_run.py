@@ -74,6 +74,19 @@ def test_only_the_first_presentations_are_used_where_a_number_is_given(run, prep
     close(tokens["backbone"][0].float(), expected)
 
 
+def test_halves_are_decoded_from_every_second_presentation(decoded, run, prepared, adapted):
+    tokens = load_file(decoded / "tokens.safetensors")
+    table, betas = prepared.trials_of("subj03", "test"), prepared.betas("subj03")
+    rows = table.index[table["image"] == 74]
+    model = load_run(adapted).model
+    for name, own in (("first", rows[::2]), ("second", rows[1::2])):
+        mean = torch.tensor(np.asarray(betas[own], np.float32)).mean(dim=0, keepdim=True)
+        with torch.no_grad():
+            expected = model(mean, subject="subj03").backbone_tokens[0]
+        close(tokens[f"{name}_half_backbone"][2].float(), expected)
+    assert "first_half_backbone" not in run(n_repeats=1)[0]
+
+
 def test_outputs_can_be_averaged_instead_of_betas(run, prepared, adapted):
     tokens, _ = run(average="outputs")
     table = prepared.trials_of("subj03", "test")

@@ -52,7 +52,8 @@ def score_on_rank0(job: Job, name: str, score: Callable[[], Scores]) -> Scores:
         if path.exists():
             return Scores(load_file(path))
         scores = score()
-        if scores.values and not (scores.missing or scores.chances or scores.intervals):
+        others = (scores.missing, scores.chances, scores.intervals, scores.noise_ceilings)
+        if scores.values and not any(others):
             save_tensors(scores.values, path)
         return scores
 

@@ -1,5 +1,7 @@
 """Brain correlation: responses that GNet predicts for images, against the measured ones."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ from mindeye2.data.mindeye2_release.region_masks import read_region_masks
 from mindeye2.encoders.gnet import predict_responses, read_gnet
 from mindeye2.metrics import row_correlation
 from mindeye2.metrics.catalogue import IMAGES
+from mindeye2.metrics.noise_ceiling import Halves, NoiseCeiling, correlation_ceiling
 from mindeye2.metrics.protocols import REGIONS
 from mindeye2.stages.evaluate.decoded import Decoded, Job, Scores
+from mindeye2.stages.evaluate.presentations import measured_halves
 
 __all__ = ["brain_scores"]
 
@@ -47,7 +51,9 @@ def brain_scores(job: Job) -> Scores:
             ]
         )
     regions, missing = _regions(decoded, subject, Path(folder) / _MASKS)
+    ceilings = _noise_ceilings(measured_halves(decoded), regions)
     scores: dict[str, Tensor] = {}
+    bounds: dict[str, NoiseCeiling] = {}
     for kind in decoded.files:
         batches = decoded.batches(kind, size=job.settings.batch_size)
         with torch.inference_mode():
@@ -58,10 +64,25 @@ def brain_scores(job: Job) -> Scores:
                 ]
             ).clone()
         for region, mask in regions.items():
-            scores[f"brain_correlation_{region}_{kind}"] = row_correlation(
-                predicted[:, mask], measured[:, mask]
-            )
-    return Scores(scores, missing)
+            name = f"brain_correlation_{region}_{kind}"
+            scores[name] = row_correlation(predicted[:, mask], measured[:, mask])
+            if region in ceilings:
+                bounds[name] = ceilings[region]
+    return Scores(scores, missing, noise_ceilings=bounds)
+
+
+def _noise_ceilings(
+    halves: Halves | None, regions: Mapping[str, Bool[Tensor, " voxels"]]
+) -> dict[str, NoiseCeiling]:
+    """Bound the correlation over the voxels of each region."""
+    if halves is None:
+        return {}
+    return {
+        region: correlation_ceiling(
+            replace(halves, first=halves.first[:, mask], second=halves.second[:, mask])
+        )
+        for region, mask in regions.items()
+    }
 
 
 def _measured(decoded: Decoded, subject: str) -> Float[Tensor, "images voxels"]:

@@ -19,6 +19,7 @@ from mindeye2.core.tensors import read_tensor, tensor_names
 from mindeye2.data.prepared import Prepared
 from mindeye2.encoders.bank import to_float
 from mindeye2.metrics.catalogue import image_files
+from mindeye2.metrics.noise_ceiling import NoiseCeiling
 from mindeye2.metrics.protocols import Protocol
 from mindeye2.metrics.stats import Interval
 from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
@@ -129,6 +130,8 @@ class Scores:
     """Chance levels that depend on the data."""
     intervals: dict[str, Interval] = field(default_factory=dict)
     """Intervals of scores that are not bootstrapped over images."""
+    noise_ceilings: dict[str, NoiseCeiling] = field(default_factory=dict)
+    """Bounds of what measurements as noisy as these allow, where there are repeats."""
 
 
 def resize(

@@ -27,6 +27,7 @@ from mindeye2.core.settings import plain
 from mindeye2.data.prepared import Prepared, open_prepared
 from mindeye2.metrics import bootstrap_interval, match_ranks
 from mindeye2.metrics.catalogue import METRICS
+from mindeye2.metrics.noise_ceiling import NoiseCeiling
 from mindeye2.metrics.protocols import PROTOCOLS
 from mindeye2.metrics.retrieval import check_gallery
 from mindeye2.metrics.stats import Interval
@@ -51,7 +52,7 @@ from mindeye2.stages.evaluate.token_scores import (
     published_scores,
     similarities,
 )
-from mindeye2.training.distributed import current_shard, init_processes, run_on_rank0
+from mindeye2.training.distributed import init_processes, run_on_rank0
 
 __all__ = ["evaluate"]
 
@@ -114,11 +115,6 @@ def evaluate(
     prepared = open_prepared(data or resolve_path(manifest["config"]["source"], folder=source))
     decoded = Decoded(Path(source), prepared)
     own_device, out = init_processes(device), Path(out)
-    if settings.battery and current_shard().world_size > 1:
-        raise ValueError(
-            "the battery reconstructs anew in one process: start evaluate without torchrun, or "
-            "leave out battery=true."
-        )
     config = {
         **plain(settings),
         "source": record_path(source, folder=out),
@@ -132,7 +128,10 @@ def evaluate(
     elif settings.battery or settings.gallery is not None:
         raise ValueError(
             "battery and gallery are for test images that were not trained on, and the test "
-            f"trials of {prepared.folder} show known images. Leave both settings out."
+            f"trials of {prepared.folder} show known images: to look up a training image is the "
+            "task itself, and images that were not trained on would stand out among known ones. "
+            "Leave both settings out; the binomial interval says whether the score is above "
+            "chance."
         )
     if (out / "manifest.json").exists():
         return out / "manifest.json"
@@ -223,7 +222,10 @@ def _write_scores(out: Path, job: Job, groups: Sequence[Scores]) -> list[int]:
     gallery = _rank(decoded, table, out)
     table.to_parquet(out / "scores.parquet", index=False)
     intervals = {name: x for group in groups for name, x in group.intervals.items()}
-    summary = _summary(scores, settings, chances=chances, intervals=intervals)
+    ceilings = {name: x for group in groups for name, x in group.noise_ceilings.items()}
+    summary = _summary(
+        scores, settings, chances=chances, intervals=intervals, noise_ceilings=ceilings
+    )
     write_json(out / "summary.json", summary)
     tables = result_tables(
         summary,
@@ -269,6 +271,7 @@ def _summary(
     *,
     chances: Mapping[str, float],
     intervals: Mapping[str, Interval],
+    noise_ceilings: Mapping[str, NoiseCeiling],
 ) -> list[dict[str, object]]:
     rows = []
     for name, values in scores.items():
@@ -279,6 +282,7 @@ def _summary(
             generator=generator(settings.seed, "bootstrap", name),
         )
         stem = name.rpartition("_")[0] if metric.group == "Images" else ""
+        noise = noise_ceilings.get(name)
         floor, ceiling = (scores.get(f"{stem}_{end}") for end in ("floor", "ceiling"))
         rows.append(
             {
@@ -290,6 +294,8 @@ def _summary(
                 "chance": metric.chance(len(values)) if metric.chance else chances.get(name),
                 "floor": None if floor is None else float(floor.mean()),
                 "ceiling": None if ceiling is None else float(ceiling.mean()),
+                "noise_ceiling_low": None if noise is None else noise.low,
+                "noise_ceiling_high": None if noise is None else noise.high,
                 "n": len(values),
             }
         )

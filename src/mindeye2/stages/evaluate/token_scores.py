@@ -11,8 +11,10 @@ from mindeye2.core.runtime import progress
 from mindeye2.encoders.clip import load_clip_tokens
 from mindeye2.metrics import top_k_hits, two_way_identification, umap_distance
 from mindeye2.metrics.catalogue import POOL
+from mindeye2.metrics.noise_ceiling import NoiseCeiling, identification_ceiling
 from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.stages.evaluate.decoded import Decoded, Job, Scores
+from mindeye2.stages.evaluate.presentations import decoded_halves
 
 __all__ = ["calibrated_scores", "published_scores", "similarities"]
 
@@ -51,8 +53,30 @@ def calibrated_scores(decoded: Decoded) -> Scores:
                 (preds - mean).flatten(1), targets.flatten(1)
             ),
             "two_way_prior": two_way_identification(prior.flatten(1), targets.flatten(1)),
-        }
+        },
+        noise_ceilings=_noise_ceilings(decoded),
     )
+
+
+def _noise_ceilings(decoded: Decoded) -> dict[str, NoiseCeiling]:
+    """Bound the scores of a gallery that holds what this decoder says of each image on average."""
+    halves = decoded_halves(decoded)
+    if halves is None:
+        return {}
+    training = decoded.tokens("training_backbone").flatten(1)
+    calibration, mean = fit_calibration(training, training), training.mean(dim=0)
+    k = min(5, len(halves.first))
+    return {
+        "image_top1": identification_ceiling(
+            halves, lambda p, g: top_k_hits(similarity(p, g, calibration), k=1)
+        ),
+        "image_top5": identification_ceiling(
+            halves, lambda p, g: top_k_hits(similarity(p, g, calibration), k=k)
+        ),
+        "two_way_tokens": identification_ceiling(
+            halves, lambda p, g: two_way_identification(p - mean, g - mean)
+        ),
+    }
 
 
 def published_scores(job: Job) -> Scores:

@@ -160,6 +160,7 @@ class _DecodedTokens:
 
     trials: SubjectTrials
     predictions: Predictions
+    halves: dict[str, Float[Tensor, "images tokens features"]]
     seeds: list[int]
     true: Float[Tensor, "images tokens features"]
     bank: TrainingBank
@@ -195,6 +196,7 @@ def _decode_tokens(
     return _DecodedTokens(
         trials=trials,
         predictions=predictions,
+        halves=_predict_halves(pipeline, trials, settings),
         seeds=image_seeds(predictions.images, settings.seed),
         true=true_tokens(prepared, pipeline.encoder, predictions.images),
         bank=bank,
@@ -202,6 +204,29 @@ def _decode_tokens(
         nearest=bank.images[near.argmax(dim=1)],
         captions=nearest_captions(near, bank.captions or []) if named else None,
     )
+
+
+def _predict_halves(
+    pipeline: Pipeline, trials: SubjectTrials, settings: ReconstructSettings
+) -> dict[str, Float[Tensor, "images tokens features"]]:
+    """Predict from every second presentation of each image, and from the others.
+
+    Nothing where an image was shown once; noise ceilings need both.
+    """
+    shown = pd.Series(trials.images.numpy())
+    odd = torch.from_numpy((shown.groupby(shown).cumcount() % 2).to_numpy() == 1)
+    if len(trials.images[odd].unique()) < shown.nunique():
+        return {}
+    return {
+        f"{name}_half_backbone": predict(
+            pipeline.model,
+            trials.rows(chosen),
+            subject=settings.subject,
+            average=settings.average,
+            batch_size=settings.batch_size,
+        ).backbone
+        for name, chosen in (("first", ~odd), ("second", odd))
+    }
 
 
 def _write_tokens(
@@ -216,6 +241,7 @@ def _write_tokens(
     arrays = {
         "backbone": tokens.predictions.backbone,
         "retrieval": tokens.predictions.retrieval,
+        **tokens.halves,
         "true": tokens.true,
         "expected": pipeline.forward_model(tokens.true),
         "training_backbone": tokens.bank.preds,

@@ -1,0 +1,123 @@
+"""Noise ceilings of scores, from two halves of the presentations of each image.
+
+What a decoder without systematic error would score from measurements as noisy as these lies
+between two bounds, as in Nili et al. 2014 (doi 10.1371/journal.pcbi.1003553). The lower one lets
+one half of the presentations predict the other. The upper one takes the average of all as the
+signal, with its variance scaled down to what repeats (the reliability of the average, Spearman
+1910 and Brown 1910), and adds the noise of the average to it once more, as the difference of the
+halves shows it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mindeye2.metrics.correlation import row_correlation
+
+__all__ = ["Halves", "NoiseCeiling", "correlation_ceiling", "identification_ceiling"]
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""Scores rows of predictions against the rows of a gallery, one number per image."""
+
+
+@dataclass(frozen=True)
+class NoiseCeiling:
+    """Bounds of the score of a decoder without systematic error."""
+
+    low: float
+    """One half of the presentations predicts the other."""
+    high: float
+    """The signal of the average is known, and its noise is added."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Patterns of each image, averaged over either half of its presentations."""
+
+    first: Float[Tensor, "images features"]
+    """Average over one half."""
+    second: Float[Tensor, "images features"]
+    """Average over the other."""
+    n_first: Int[Tensor, " images"]
+    """Presentations of the first half."""
+    n_second: Int[Tensor, " images"]
+    """Presentations of the second half."""
+
+    def average(self) -> Float[Tensor, "images features"]:
+        """Average over all presentations."""
+        weight = (self.n_first / (self.n_first + self.n_second))[:, None]
+        return weight * self.first + (1 - weight) * self.second
+
+    def noise(self) -> Float[Tensor, "images features"]:
+        """Scale the difference of the halves to the variance of the noise of the average.
+
+        It is not correlated with that noise.
+        """
+        factor = (self.n_first * self.n_second).sqrt() / (self.n_first + self.n_second)
+        return factor[:, None] * (self.first - self.second)
+
+
+def identification_ceiling(halves: Halves, score: Score) -> NoiseCeiling:
+    """Bound the identification of images by patterns that repeat as these do.
+
+    Parameters
+    ----------
+    halves
+        Predictions of either half of the presentations.
+    score
+        Scores predictions against a gallery of predictions, higher is better.
+
+    Returns
+    -------
+    NoiseCeiling
+        At chance where the halves agree no more than those of different images.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two images.
+    """
+    if len(halves.first) < 2:
+        raise ValueError("a noise ceiling of identification needs at least two images.")
+    low = (
+        score(halves.first, halves.second).mean() + score(halves.second, halves.first).mean()
+    ) / 2
+    average, noise = halves.average(), halves.noise()
+    mean = average.mean(dim=0)
+    # Noise of the average is part of its variance; it must not count as signal.
+    repeats = 1 - noise.var(dim=0).sum() / average.var(dim=0).sum()
+    signal = average.sub_(mean).mul_(repeats.nan_to_num().clamp(min=0).sqrt()).add_(mean)
+    high = score(noise.add_(signal), signal).mean()
+    return NoiseCeiling(float(low), max(float(low), float(high)))
+
+
+def correlation_ceiling(halves: Halves) -> NoiseCeiling:
+    """Bound the correlation of predicted with measured patterns, averaged over presentations.
+
+    Parameters
+    ----------
+    halves
+        Measured responses to either half of the presentations.
+
+    Returns
+    -------
+    NoiseCeiling
+        Means over images: `low` the correlation of the halves, `high` the root of the reliability
+        of the average, the largest correlation that a noiseless prediction can be expected to
+        have.
+
+    Raises
+    ------
+    ValueError
+        If a pattern is constant or not finite.
+    """
+    low = row_correlation(halves.first, halves.second).mean()
+    first, second, average = (
+        x.double() - x.double().mean(dim=1, keepdim=True)
+        for x in (halves.first, halves.second, halves.average())
+    )
+    repeats = (first * second).sum(dim=1) / average.square().sum(dim=1)
+    high = repeats.clamp(0, 1).sqrt().mean()
+    return NoiseCeiling(float(low), max(float(low), float(high)))

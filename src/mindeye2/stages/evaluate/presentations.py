@@ -1,0 +1,47 @@
+"""Halves of the presentations of each test image: its measured responses, its decoded tokens."""
+
+import numpy as np
+import torch
+
+from mindeye2.metrics.noise_ceiling import Halves
+from mindeye2.stages.evaluate.decoded import Decoded
+
+__all__ = ["decoded_halves", "measured_halves"]
+
+
+def measured_halves(decoded: Decoded) -> Halves | None:
+    """Average the betas of every second presentation of each image, and of the others.
+
+    None where an image was shown once, or the data set lacks the betas.
+    """
+    subject = str(decoded.manifest["subject"])
+    # Imported outputs are scored with the stimuli alone.
+    if not (decoded.prepared.folder / "betas" / f"{subject}.npy").exists():
+        return None
+    split = decoded.manifest.get("config", {}).get("split", "test")
+    trials = decoded.prepared.trials_of(subject, split)
+    betas = decoded.prepared.betas(subject)
+    halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    counts: tuple[list[int], list[int]] = ([], [])
+    for image in decoded.images:
+        own = trials.index[trials["image"] == image].to_numpy()
+        if len(own) < 2:
+            return None
+        for start, half, count in zip((0, 1), halves, counts, strict=True):
+            half.append(np.asarray(betas[own[start::2]], np.float32).mean(axis=0))
+            count.append(len(own[start::2]))
+    first, second = (torch.from_numpy(np.stack(half)) for half in halves)
+    return Halves(first, second, *(torch.tensor(count) for count in counts))
+
+
+def decoded_halves(decoded: Decoded) -> Halves | None:
+    """Read the backbone tokens that were decoded from either half of the presentations.
+
+    None where an image was shown once, and for folders of earlier versions.
+    """
+    names = ("first_half_backbone", "second_half_backbone")
+    if not set(names) <= decoded.token_names:
+        return None
+    n = torch.from_numpy(decoded.items["n_repeats"].to_numpy("int64", copy=True))
+    first, second = (decoded.tokens(name).flatten(1) for name in names)
+    return Halves(first, second, (n + 1) // 2, n // 2)
