@@ -15,7 +15,8 @@ import yaml
 
 from mindeye2.core import __version__
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.failures import FAILURE, describe_failure, forget_failure
+from mindeye2.core.failures import FAILURE, describe_failure, forget_failure, names_in
+from mindeye2.core.folder_lock import lock_folder, unlock_folder
 
 __all__ = [
     "SCHEMA",
@@ -79,7 +80,7 @@ def write_manifest(
     config: Mapping[str, Any],
     **facts: Any,  # noqa: ANN401
 ) -> Path:
-    """Seal a finished folder: hash its files and write ``manifest.json`` atomically.
+    """Seal a finished folder: hash its files, write ``manifest.json`` atomically, and unlock it.
 
     Parameters
     ----------
@@ -115,7 +116,9 @@ def write_manifest(
             for p in files
         },
     }
-    return write_json(folder / MANIFEST, manifest)
+    path = write_json(folder / MANIFEST, manifest)
+    unlock_folder(folder)
+    return path
 
 
 def _is_result(path: Path) -> bool:
@@ -138,7 +141,7 @@ def read_manifest(folder: Path, *, stage: str) -> dict[str, Any]:
     failure = None if path.exists() else describe_failure(folder)
     if failure:
         raise ArtifactError(f"{folder} is unfinished: {failure}")
-    if not path.exists() and not (folder / "config.yaml").exists() and any(folder.iterdir()):
+    if not path.exists() and not (folder / "config.yaml").exists() and names_in(folder):
         kind = " KIND --source SOURCE" if stage == "prepare" else ""
         raise ArtifactError(
             f"{folder} was not made by 'mindeye2 {stage}': it has neither {MANIFEST} nor "
@@ -219,25 +222,23 @@ def resolve_path(recorded: str, *, folder: Path) -> Path:
 
 
 def claim_folder(out: Path, *, resume: bool) -> Path:
-    """Create an output folder, or return an existing one that is empty or may be resumed.
+    """Create and lock an output folder, or an existing one that is empty or may be resumed.
 
-    Raises ``ArtifactError`` if the folder holds files and `resume` is off, or `out` is a file.
+    Raises ``ArtifactError`` if the folder holds files and `resume` is off, another process is
+    filling it, or `out` is a file.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ArtifactError(f"--out {out} is a file. Give a folder.")
-    if out.is_dir() and not resume and _names(out) - {"config.yaml", FAILURE}:
+    if out.is_dir() and not resume and names_in(out) - {"config.yaml", FAILURE}:
         raise ArtifactError(
             f"--out {out} is not empty. Add --resume to go on with what is there, "
             "or give another folder."
         )
     out.mkdir(parents=True, exist_ok=True)
+    lock_folder(out)
     forget_failure(out)
     return out
-
-
-def _names(folder: Path) -> set[str]:
-    return {p.name for p in folder.iterdir()}
 
 
 def keep_settings(
@@ -252,7 +253,7 @@ def keep_settings(
     """
     path = folder / "config.yaml"
     wanted = json.loads(json.dumps(dict(config)))
-    started = path.exists() and bool(_names(folder) - {path.name, FAILURE})
+    started = path.exists() and bool(names_in(folder) - {path.name, FAILURE})
     before = yaml.safe_load(path.read_text()) if started else {}
     old, new = (_without(values, may_change) for values in (before, wanted))
     # A setting that an earlier version did not have is None there.

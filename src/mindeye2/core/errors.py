@@ -10,11 +10,22 @@ from mindeye2.core.torchvision_operators import (
     declare_torchvision_operators,
 )
 
-__all__ = ["ArtifactError", "InterruptedRun", "MissingExtraError", "check_choice", "require"]
+__all__ = [
+    "ArtifactError",
+    "FolderInUseError",
+    "InterruptedRun",
+    "MissingExtraError",
+    "check_choice",
+    "require",
+]
 
 
 class ArtifactError(Exception):
     """An input folder or file is missing, unfinished, damaged or of another kind."""
+
+
+class FolderInUseError(ArtifactError):
+    """Another process is filling the output folder."""
 
 
 class InterruptedRun(Exception):  # noqa: N818 - not an error

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mindeye2.core.errors import InterruptedRun
+from mindeye2.core.errors import FolderInUseError, InterruptedRun
 
-__all__ = ["FAILURE", "describe_failure", "forget_failure", "recorded_failure"]
+__all__ = ["FAILURE", "describe_failure", "forget_failure", "names_in", "recorded_failure"]
 
 FAILURE = "failure.json"
 """File name of the error; the next attempt to fill the folder removes it."""
@@ -25,6 +25,8 @@ def recorded_failure(out: Path | None, *, command: str, resume: bool = False) ->
     own = out is not None and _may_fill(Path(out), resume=resume)
     try:
         yield
+    except FolderInUseError:
+        raise  # the folder is another command's
     except BaseException as error:
         first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one writes
         if own and out is not None and first and _is_unfinished(Path(out)):
@@ -36,8 +38,13 @@ def recorded_failure(out: Path | None, *, command: str, resume: bool = False) ->
         raise
 
 
+def names_in(folder: Path) -> set[str]:
+    """Return the names in a folder, without hidden ones such as its lock."""
+    return {p.name for p in folder.iterdir() if not p.name.startswith(".")}
+
+
 def _may_fill(out: Path, *, resume: bool) -> bool:
-    names = {p.name for p in out.iterdir()} if out.is_dir() else set()
+    names = names_in(out) if out.is_dir() else set()
     return not out.exists() or names <= _STARTED or (resume and bool(names & _STARTED))
 
 

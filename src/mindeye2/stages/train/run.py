@@ -17,7 +17,7 @@ from mindeye2.core.artifacts import (
     write_manifest,
 )
 from mindeye2.core.errors import ArtifactError
-from mindeye2.core.failures import FAILURE
+from mindeye2.core.failures import FAILURE, names_in
 from mindeye2.core.runtime import peak_memory_gib
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared import Prepared, open_prepared
@@ -176,7 +176,7 @@ def _data_hash(prepared: Prepared) -> str:
 def _check_same_data(out: Path, prepared: Prepared) -> None:
     """Refuse to go on with another data set than the one that a run was begun with."""
     path = out / "config.yaml"
-    if not path.exists() or all(p.name in {path.name, FAILURE} for p in out.iterdir()):
+    if not path.exists() or names_in(out) <= {path.name, FAILURE}:
         return
     # Runs of earlier versions have no hash.
     begun_with = (yaml.safe_load(path.read_text()) or {}).get(_DATA)
