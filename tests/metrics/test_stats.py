@@ -70,6 +70,35 @@ def test_seeds_and_images_are_crossed(rng):
     assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
 
 
+def test_subjects_seeds_and_images_are_crossed(rng):
+    """Against a loop that resamples the three axes of the table."""
+    table = torch.rand(12, 2, 8, generator=rng) + torch.rand(12, 1, 1, generator=rng)
+    sample = np.random.default_rng(0)
+    means = []
+    for _ in range(4000):
+        drawn = table.numpy()
+        for axis in range(3):
+            rows = sample.integers(drawn.shape[axis], size=drawn.shape[axis])
+            drawn = drawn.take(rows, axis=axis)
+        means.append(drawn.mean())
+    found = bootstrap_interval(table, generator=rng)
+    assert found.mean == pytest.approx(float(table.mean()))
+    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.03)
+
+
+def test_the_p_of_subjects_is_that_of_a_paired_t_test(rng):
+    a, b = torch.rand(2, 6, 3, 20, generator=rng).double()
+    found = paired_difference(a + 0.05, b, generator=rng)
+    means = ((x.mean(dim=(1, 2))).numpy() for x in (a + 0.05, b))
+    assert found.p == pytest.approx(scipy.stats.ttest_rel(*means).pvalue)
+    means_alone = paired_difference(
+        *(x.mean(dim=2, keepdim=True) for x in (a, a - 0.1)), generator=rng
+    )
+    assert (means_alone.p, means_alone.mean) == (0, pytest.approx(0.1))
+    with pytest.raises(ValueError, match=r"at least 3 subjects; got the shape \(2, 3, 20\)"):
+        paired_difference(a[:2], b[:2], generator=rng)
+
+
 def test_the_p_is_the_fraction_of_sign_flips_that_are_as_extreme(rng):
     a, b = torch.rand(2, 10, generator=rng).double()
     a = a + 0.2

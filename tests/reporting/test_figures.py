@@ -97,3 +97,16 @@ def test_the_figure_is_described_and_its_text_escaped():
 def test_a_curve_without_points_is_refused(x, y):
     with pytest.raises(ValueError, match=r"curve 'a' of 'Loss' has \d x and \d y"):
         curve_svg(panel(Curve(name="a", x=x, y=y)))
+
+
+def test_an_interval_is_a_band_and_amounts_are_on_a_logarithmic_axis():
+    curve = Curve(name="a", x=[75, 300, 1200], y=[0.2, 0.4, 0.6], low=[0.1] * 3, high=[0.7] * 3)
+    root = ET.fromstring(curve_svg(panel(curve, log_x=True)))
+    [band] = [e for e in root.iter() if e.get("class") == "band s1"]
+    corners = [tuple(map(float, c.split(","))) for c in band.get("points").split()]
+    across = [x for x, _ in corners]
+    assert across[0] == across[5] < across[1] < across[2] == across[3]
+    assert across[1] - across[0] == pytest.approx(across[2] - across[1], abs=0.2)
+    assert {y for _, y in corners[:3]} != {y for _, y in corners[3:]}
+    labels = [e.text for e in root.iter() if e.get("text-anchor") == "middle"]
+    assert labels[:3] == ["75", "300", "1,200"]

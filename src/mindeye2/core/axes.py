@@ -29,5 +29,5 @@ AXES: dict[str, str] = {
     "components": "PCA components of the target tokens, or eigenvectors of a ridge problem",
     "maps": "Gabor energy maps of a simulated visual area",
     "words": "text tokens of a caption",
-    "seeds": "runs that differ in their seed only",
+    "groups": "subjects, and runs that differ in their seed only",
 }

@@ -1,4 +1,4 @@
-"""Paired comparison of two runs over many metrics: differences, Holm's p, equivalence."""
+"""Paired comparison of two runs, or arms of runs, over metrics: differences, Holm, equivalence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mindeye2.core.errors import require
 from mindeye2.core.runtime import generator
-from mindeye2.metrics.stats import Difference, paired_difference
+from mindeye2.metrics.stats import Difference, paired_difference, unit_means
 
 __all__ = ["PairedTest", "compare_scores", "correct_holm"]
 
@@ -34,22 +34,23 @@ class PairedTest(Difference):
 
 
 def compare_scores(
-    a: Mapping[str, Float[Tensor, " images"]],
-    b: Mapping[str, Float[Tensor, " images"]],
+    a: Mapping[str, Float[Tensor, "*groups images"]],
+    b: Mapping[str, Float[Tensor, "*groups images"]],
     *,
     margin: float,
     seed: int,
     level: float = 0.95,
     n_resamples: int = 10_000,
 ) -> dict[str, PairedTest]:
-    """Compare two runs on the same images, metric by metric.
+    """Compare two runs, or arms of runs, on the same images, metric by metric.
 
     Parameters
     ----------
     a
-        Scores of the first run by metric, one per image.
+        Scores of the first run by metric, one per image; of an arm one per seed and image, or per
+        subject, seed and image.
     b
-        Scores of the second run for the same images in the same order.
+        Scores of the second run, or arm, for the same images (seeds, subjects) in the same order.
     margin
         Equivalence margin, in the unit of the scores.
     seed
@@ -67,7 +68,7 @@ def compare_scores(
     Raises
     ------
     ValueError
-        If the metrics or the numbers of images differ, the margin is not positive, or as in
+        If the metrics or the shapes differ, the margin is not positive, or as in
         `paired_difference`.
     MissingExtraError
         If statsmodels is not installed.
@@ -117,10 +118,11 @@ def correct_holm(tests: Mapping[str, PairedTest]) -> dict[str, PairedTest]:
 
 
 def _equivalence(a: Tensor, b: Tensor, margin: float) -> float:
-    gaps = (a.double() - b.double()).numpy()
+    first, second = (unit_means(x.double().numpy()) for x in (a, b))
+    gaps = first - second
     if np.ptp(gaps) <= 1e-12:
         return 0.0 if abs(gaps.mean()) < margin else 1.0  # t divides by the spread
     module = require(
         "statsmodels.stats.weightstats", extra="evaluation", purpose="The test of equivalence"
     )
-    return float(module.ttost_paired(a.double().numpy(), b.double().numpy(), -margin, margin)[0])
+    return float(module.ttost_paired(first, second, -margin, margin)[0])

@@ -1,7 +1,7 @@
 """Bootstrap intervals and paired tests of scores that come one per image.
 
-Every interval is about other images of the same kind; only scores with a second axis of seeds
-also cover other training runs.
+Every interval is about other images of the same kind; only scores with further axes also cover
+other training runs, and other subjects.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,17 @@ from scipy import stats
 from torch import Tensor
 
 __all__ = [
+    "FEWEST_SUBJECTS",
     "Difference",
     "Interval",
     "bootstrap_interval",
     "paired_difference",
     "proportion_interval",
+    "unit_means",
 ]
+
+FEWEST_SUBJECTS = 3
+"""Subjects below which nothing is said about others: two say nothing about a third."""
 
 _BATCH = 512
 """Resamples at a time, which bounds memory at a few MB for thousands of images."""
@@ -29,7 +34,7 @@ class Interval:
     """Mean score with its confidence interval."""
 
     mean: float
-    """Mean over images, and over seeds where there are several."""
+    """Mean over images, and over seeds and subjects where there are several."""
     low: float
     """Lower end."""
     high: float
@@ -41,11 +46,11 @@ class Difference(Interval):
     """Mean paired difference between two runs, with its confidence interval and p value."""
 
     p: float
-    """Two-sided sign-flip permutation p."""
+    """Two-sided p: sign-flip permutation over images, or a paired t test over subjects."""
 
 
 def bootstrap_interval(
-    scores: Float[Tensor, "*seeds images"],
+    scores: Float[Tensor, "*groups images"],
     *,
     generator: torch.Generator,
     level: float = 0.95,
@@ -53,14 +58,15 @@ def bootstrap_interval(
 ) -> Interval:
     """Compute the mean score and its BCa bootstrap interval (Efron 1987), by `scipy.stats`.
 
-    With a first axis of seeds, seeds and images are resampled independently of each other, as
-    runs share the test images. With as few as three seeds their variance is underestimated, by a
-    factor of (n - 1) / n: read the interval as a lower bound.
+    Axes of subjects, seeds and images are resampled independently of each other, as runs share the
+    test images (Owen 2007). With as few as three seeds or subjects their variance is
+    underestimated, by a factor of (n - 1) / n: read the interval as a lower bound.
 
     Parameters
     ----------
     scores
-        One score per image, or per seed and image.
+        One score per image, per seed and image, or per subject, seed and image. Of subjects there
+        are three at least; with these, an axis of a single image stands for means over images.
     generator
         Seeds the resampling.
     level
@@ -76,15 +82,15 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        If there are fewer than two images, more than two axes, a score is NaN or infinite,
-        or `level` or `n_resamples` are out of range.
+        If there are too few images or subjects, a score is NaN or infinite, or `level` or
+        `n_resamples` are out of range.
     """
     return _bca(_table(scores, "scores"), generator, level=level, n_resamples=n_resamples)
 
 
 def paired_difference(
-    a: Float[Tensor, "*seeds images"],
-    b: Float[Tensor, "*seeds images"],
+    a: Float[Tensor, "*groups images"],
+    b: Float[Tensor, "*groups images"],
     *,
     generator: torch.Generator,
     level: float = 0.95,
@@ -92,17 +98,18 @@ def paired_difference(
 ) -> Difference:
     """Compute the mean of ``a - b`` over the same images, with an interval and a permutation p.
 
-    The interval is `bootstrap_interval` of the differences. The p flips the signs of images, each
-    averaged over seeds first: it tests whether the two runs differ on these images, and with
-    several seeds it is about their average, not about further runs. The interval resamples seeds
-    too and is the more conservative of the two.
+    The interval is `bootstrap_interval` of the differences. Without subjects the p flips the signs
+    of images, each averaged over seeds first: it tests whether the two runs differ on these
+    images, and with several seeds it is about their average, not about further runs. The interval
+    resamples seeds too and is the more conservative of the two. With subjects the p is that of a
+    paired t test of their means: of eight subjects sign flips have no p below .008.
 
     Parameters
     ----------
     a
-        One score per image, or per seed and image.
+        Scores as in `bootstrap_interval`.
     b
-        Scores of the other run, same images (and seeds) in the same order.
+        Scores of the other run, same images (seeds, subjects) in the same order.
     generator
         Seeds the resampling and the sign flips.
     level
@@ -128,16 +135,30 @@ def paired_difference(
         )
     table = _table(a, "a") - _table(b, "b")
     interval = _bca(table, generator, level=level, n_resamples=n_resamples)
-    p = stats.permutation_test(
-        (table.mean(axis=0),),
-        np.mean,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=n_resamples,
-        batch=_BATCH,
-        rng=_numpy_rng(generator),
-    ).pvalue
+    means = unit_means(table)
+    if table.ndim < 3:
+        p = stats.permutation_test(
+            (means,),
+            np.mean,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=n_resamples,
+            batch=_BATCH,
+            rng=_numpy_rng(generator),
+        ).pvalue
+    elif np.ptp(means) <= 1e-12:  # t divides by the spread
+        p = float(abs(means.mean()) <= 1e-12)
+    else:
+        p = stats.ttest_1samp(means, 0.0).pvalue
     return Difference(interval.mean, interval.low, interval.high, p=float(p))
+
+
+def unit_means(table: np.ndarray) -> np.ndarray:
+    """Average scores over all axes but that of the tests: subjects, or without them images."""
+    means: np.ndarray = (
+        table.mean(axis=(1, 2)) if table.ndim == 3 else table.reshape(-1, table.shape[-1]).mean(0)
+    )
+    return means
 
 
 def proportion_interval(proportion: float, *, n: int, level: float = 0.95) -> Interval:
@@ -176,7 +197,7 @@ def proportion_interval(proportion: float, *, n: int, level: float = 0.95) -> In
 def _bca(
     table: np.ndarray, generator: torch.Generator, *, level: float, n_resamples: int
 ) -> Interval:
-    """Resample seeds and images apart, as samples of indices of the table's two axes."""
+    """Resample each axis of the table by itself, as samples of its indices."""
     if n_resamples < 100:
         raise ValueError(f"n_resamples must be at least 100, got {n_resamples}.")
     if not 0 < level < 1:
@@ -185,19 +206,23 @@ def _bca(
     if np.ptp(table) <= 1e-12 * abs(mean):
         # BCa divides by the spread of the scores.
         return Interval(mean, mean, mean)
+    table = table.squeeze()
 
-    def resampled_mean(*indices: np.ndarray, axis: int) -> np.ndarray | np.float64:
-        *seeds, images = indices
-        by_image = (
-            table[seeds[0]].mean(axis=-2)
-            if seeds
-            else np.broadcast_to(table[0], (*images.shape[:-1], table.shape[1]))
-        )
-        means: np.ndarray | np.float64 = np.take_along_axis(by_image, images, axis=axis).mean(axis)
-        return means
+    def resampled_mean(
+        *indices: np.ndarray,
+        axis: int,  # noqa: ARG001 - the last one
+    ) -> np.ndarray | np.float64:
+        *groups, images = (_weights(i, n) for i, n in zip(indices, table.shape, strict=True))
+        means = images @ table.reshape(-1, table.shape[-1]).T
+        means = means.reshape((*means.shape[:-1], *table.shape[:-1]))
+        for weights in reversed(groups):
+            kept = (1,) * (means.ndim - weights.ndim)
+            means = (means * weights.reshape(*weights.shape[:-1], *kept, -1)).sum(axis=-1)
+        resampled: np.ndarray | np.float64 = means
+        return resampled
 
     ends = stats.bootstrap(
-        [np.arange(n) for n in table.shape if n > 1],
+        [np.arange(n) for n in table.shape],
         resampled_mean,
         n_resamples=n_resamples,
         batch=_BATCH,
@@ -210,18 +235,29 @@ def _bca(
     return Interval(mean, float(ends.low), float(ends.high))
 
 
+def _weights(indices: np.ndarray, n: int) -> np.ndarray:
+    """Return how often each of `n` entries was drawn, as fractions."""
+    draws = indices.reshape(-1, indices.shape[-1])
+    rows = n * np.arange(len(draws))[:, None]
+    counts = np.bincount((draws + rows).ravel(), minlength=n * len(draws))
+    weights: np.ndarray = counts.reshape(*indices.shape[:-1], n) / indices.shape[-1]
+    return weights
+
+
 def _table(scores: Tensor, name: str) -> np.ndarray:
-    if scores.ndim not in {1, 2} or scores.shape[-1] < 2 or len(scores) < 1:
+    fewest = {1: (2,), 2: (1, 2), 3: (FEWEST_SUBJECTS, 1, 1)}.get(scores.ndim)
+    if fewest is None or any(n < least for n, least in zip(scores.shape, fewest, strict=True)):
         raise ValueError(
             f"{name} must hold one score per image, or per seed and image, of at least 2 images, "
-            f"got the shape {tuple(scores.shape)}."
+            f"or per subject, seed and image, of at least {FEWEST_SUBJECTS} subjects; got the "
+            f"shape {tuple(scores.shape)}."
         )
     if not torch.isfinite(scores).all():
         raise ValueError(
             f"{name} hold NaN or infinite values: an average over the rest would be of another "
             "test set."
         )
-    table: np.ndarray = scores.detach().double().cpu().reshape(-1, scores.shape[-1]).numpy()
+    table: np.ndarray = scores.detach().double().cpu().numpy()
     return table
 
 

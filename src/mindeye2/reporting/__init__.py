@@ -26,10 +26,9 @@ from mindeye2.reporting.image_check import check_test_images
 from mindeye2.reporting.learning import learning_panels
 from mindeye2.reporting.notes import default_notes
 from mindeye2.reporting.page import render_page
-from mindeye2.reporting.published import result_tables
+from mindeye2.reporting.published import paper_tables, result_tables
 from mindeye2.reporting.retrieval_section import gallery_warnings, retrieval_table
 from mindeye2.reporting.run_gallery import RunGallery, caption_note
-from mindeye2.reporting.subjects_table import subjects_table
 from mindeye2.reporting.tables import (
     as_csv,
     as_latex,
@@ -68,10 +67,10 @@ __all__ = [
     "gallery_warnings",
     "headline_sentence",
     "learning_panels",
+    "paper_tables",
     "read_analyses",
     "render_page",
     "result_tables",
     "retrieval_table",
     "score_row",
-    "subjects_table",
 ]

@@ -178,20 +178,6 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """Arms (or subjects) side by side, and their paired differences."""
-
-    title: str
-    """E.g. ``"One session of a new subject"``."""
-    arms: Sequence[Arm]
-    """Compared runs, in the order shown."""
-    differences: Sequence[Difference] = ()
-    """Paired differences."""
-    explanation: str = ""
-    """Differences between the arms, and what they have in common."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
     """One line of a panel."""
 
@@ -201,6 +187,10 @@ class Curve:
     """Increasing."""
     y: Sequence[float]
     """As long as `x`; NaN leaves a gap."""
+    low: Sequence[float] = ()
+    """Lower ends of intervals, drawn as a band; as long as `x`, or none."""
+    high: Sequence[float] = ()
+    """Upper ends."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,8 +209,26 @@ class CurvePanel:
     """Dashed horizontal line."""
     percent: bool = False
     """Write the values of y as percent."""
+    log_x: bool = False
+    """Logarithmic x, with a tick at each value; for amounts, all above 0."""
     explanation: str = ""
     """One sentence."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Arms (or subjects) side by side, and their paired differences."""
+
+    title: str
+    """E.g. ``"One session of a new subject"``."""
+    arms: Sequence[Arm]
+    """Compared runs, in the order shown."""
+    differences: Sequence[Difference] = ()
+    """Paired differences."""
+    curves: Sequence[CurvePanel] = ()
+    """Scores of the arms over the amount of data."""
+    explanation: str = ""
+    """Differences between the arms, and what they have in common."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

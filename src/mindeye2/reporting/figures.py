@@ -116,11 +116,12 @@ def curve_svg(panel: CurvePanel) -> Markup:
                 f"curve {curve.name!r} of {panel.title!r} has {len(curve.x)} x and "
                 f"{len(curve.y)} y. Give as many of each, at least one, or leave it out."
             )
-    across = _tight(nice_axis([v for c in panel.curves for v in c.x], n_ticks=4), panel.curves)
-    up = nice_axis([panel.chance, *(v for c in panel.curves for v in c.y)])
+    across = _across(panel)
+    up = nice_axis([panel.chance, *(v for c in panel.curves for v in (*c.y, *c.low, *c.high))])
 
     def x(value: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * across.at(value) / 100, 1)
+        at = across.at(math.log10(value) if panel.log_x else value)
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * at / 100, 1)
 
     def y(value: float) -> float:
         return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * up.at(value) / 100, 1)
@@ -133,9 +134,8 @@ def curve_svg(panel: CurvePanel) -> Markup:
         for t in up.ticks
     ]
     parts += [
-        f'<text class="tick" x="{x(t)}" y="{foot + 15}" text-anchor="middle">'
-        f"{across.label(t)}</text>"
-        for t in across.ticks
+        f'<text class="tick" x="{x(t)}" y="{foot + 15}" text-anchor="middle">{label}</text>'
+        for t, label in _ticks(panel, across).items()
     ]
     parts.append(
         f'<text class="tick" x="{(LEFT + right) / 2}" y="{HEIGHT - 4}" text-anchor="middle">'
@@ -146,12 +146,39 @@ def curve_svg(panel: CurvePanel) -> Markup:
         at = y(panel.chance)
         parts.append(f'<line class="chance" x1="{LEFT}" x2="{right}" y1="{at}" y2="{at}"/>')
     for number, curve in enumerate(panel.curves, start=1):
+        colour = f"s{(number - 1) % 6 + 1}"
+        if curve.low:
+            upper = [f"{x(a)},{y(b)}" for a, b in zip(curve.x, curve.high, strict=True)]
+            lower = [f"{x(a)},{y(b)}" for a, b in zip(curve.x, curve.low, strict=True)]
+            outline = " ".join([*upper, *reversed(lower)])
+            parts.append(f'<polygon class="band {colour}" points="{outline}"/>')
         points = [(x(a), y(b)) if math.isfinite(b) else None for a, b in _thin(curve)]
-        parts.append(f'<path class="curve s{(number - 1) % 6 + 1}" d="{_path(points)}"/>')
+        parts.append(f'<path class="curve {colour}" d="{_path(points)}"/>')
     return Markup(
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_describe(panel))}">'
         f"{''.join(parts)}</svg>"
     )
+
+
+def _across(panel: CurvePanel) -> Axis:
+    """Return the axis of x, of its logarithms where they are drawn."""
+    if panel.log_x:
+        logs = [math.log10(v) for c in panel.curves for v in c.x]
+        apart = max(logs) - min(logs) or 1.0
+        return Axis(start=min(logs), stop=min(logs) + apart, ticks=())
+    return _tight(nice_axis([v for c in panel.curves for v in c.x], n_ticks=4), panel.curves)
+
+
+def _ticks(panel: CurvePanel, across: Axis) -> dict[float, str]:
+    """Return labels by position; of a logarithmic axis those of values that lie apart."""
+    if not panel.log_x:
+        return {t: across.label(t) for t in across.ticks}
+    ticks: dict[float, str] = {}
+    for value in sorted({float(v) for c in panel.curves for v in c.x}):
+        last = max(ticks, default=None)
+        if last is None or math.log10(value / last) >= (across.stop - across.start) / 7:
+            ticks[value] = f"{value:,.0f}" if value >= 10 else f"{value:g}"
+    return ticks
 
 
 def _tight(axis: Axis, curves: Sequence[Curve]) -> Axis:

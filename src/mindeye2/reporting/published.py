@@ -11,7 +11,7 @@ from mindeye2.metrics.protocols import PROTOCOLS, REGIONS, Protocol
 from mindeye2.reporting.content import Column, Table, TableRow
 from mindeye2.reporting.notes import NOISE_CEILING
 
-__all__ = ["result_tables"]
+__all__ = ["paper_tables", "result_tables"]
 
 _RETRIEVAL = {"image": "brain_given_image_300", "brain": "image_given_brain_300"}
 """Published name of a direction: metric."""
@@ -70,8 +70,34 @@ def result_tables(
         scores with their intervals.
     """
     scores = {row["name"]: float(row["value"]) for row in summary}
+    tables = paper_tables({name: scores}, protocol=protocol, subject=subject, n_images=n_images)
+    return [*tables, _all_scores(summary, protocol=protocol, subject=subject)]
+
+
+def paper_tables(
+    scores: Mapping[str, Mapping[str, float]], *, protocol: str, subject: str, n_images: int
+) -> list[Table]:
+    """Lay out scores by run and metric as the paper's tables, beside rows of the same protocol.
+
+    Parameters
+    ----------
+    scores
+        Scores by the label of a run, or of an arm, and metric.
+    protocol
+        A key of `PROTOCOLS`; one without published networks has no such tables.
+    subject
+        Their subject; any other text, such as "mean of 4 subjects", leaves the published rows of
+        single subjects out.
+    n_images
+        Test images. Published rows are left out where the protocol has another number.
+
+    Returns
+    -------
+    list of Table
+        Images and retrieval, brain correlation, captions, as far as there are scores.
+    """
     rules = PROTOCOLS[protocol]
-    own = _own_rows(scores, name)
+    own = [row for name, by_metric in scores.items() for row in _own_rows(by_metric, name)]
     published, note = _published_rows(rules, subject, n_images)
     tables = []
     for caption, columns in (
@@ -95,7 +121,7 @@ def result_tables(
                     "sample: the published names are the opposite of what is ranked."
                 )
             tables.append(Table(caption=title, columns=used, rows=rows + beside, notes=notes))
-    return [*tables, _all_scores(summary, protocol=protocol, subject=subject)]
+    return tables
 
 
 def _own_rows(scores: Mapping[str, float], name: str) -> list[TableRow]:

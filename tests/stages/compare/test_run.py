@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 
 import pandas as pd
 import pytest
@@ -10,35 +9,12 @@ import torch
 from typer.testing import CliRunner
 
 from mindeye2.cli import app
-from mindeye2.core.artifacts import read_manifest, write_json, write_manifest
+from mindeye2.core.artifacts import read_manifest
 from mindeye2.metrics import paired_difference
 
 
 def run(*arguments):
     return CliRunner().invoke(app, ["compare", *map(str, arguments)])
-
-
-@pytest.fixture
-def other(scores, tmp_path):
-    """Return a function that copies the scores and changes tables, summary or manifest."""
-
-    def _other(name, change=None, **facts):
-        folder = shutil.copytree(scores, tmp_path / name)
-        if change is not None:
-            table = change(pd.read_parquet(folder / "scores.parquet"))
-            table.to_parquet(folder / "scores.parquet", index=False)
-            rows = json.loads((folder / "summary.json").read_text())
-            for row in rows:
-                row["value"] = float(table[row["name"]].mean())
-            write_json(folder / "summary.json", rows)
-        manifest = read_manifest(scores, stage="evaluate")
-        dropped = {"schema", "stage", "mindeye2", "files"}
-        kept = {k: v for k, v in manifest.items() if k not in dropped}
-        config = {**kept.pop("config"), **facts.pop("config", {})}
-        write_manifest(folder, stage="evaluate", config=config, **{**kept, **facts})
-        return folder
-
-    return _other
 
 
 @pytest.fixture
@@ -143,5 +119,5 @@ def test_runs_of_different_subjects_are_listed_with_their_mean(scores, other, tm
         assert float(row["mean"]) == pytest.approx(sum(values) / 3)
     page = (tmp_path / "out" / "index.html").read_text()
     assert "3 subjects, subj03, subj04, subj05" in page
-    assert "BCa bootstrap over 3 subjects" in page
+    assert "BCa bootstrap over 3 subjects and their images" in page
     assert not (tmp_path / "out" / "differences.json").exists()
