@@ -151,6 +151,18 @@ def test_the_gallery_is_encoded_by_the_encoder_of_the_run(run, betas, tmp_path, 
     assert found.indices[:, 0].tolist() == [4, 1, 5]
 
 
+def test_a_gallery_that_was_encoded_before_gives_the_same_images(decoder, betas, monkeypatch):
+    gallery = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    expected = decoder.retrieve(betas, gallery=gallery, k=40, **SUBJECT)
+    tokens = decoder.encode_gallery(gallery)
+    monkeypatch.setattr(decoder._pipeline, "networks", None)  # nothing is encoded again
+    found = decoder.retrieve(betas, gallery=gallery, k=40, gallery_tokens=tokens, **SUBJECT)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"gallery_tokens are of 40 images, the gallery has 39"):
+        decoder.retrieve(betas, gallery=gallery[1:], gallery_tokens=tokens, **SUBJECT)
+
+
 def test_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match=r"the stage 'train' did not finish there"):
         Decoder.from_run(tmp_path)

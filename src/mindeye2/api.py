@@ -1,6 +1,7 @@
 """Decode, retrieve and caption with a trained model in three lines."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mindeye2.metrics.gallery_search import search_gallery
 from mindeye2.metrics.retrieval import Queries, fit_calibration, similarity
 from mindeye2.recipes import released
 from mindeye2.released.folder import ReleasedPipeline, open_pipeline
-from mindeye2.released.hub import pretrained_folder
+from mindeye2.released.hub import export_folder, pretrained_folder, upload
 from mindeye2.released.imported import is_released, locate
 from mindeye2.reporting.strip import image_strip, strip_html
 from mindeye2.stages.reconstruct import Pipeline, ReconstructSettings
@@ -287,14 +288,47 @@ class Decoder:
         return Decoder(self._pipeline, settings=settings)
 
     @property
+    def settings(self) -> ReconstructSettings:
+        """How this decoder averages, samples, decodes and refines; see `with_settings`."""
+        return self._settings
+
+    @property
     def subjects(self) -> list[str]:
         """Subjects that can be decoded."""
         return self._pipeline.model.subjects
 
     @property
+    def encoder(self) -> str:
+        """Name of the image encoder whose tokens are predicted."""
+        return self._pipeline.encoder
+
+    @property
     def n_voxels(self) -> dict[str, int]:
         """Number of voxels of each subject."""
         return dict(self._pipeline.model.ridge.n_voxels)
+
+    def push_to_hub(self, repository: str, *, out: str | Path) -> str:
+        """Upload the brain decoder to the Hugging Face hub, for `from_pretrained`.
+
+        Parameters
+        ----------
+        repository
+            ``"OWNER/NAME"``; made, private, if it does not exist. Log in with ``hf auth login``.
+        out
+            Folder to make with the uploaded files: weights, settings, model card.
+
+        Returns
+        -------
+        str
+            Address of the upload.
+
+        Raises
+        ------
+        ArtifactError
+            If `out` holds files, or the hub refuses.
+        """
+        export_folder(self._pipeline.folder, out=Path(out))
+        return upload(Path(out), repository=repository)
 
     def load(self) -> None:
         """Load all networks now; otherwise each is loaded when it is first used."""
@@ -384,6 +418,38 @@ class Decoder:
         )
 
     @torch.no_grad()
+    def encode_gallery(
+        self, gallery: UInt8[np.ndarray, "gallery height width rgb"]
+    ) -> Float[Tensor, "gallery tokens features"]:
+        """Encode the images of a gallery for `retrieve`.
+
+        Parameters
+        ----------
+        gallery
+            Images to choose from, RGB, 0 to 255.
+
+        Returns
+        -------
+        Tensor
+            True tokens, on the CPU: 25 KB an image with the demo's encoder, 1.7 MB with the
+            published one.
+
+        Raises
+        ------
+        ValueError
+            If the gallery holds no 8-bit RGB images.
+        """
+        _check_gallery(gallery)
+        return torch.cat(list(self._encode(gallery)))
+
+    def _encode(
+        self, gallery: UInt8[np.ndarray, "gallery height width rgb"]
+    ) -> Iterator[Float[Tensor, "batch tokens features"]]:
+        """Encode 32 images at a time."""
+        for start in range(0, len(gallery), 32):
+            yield self._pipeline.networks.encode(to_float(gallery[start : start + 32]))
+
+    @torch.no_grad()
     def retrieve(
         self,
         betas: np.ndarray | Tensor,
@@ -391,6 +457,7 @@ class Decoder:
         gallery: UInt8[np.ndarray, "gallery height width rgb"],
         subject: str,
         k: int = 5,
+        gallery_tokens: Float[Tensor, "_ tokens features"] | None = None,
     ) -> Retrieved:
         """Retrieve the images that were shown from a gallery.
 
@@ -407,6 +474,9 @@ class Decoder:
             Subject of the betas, e.g. ``"subj01"``.
         k
             Images to return for each row, at most the size of the gallery.
+        gallery_tokens
+            True tokens of the gallery, which is encoded here by default: what `encode_gallery`
+            returned, for many calls, or rows of a data set's ``targets/<encoder>/values.npy``.
 
         Returns
         -------
@@ -416,13 +486,14 @@ class Decoder:
         Raises
         ------
         ValueError
-            If `k` is out of range, or the gallery holds no 8-bit RGB images.
+            If `k` is out of range, the gallery holds no 8-bit RGB images, or `gallery_tokens` are
+            of another number of images.
         """
-        shape, dtype = np.shape(gallery), getattr(gallery, "dtype", None)
-        if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8:
+        _check_gallery(gallery)
+        if gallery_tokens is not None and len(gallery_tokens) != len(gallery):
             raise ValueError(
-                "gallery must be (images, height, width, 3) uint8, RGB from 0 to 255, "
-                f"got shape {shape} of {dtype}."
+                f"gallery_tokens are of {len(gallery_tokens)} images, the gallery has "
+                f"{len(gallery)}. Give what encode_gallery returns for this gallery."
             )
         if not 1 <= k <= len(gallery):
             raise ValueError(f"k must be between 1 and the gallery's {len(gallery)}, got {k}.")
@@ -434,13 +505,8 @@ class Decoder:
             calibration = fit_calibration(bank.preds, self._pipeline.forward_model(bank.targets))
             queries = Queries(self.predict(betas, subject=subject), calibration)
         # One block of images and tokens in memory at a time.
-        blocks = (
-            self._pipeline.forward_model(
-                self._pipeline.networks.encode(to_float(gallery[start : start + 32]))
-            )
-            for start in range(0, len(gallery), 32)
-        )
-        found = search_gallery(queries, blocks, k=k)
+        encoded = self._encode(gallery) if gallery_tokens is None else gallery_tokens.split(32)
+        found = search_gallery(queries, map(self._pipeline.forward_model, encoded), k=k)
         return Retrieved(
             indices=found.indices.numpy(), scores=found.scores.numpy(), gallery=gallery
         )
@@ -452,6 +518,15 @@ class Decoder:
             subject=find_subject(subject, self.subjects),
             average=self._settings.average,
             batch_size=self._settings.batch_size,
+        )
+
+
+def _check_gallery(gallery: UInt8[np.ndarray, "gallery height width rgb"]) -> None:
+    shape, dtype = np.shape(gallery), getattr(gallery, "dtype", None)
+    if len(shape) != 4 or not shape[0] or shape[-1] != 3 or dtype != np.uint8:
+        raise ValueError(
+            "gallery must be (images, height, width, 3) uint8, RGB from 0 to 255, "
+            f"got shape {shape} of {dtype}."
         )
 
 

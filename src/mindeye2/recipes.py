@@ -203,7 +203,7 @@ def ridge() -> SharedTraining:
 def kriegeskorte92() -> SharedTraining:
     """Return multi-subject training on 69 images a subject: few latent units, noise on betas.
 
-    Settings were chosen on inner folds of the training images; see docs/kriegeskorte92.md.
+    Settings were chosen on inner folds of the training images; see the page 92 photographs.
     """
     base = laptop()
     return base.model_copy(

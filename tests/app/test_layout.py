@@ -10,6 +10,8 @@ import time
 import httpx2
 import pytest
 
+from mindeye2.stages.reconstruct import ReconstructSettings
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -25,6 +27,8 @@ def address(untrained_run, four_images):
         str(port),
         "--set",
         f"decoder={untrained_run}",
+        "--set",
+        "prior_samples=20",
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", "mindeye2", "app", str(untrained_run), *options],
@@ -59,6 +63,15 @@ def test_the_page_decodes_and_names_no_folder(address, untrained_run, four_image
     for text in [*texts, html, json.dumps(refused)]:
         assert str(untrained_run) not in text
         assert str(four_images) not in text
+
+
+@pytest.mark.slow
+def test_sliders_start_at_the_settings_of_the_decoder(address):
+    found = httpx2.get(f"{address}config").json()["components"]
+    sliders = {c["props"]["label"]: c["props"] for c in found if c["type"] == "slider"}
+    assert sliders["Steps of the prior"]["value"] == ReconstructSettings().prior_steps
+    samples = sliders["Samples of the prior"]
+    assert samples["value"] == samples["maximum"] == 20
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -43,6 +44,31 @@ def test_a_test_image_is_shown_as_the_decoder_decodes_it(view, shown, four_image
     retrieved = {"retrieved of 4": test.images[found.indices[0]]}
     assert html == strip_html(rows, expected.captions) + strip_html(retrieved, None)
     assert warned == []
+
+
+def test_the_gallery_is_encoded_once(shown, four_images, monkeypatch):
+    encoded = []
+    encode = shown.encode_gallery
+    monkeypatch.setattr(
+        shown, "encode_gallery", lambda gallery: encoded.append(len(gallery)) or encode(gallery)
+    )
+    view = TrialView(shown, four_images)
+    for image in (0, 1):
+        assert "retrieved of 4" in view.decode("subj01", image, None, **SLIDERS)[0]
+    assert encoded == [4]
+
+
+def test_stored_tokens_of_the_gallery_are_not_computed_again(shown, four_images, tmp_path):
+    test = mindeye2.load(four_images)
+    copy = shutil.copytree(four_images, tmp_path / "data")
+    targets = np.zeros((6, 49, 128), np.float16)  # of another order than the true ones
+    targets[test.image_rows] = shown.encode_gallery(test.images).flip(0).numpy()
+    (copy / "targets" / "lite0").mkdir(parents=True)
+    np.save(copy / "targets" / "lite0" / "values.npy", targets)
+    best = shown.retrieve(test.betas[:1], gallery=test.images, subject="subj01", k=4)
+    flipped = {"retrieved of 4": test.images[3 - best.indices[0]]}
+    html, _ = TrialView(shown, copy).decode("subj01", 0, None, **SLIDERS)
+    assert html.endswith(strip_html(flipped, None))
 
 
 def test_a_file_is_decoded_instead_and_nothing_seen_is_claimed(view, shown, four_images):

@@ -33,6 +33,13 @@ WITHOUT_MIRROR: dict[str, str] = {
 """Modules without a test file of the same name, each with where it is tested instead."""
 
 
+def test_nothing_in_the_package_refers_to_files_that_a_wheel_lacks(root):
+    lacking = re.compile(r"docs/[\w-]+\.md|constraints\.txt|\.ci/")
+    files = [*root.glob("src/**/*.py"), *root.glob("src/**/*.md"), *root.glob("src/**/*.j2")]
+    found = {(f.name, name) for f in files for name in lacking.findall(f.read_text())}
+    assert found == set()
+
+
 def test_the_process_is_never_seeded(calls):
     """`process_rng` restores what it seeds; everything else takes a generator."""
     seeding = {

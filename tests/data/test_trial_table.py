@@ -40,7 +40,7 @@ def test_parquet_is_read_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("none.csv", None, r"none\.csv does not exist\. Write one row per trial.*docs/data\.md"),
+        ("none.csv", None, r"none\.csv does not exist\. Write one row per trial.*'fig01\.png,1'"),
         ("a.xlsx", b"x", r"must be one of .*got '\.xlsx'"),
         ("a.csv", b"image\n", "has no rows"),
         (

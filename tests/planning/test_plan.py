@@ -145,6 +145,17 @@ def test_an_adaptation_is_planned_by_its_last_level():
     assert (step.optimizer, step.lora, step.frozen) == (lora.lora, lora.lora, ())
 
 
+def test_an_adaptation_is_not_advised_to_change_the_size_of_the_pretrained_model():
+    data, small = nsd_size([50]), recipes.laptop().model
+    whole = plan_training(recipes.adapt(), data=data, sizes=small)
+    assert whole.remedies == (
+        "full.precision=bfloat16",
+        "levels=[closed_form,ridge], which trains the subject's ridge alone",
+    )
+    ridge = recipes.adapt().model_copy(update={"levels": ("closed_form", "ridge")})
+    assert plan_training(ridge, data=data, sizes=small).remedies == ("ridge.precision=bfloat16",)
+
+
 def test_a_plan_is_json(planned):
     plan, _ = planned()
     again = json.loads(json.dumps(plan.as_dict()))

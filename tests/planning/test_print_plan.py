@@ -34,4 +34,7 @@ def test_every_need_has_a_row(plan):
 def test_what_does_not_fit_is_said_with_a_way_out(plan):
     text = shown(replace(plan, fits=False))
     assert "Does not fit" in text
-    assert "model.n_latent" in text
+    assert (
+        "Plan with more or larger GPUs, or optimizer.precision=bfloat16, or a smaller "
+        "model.n_latent." in text
+    )

@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mindeye2 import Decoder
+from mindeye2 import Decoder, load
+from mindeye2.app import TrialView
 from mindeye2.cli import app
 from mindeye2.core.errors import ArtifactError
 from mindeye2.released.folder import ReleasedPipeline
+from mindeye2.reporting.strip import strip_html
 
 CPU = torch.device("cpu")
 N_VOXELS = 15_724
@@ -85,6 +87,21 @@ def test_the_api_and_the_command_take_the_same_steps(weights, settings, data):
     assert "word" in decoded.captions[0]
     again = decoder.decode(betas[None], subject="subj01")
     assert np.array_equal(decoded.images, again.images)
+
+
+def test_the_page_shows_what_published_weights_decode(weights, settings, data):
+    decoder = Decoder.from_pretrained(weights, settings=settings, device="cpu")
+    chosen = {"prior_samples": 1, "prior_steps": 3, "lowlevel_weight": 0.25}
+    html, warned = TrialView(decoder, data).decode(
+        "subj01", 1, None, n_candidates=1, n_repeats=2, **chosen
+    )
+    test = load(data)
+    decoded = decoder.with_settings(**chosen).decode(test.betas[1:, :2], subject="subj01")
+    seen = {"seen": test.images[1:], "reconstruction": decoded.images}
+    shown = strip_html({**seen, "low-level": decoded.lowlevel}, decoded.captions)
+    assert html.startswith(shown)
+    assert html.count("<img") == 3 + 2
+    assert warned == []
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,10 @@ def test_an_upload_creates_a_private_repository(tmp_path, run, monkeypatch):
     assert "https://hub/lab/decoder" in done.output
     assert calls[0] == ("create", "lab/decoder", True, True)
     assert {"README.md", "model.safetensors", "manifest.json"} <= set(calls[1][2])
+    decoder = Decoder.from_run(run, device="cpu")
+    address = decoder.push_to_hub("lab/decoder", out=tmp_path / "again")
+    assert address == "https://hub/lab/decoder"
+    assert calls[2:] == calls[:2]
 
 
 def test_a_failed_upload_keeps_the_folder_and_says_how_to_go_on(tmp_path, run, monkeypatch):

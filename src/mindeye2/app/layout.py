@@ -44,7 +44,8 @@ def build_app(view: TrialView) -> gr.Blocks:
         # A page without test images waits for a file.
         return decode(subject, image, upload, *chosen) if view.n_images(subject) else ""
 
-    subjects = view.subjects
+    subjects, settings = view.subjects, view.settings
+    samples, steps = settings.prior_samples, settings.prior_steps
     n_images = view.n_images(subjects[0])
     with gr.Blocks(title="mindeye2", analytics_enabled=False) as page:
         gr.Markdown("# mindeye2\nDecode what a subject saw from fMRI betas.")
@@ -58,9 +59,9 @@ def build_app(view: TrialView) -> gr.Blocks:
             sliders = [
                 gr.Slider(1, 8, value=1, step=1, label="Reconstructions to compare"),
                 gr.Slider(1, 10, value=10, step=1, label="Repeats to average, at most"),
-                gr.Slider(1, 16, value=4, step=1, label="Samples of the prior"),
-                gr.Slider(2, 100, value=20, step=1, label="Steps of the prior"),
-                gr.Slider(0, 1, value=0.25, label="Weight of the low-level image"),
+                gr.Slider(1, max(16, samples), samples, step=1, label="Samples of the prior"),
+                gr.Slider(2, max(100, steps), steps, step=1, label="Steps of the prior"),
+                gr.Slider(0, 1, settings.lowlevel_weight, label="Weight of the low-level image"),
             ]
         button = gr.Button("Decode", variant="primary")
         shown = gr.HTML()

@@ -4,13 +4,18 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from mindeye2.api import Decoder
 from mindeye2.core.collected_warnings import with_warnings
+from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import open_prepared
 from mindeye2.data.prepared.responses import Responses, load
 from mindeye2.data.uploads import betas_from_upload, parse_npy
 from mindeye2.reporting.strip import strip_html
+from mindeye2.stages.reconstruct import ReconstructSettings
 
 __all__ = ["TrialView"]
 
@@ -33,6 +38,7 @@ class TrialView:
         self._decoder = decoder
         self._data = data
         self._responses = lru_cache(maxsize=1)(self._load)
+        self._gallery_tokens = lru_cache(maxsize=1)(self._encode)
 
     @property
     def subjects(self) -> list[str]:
@@ -41,6 +47,11 @@ class TrialView:
         if self._data is not None:
             known = open_prepared(self._data).subjects
         return sorted(self._decoder.subjects, key=lambda name: name not in known)
+
+    @property
+    def settings(self) -> ReconstructSettings:
+        """How the decoder samples and blends before anything is chosen."""
+        return self._decoder.settings
 
     def n_images(self, subject: str) -> int:
         """Return the number of test images of a subject, 0 without data set."""
@@ -125,9 +136,26 @@ class TrialView:
         html = strip_html(rows, decoded.captions)
         if responses is not None:
             gallery, k = responses.images, min(_N_RETRIEVED, len(responses))
-            found = decoder.retrieve(one, gallery=gallery, subject=subject, k=k)
+            found = decoder.retrieve(
+                one,
+                gallery=gallery,
+                subject=subject,
+                k=k,
+                gallery_tokens=self._gallery_tokens(subject),
+            )
             html += strip_html({f"retrieved of {len(gallery)}": gallery[found.indices[0]]}, None)
         return html, warned
+
+    def _encode(self, subject: str) -> Float[Tensor, "gallery tokens features"]:
+        """Read the tokens of a subject's test images, or encode them where they are not stored."""
+        responses = self._responses(subject)
+        assert self._data is not None
+        assert responses is not None
+        try:
+            stored = open_prepared(self._data).targets(self._decoder.encoder)
+        except ArtifactError:  # the data set was prepared for another encoder
+            return self._decoder.encode_gallery(responses.images)
+        return torch.from_numpy(stored[responses.image_rows])
 
     def _load(self, subject: str) -> Responses | None:
         if self._data is None or subject not in open_prepared(self._data).subjects:

@@ -9,6 +9,7 @@ import typer
 
 from mindeye2.choices import ANALYSES, GPUS, KINDS, RECIPES, STAGES
 from mindeye2.cli.decoding import decode, decode_run
+from mindeye2.cli.missing_values import Commands
 from mindeye2.cli.options import (
     KIND_NAMES,
     Assign,
@@ -34,6 +35,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="mindeye2",
+    cls=Commands,
     help="Decode fMRI responses to images, captions and retrieval.",
     no_args_is_help=True,
     add_completion=True,

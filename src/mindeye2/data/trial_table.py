@@ -51,7 +51,8 @@ def read_table(
         hint = f" {others[0]} is there: --set {setting}={others[0]}." if others and setting else ""
         raise ArtifactError(
             f"{purpose} {path} does not exist.{hint} Write one row per trial, in the order of the "
-            "betas' rows, with at least a column 'image'; docs/data.md shows one."
+            "betas' rows, with at least a column 'image', e.g. the lines 'image,session' and "
+            "'fig01.png,1'."
         )
     if path.suffix not in {*_READ, ".parquet"}:
         raise ArtifactError(

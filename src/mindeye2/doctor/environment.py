@@ -46,7 +46,7 @@ def _versions() -> Finding:
     if not wrong:
         return Finding("ok", CHECK, where="versions", found=found)
     found = f"{found}; the package needs other versions: {', '.join(wrong)}"
-    fix = "pip install -c constraints.txt -e ."
+    fix = "pip install mindeye2"
     return Finding("error", CHECK, where="versions", found=found, fix=fix)
 
 
@@ -57,7 +57,7 @@ def _missing_extras() -> list[Finding]:
         missing = [r.name for r in _requirements(extra) if _installed(r.name) is None]
         if missing:
             found = f"not installed: {', '.join(missing)}"
-            fix = f"if needed: pip install -c constraints.txt 'mindeye2[{extra}]'"
+            fix = f"if needed: pip install 'mindeye2[{extra}]'"
             notes.append(Finding("note", CHECK, where=f"extra {extra!r}", found=found, fix=fix))
     return notes
 

@@ -1,5 +1,6 @@
 """The plan of a training: what it needs, and the layout of a step that fits the GPUs."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -76,6 +77,9 @@ class Plan:
     layout: Layout
     fits: bool
     """Whether `layout` fits; otherwise it is the one that needs least memory."""
+
+    remedies: tuple[str, ...]
+    """Changes of settings with which it needs less memory."""
 
     memory: Memory
     start: float
@@ -187,6 +191,7 @@ def plan_training(
         micro_batch=batch_size // n_gpus // layout.accumulate,
         layout=layout,
         fits=max(memory.peak, start) <= budget,
+        remedies=tuple(_remedies(settings, step, sizes)),
         memory=memory,
         start=start,
         budget=budget,
@@ -224,6 +229,20 @@ def step_settings(
         frozen=() if level in optimizers else ("prior", "backbone", "projector", "lowlevel"),
         lora=settings.lora if level == "lora" else None,
     )
+
+
+def _remedies(
+    settings: SharedTraining | AdaptTraining, step: StepSettings, sizes: ModelSettings | None
+) -> Iterator[str]:
+    """Return what the user can change: the size of a pretrained model is given."""
+    adapts = isinstance(settings, AdaptTraining)
+    level = settings.levels[-1] if adapts else "optimizer"
+    if step.optimizer.precision == "float32":
+        yield f"{level if level != 'closed_form' else 'ridge'}.precision=bfloat16"
+    if adapts and not step.frozen:
+        yield "levels=[closed_form,ridge], which trains the subject's ridge alone"
+    if not adapts and sizes is None:
+        yield "a smaller model.n_latent"
 
 
 def _choose_layout(

@@ -81,7 +81,6 @@ def print_plan(plan: Plan, console: Console | None = None) -> None:
         least = max(plan.memory.peak, plan.start)
         console.print(
             f"Does not fit: the least that was found needs {_gib(least)} of {_gib(plan.budget)}. "
-            "Plan with more or larger GPUs, optimizer.precision=bfloat16, or a smaller "
-            "model.n_latent.",
+            f"Plan with {', or '.join(('more or larger GPUs', *plan.remedies))}.",
             highlight=False,
         )

@@ -58,7 +58,7 @@ class ReleasedPipeline:
     def __init__(
         self, folder: Path, *, settings: ReconstructSettings, device: torch.device
     ) -> None:
-        folder = Path(folder)
+        self.folder = folder = Path(folder)
         files = find_imported(folder)
         if (folder / "mindeye.safetensors").exists():
             files = {**find_networks(folder.resolve().parent), **files}

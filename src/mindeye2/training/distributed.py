@@ -7,7 +7,6 @@ every function here is a no-op.
 import atexit
 import functools
 import os
-import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from accelerate.utils import reduce
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch import distributed as dist
-from torch.distributed.nn.functional import all_gather
+from torch.autograd.function import FunctionCtx
 
 from mindeye2.core.errors import InterruptedRun
 from mindeye2.core.runtime import choose_device
@@ -101,9 +100,6 @@ def init_processes(device: str = "auto") -> torch.device:
         return chosen
     if chosen.type == "cuda":
         _check_gpus(chosen)
-    # Its successor is private and differentiates otherwise.
-    message = r"torch\.distributed\.nn\.functional\.all_gather is deprecated"
-    warnings.filterwarnings("ignore", message=message)
     # Rank 0 writes and hashes files of many GiB while the others wait.
     state = PartialState(cpu=chosen.type == "cpu", timeout=timedelta(hours=2))
     # Threads of a group that outlives the interpreter end the process with an error, now and then.
@@ -181,7 +177,27 @@ def gather_rows(rows: Float[Tensor, "_ ..."]) -> Float[Tensor, "batch ..."]:
     """
     if current_shard().world_size == 1:
         return rows
-    return torch.cat(all_gather(rows.contiguous()))
+    gathered: Tensor = _GatherRows.apply(rows)
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    """All-gather whose gradient is the sum of what each rank's loss has for the own rows.
+
+    PyTorch's differentiable one is deprecated, and its successor private.
+    """
+
+    @staticmethod
+    def forward(_: FunctionCtx, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(_: FunctionCtx, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 @torch.no_grad()

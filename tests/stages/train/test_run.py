@@ -72,7 +72,9 @@ def test_an_adaptation_stopped_in_the_middle_resumes_to_the_same_bits(
     with monkeypatch.context() as patch:
         # In the second level that is tried.
         stop(patch, "mindeye2.training.brain_step.BrainStep.forward", at=5)
-        with pytest.raises(InterruptedRun, match="adaptation: body stopped after step 2 of 3"):
+        with pytest.raises(
+            InterruptedRun, match="adaptation: level full stopped after step 2 of 3"
+        ):
             train(to_subj03, **given, recipe="adapt")
     train(to_subj03, **given, recipe="adapt", resume=True)
     same_results(adapted, tmp_path / "cut")
@@ -86,7 +88,9 @@ def test_low_rank_adapters_stopped_in_the_middle_resume_to_the_same_bits(
     train(settings, **given, out=tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop(patch, "mindeye2.training.brain_step.BrainStep.forward", at=2)
-        with pytest.raises(InterruptedRun, match="adaptation: lora stopped after step 2 of 3"):
+        with pytest.raises(
+            InterruptedRun, match="adaptation: level lora stopped after step 2 of 3"
+        ):
             train(settings, **given, out=tmp_path / "cut")
     train(settings, **given, out=tmp_path / "cut", resume=True)
     same_results(tmp_path / "whole", tmp_path / "cut")

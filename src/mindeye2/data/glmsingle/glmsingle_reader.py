@@ -257,7 +257,7 @@ def _all_trials(
         raise ArtifactError(
             f"there are no trials for {output.path}: {' and '.join(map(str, places))} "
             f"{'do' if len(places) > 1 else 'does'} not exist. Write one row per trial in "
-            "GLMsingle's order, with a column 'image' (docs/data.md); name the table with "
+            "GLMsingle's order, with a column 'image'; name the table with "
             "--set glmsingle.trials=FILE, or a BIDS folder with --set glmsingle.bids=FOLDER."
         )
     root = source / settings.bids

@@ -38,8 +38,7 @@ _LARGEST = 64e6
 _SOURCE = (
     f"Download {PUBLISHED[0]} and {PUBLISHED[1]} (about 4 MB) from demos/92imageData of the "
     "GitHub repository rsagroup/rsatoolbox (MIT licence) into one folder and give that folder, or "
-    "let --set kriegeskorte92.download=true do it; the data are not part of this package, see "
-    "docs/kriegeskorte92.md."
+    "let --set kriegeskorte92.download=true do it; the data are not part of this package."
 )
 
 

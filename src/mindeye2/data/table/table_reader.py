@@ -87,8 +87,9 @@ def read_study(source: Path, *, settings: TableSettings) -> SourceDataset:
     """
     if not source.is_dir():
         raise ArtifactError(
-            f"--source {source} is not a folder. Give the folder with {settings.trials}, "
-            f"{settings.betas} and {settings.images}; docs/data.md shows one."
+            f"--source {source} is not a folder. Give the folder with {settings.trials} (one row "
+            f"per trial, with a column 'image'), {settings.betas} (trials, voxels) and the folder "
+            f"{settings.images}."
         )
     path = source / settings.trials
     table = read_table(

@@ -17,7 +17,7 @@ _EARLY = ("V1", "V2", "V3", "V4")
 _ADD = (
     "'mindeye2 prepare nsd' labels voxels by itself; for your own arrays add a table of voxels "
     "with a column 'roi', one row per voxel in the order of the betas (table.voxels), and prepare "
-    "again; 'glmsingle.rois' and 'bids.rois' take maps of regions (docs/data.md)."
+    "again; 'glmsingle.rois' and 'bids.rois' take maps of regions."
 )
 
 

@@ -16,7 +16,7 @@ class EvaluateSettings(Settings):
     protocol: Literal[
         "laptop", "v1", "mindeye2-2024", "mindeye2-2024-first-caption", "mindeye1-982"
     ] = "laptop"
-    """What is scored, and how: see docs/evaluation.md. Scores of two protocols are not
+    """What is scored, and how: see the page Evaluation. Scores of two protocols are not
     comparable."""
 
     seed: int = 0
@@ -68,7 +68,7 @@ class EvaluateSettings(Settings):
     battery: bool = False
     """Also score controls that separate the brain's part of a score from the generator's: nearest
     training images, betas shuffled over images, random betas, bottlenecks, clusters of images,
-    copies, dimensions. See docs/evaluation.md."""
+    copies, dimensions. See the page Evaluation."""
 
     battery_images: Annotated[int, Field(ge=2)] = 100
     """Test images of the battery, the first ones: each of its controls that needs the model

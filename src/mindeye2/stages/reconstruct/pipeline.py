@@ -26,8 +26,10 @@ class Pipeline(Protocol):
 
     Attributes
     ----------
+    folder
+        Folder of the brain decoder.
     origin
-        Where the brain decoder comes from, for messages.
+        Where it comes from, for messages.
     encoder
         Name of the image encoder whose tokens the brain decoder predicts.
     images_hash
@@ -36,6 +38,7 @@ class Pipeline(Protocol):
         Image encoder, image decoder, captioner, refiner.
     """
 
+    folder: Path
     origin: str
     encoder: str
     images_hash: str | None
@@ -95,9 +98,9 @@ class RunPipeline:
         device: torch.device,
         networks: Callable[[LoadedRun], Networks | None] | None = None,
     ) -> None:
-        self._folder = Path(folder)
+        self.folder = Path(folder)
         self.origin = f"the run {folder}"
-        run = load_run(self._folder)
+        run = load_run(self.folder)
         if settings.ridges is not None:
             raise ValueError(
                 f"'ridges' names the subjects of published weights, and {self.origin} would "
@@ -113,7 +116,7 @@ class RunPipeline:
         )
         found = run.manifest.get("images")
         self.images_hash = None if found is None else str(found)
-        self._forward_model = load_forward_model(self._folder, self.model.backbone.output)
+        self._forward_model = load_forward_model(self.folder, self.model.backbone.output)
 
     def load(self) -> None:
         """Load every network that the settings use."""
@@ -121,12 +124,12 @@ class RunPipeline:
 
     def hint(self, subject: str) -> str:
         """Return the command that adapts the run to another subject."""
-        recipe = f"mindeye2 train --recipe adapt --init {self._folder} --subject {subject}"
+        recipe = f"mindeye2 train --recipe adapt --init {self.folder} --subject {subject}"
         return f"Choose one of them with --subject, or adapt the run: {recipe}"
 
     def training_bank(self, subject: str) -> TrainingBank:
         """Load the training bank that the run kept."""
-        return load_training_bank(self._folder, subject)
+        return load_training_bank(self.folder, subject)
 
     def forward_model(
         self, tokens: Float[Tensor, "images tokens features"]

@@ -255,7 +255,7 @@ class _Adapter:
             seed=settings.seed,
             folder=folder,
             device=self.device,
-            label="adaptation: body" if level == "full" else f"adaptation: {level}",
+            label=f"adaptation: level {level}",
         )
         if merge is not None:
             merge()
