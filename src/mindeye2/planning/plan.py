@@ -235,13 +235,14 @@ def _remedies(
     settings: SharedTraining | AdaptTraining, step: StepSettings, sizes: ModelSettings | None
 ) -> Iterator[str]:
     """Return what the user can change: the size of a pretrained model is given."""
-    adapts = isinstance(settings, AdaptTraining)
-    level = settings.levels[-1] if adapts else "optimizer"
+    trained = "optimizer"
+    if isinstance(settings, AdaptTraining):
+        trained = "ridge" if step.frozen else settings.levels[-1]
     if step.optimizer.precision == "float32":
-        yield f"{level if level != 'closed_form' else 'ridge'}.precision=bfloat16"
-    if adapts and not step.frozen:
+        yield f"{trained}.precision=bfloat16"
+    if isinstance(settings, AdaptTraining) and not step.frozen:
         yield "levels=[closed_form,ridge], which trains the subject's ridge alone"
-    if not adapts and sizes is None:
+    if isinstance(settings, SharedTraining) and sizes is None:
         yield "a smaller model.n_latent"
 
 

@@ -177,7 +177,7 @@ def gather_rows(rows: Float[Tensor, "_ ..."]) -> Float[Tensor, "batch ..."]:
     """
     if current_shard().world_size == 1:
         return rows
-    gathered: Tensor = _GatherRows.apply(rows)
+    gathered: Tensor = _GatherRows.apply(rows)  # type: ignore[no-untyped-call]
     return gathered
 
 
