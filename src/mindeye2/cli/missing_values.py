@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 from mindeye2.cli.outcome import WRONG_INPUT
 
-__all__ = ["EXAMPLES", "Commands"]
+__all__ = ["Commands"]
 
 EXAMPLES = {
     "prepare": "mindeye2 prepare table --source mydata --out data",
