@@ -11,6 +11,7 @@ from mindeye2.training.trials import (
     TargetBank,
     TargetRows,
     all_images,
+    average_halves,
     load_targets,
     load_trials,
 )
@@ -67,6 +68,26 @@ def test_presentations_of_one_image_are_averaged(prepared):
     averaged = load_trials(prepared, "subj01", ["train"]).averaged()
     assert averaged.images.tolist() == [0, 1, 2, 3]
     assert averaged.betas[:1].tolist() == [[(0 + 18) / 2, (1 + 19) / 2]]
+
+
+def test_halves_are_every_second_presentation(rng):
+    """Against a count by hand, with three or four presentations of each image in any order."""
+    images = torch.tensor([5, 2, 9] * 3 + [9])[torch.randperm(10, generator=rng)]
+    betas = torch.randn(10, 4, generator=rng)
+    trials = SubjectTrials(BetaRows(betas.numpy()), images, torch.ones_like(images))
+    wanted = torch.tensor([9, 2, 5])
+    found = average_halves(trials, wanted)
+    for start, means, counts in (
+        (0, found.first, found.n_first),
+        (1, found.second, found.n_second),
+    ):
+        own = [betas[images == image][start::2] for image in wanted]
+        torch.testing.assert_close(means, torch.stack([x.mean(dim=0) for x in own]))
+        assert counts.tolist() == [len(x) for x in own]
+    assert average_halves(trials, torch.tensor([9, 3])) is None
+    once = trials.rows((images != 2) | (torch.arange(10) == int((images == 2).nonzero()[0])))
+    assert average_halves(once, wanted) is None
+    assert average_halves(once, torch.tensor([5])) is not None
 
 
 def test_rows_are_chosen_by_number_or_by_mask(prepared):

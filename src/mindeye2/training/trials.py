@@ -11,6 +11,7 @@ from torch import Tensor
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import generator
 from mindeye2.data.prepared import Prepared
+from mindeye2.metrics.noise_ceiling import Halves
 
 __all__ = [
     "BetaRows",
@@ -18,6 +19,7 @@ __all__ = [
     "TargetBank",
     "TargetRows",
     "all_images",
+    "average_halves",
     "load_targets",
     "load_trials",
 ]
@@ -124,6 +126,21 @@ class SubjectTrials:
             betas=self.betas.select(rows), images=self.images[rows], sessions=self.sessions[rows]
         )
 
+    def halves(self) -> tuple["SubjectTrials", "SubjectTrials"] | None:
+        """Return every second presentation of each image, from the first on, and the others.
+
+        None where an image was shown once.
+        """
+        images, index = self.images.unique(return_inverse=True)
+        order = index.argsort(stable=True)
+        counts = index.bincount()
+        number = torch.empty_like(index)
+        starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
+        number[order] = torch.arange(len(self)) - starts
+        if len(images) == 0 or counts.min() < 2:
+            return None
+        return self.rows(number % 2 == 0), self.rows(number % 2 == 1)
+
     def at_most(self, n: int, *, seed: int) -> "SubjectTrials":
         """Return at most so many trials, at random, in their order."""
         if len(self) <= n:
@@ -185,6 +202,20 @@ def load_trials(
         images=torch.from_numpy(table["image"].to_numpy().astype(np.int64)),
         sessions=torch.from_numpy(table["session"].to_numpy().astype(np.int64)),
     )
+
+
+def average_halves(trials: SubjectTrials, images: Int[Tensor, " images"]) -> Halves | None:
+    """Average the betas of either half of the presentations of some images, in their order.
+
+    None where one of them was shown once, or never.
+    """
+    halves = trials.rows(torch.isin(trials.images, images)).halves()
+    if halves is None or not torch.isin(images, halves[0].images).all():
+        return None
+    means = [half.averaged() for half in halves]
+    rows = torch.searchsorted(means[0].images, images)
+    counts = [half.images.unique(return_counts=True)[1][rows] for half in halves]
+    return Halves(*(mean.betas[rows] for mean in means), *counts)
 
 
 class TargetBank:

@@ -42,6 +42,17 @@ def test_the_region_that_responds_is_found(table):
     assert "10 images; predicted by ridge" in lines[0]
 
 
+def test_the_noise_ceiling_is_high_where_the_image_drives_responses(table):
+    """V1's responses are signal and noise of one variance, averaged over two presentations."""
+    scores, lines = table
+    seen = scores[scores["images"] == "seen"].set_index("region")
+    assert (seen["noise_ceiling_low"] <= seen["noise_ceiling_high"]).all()
+    assert seen.loc["V1", "noise_ceiling_high"] > seen.loc["V1", "value"]
+    others = seen.drop(["V1", "V1 to V4", "all"])
+    assert seen.loc["V1", "noise_ceiling_low"] > others["noise_ceiling_low"].max()
+    assert any(line.startswith("noise ceiling over all voxels: ") for line in lines)
+
+
 def test_generated_noise_correlates_less_than_the_seen_image(table):
     """The decoder of these tests generates noise."""
     scores, _ = table

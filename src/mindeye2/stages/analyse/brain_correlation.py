@@ -5,6 +5,7 @@ with a ridge encoding model that is fitted here to the subject's training trials
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
@@ -25,12 +26,13 @@ from mindeye2.encoders.registry import load_encoder
 from mindeye2.metrics import bootstrap_interval
 from mindeye2.metrics.catalogue import IMAGES
 from mindeye2.metrics.correlation import standardise_pair
+from mindeye2.metrics.noise_ceiling import Halves, correlation_ceiling
 from mindeye2.stages.analyse.analysis import Analysis, AnalysisJob
 from mindeye2.stages.analyse.charts import DotPanel, Series, draw_dots
 from mindeye2.stages.analyse.decoding_folder import Decoding
 from mindeye2.stages.analyse.encoding import fit_encoding
 from mindeye2.stages.analyse.regions import early_and_higher, read_regions
-from mindeye2.training.trials import load_targets
+from mindeye2.training.trials import average_halves, load_targets
 
 __all__ = ["BrainCorrelationSettings", "correlate_with_brain"]
 
@@ -97,8 +99,9 @@ def correlate_with_brain(settings: BrainCorrelationSettings, job: AnalysisJob) -
         decoding.prepared, subject, columns=settings.columns, min_voxels=settings.min_voxels
     )
     regions = early_and_higher(named, n_voxels=n_voxels)
-    trials = decoding.trials().averaged()
-    measured = trials.betas[torch.searchsorted(trials.images, decoding.images)]
+    trials = decoding.trials()
+    averaged, halves = trials.averaged(), average_halves(trials, decoding.images)
+    measured = averaged.betas[torch.searchsorted(averaged.images, decoding.images)]
     predict, held_out = _encoding_model(settings, job)
     rows = []
     for kind in (_SEEN, *decoding.files):
@@ -115,6 +118,7 @@ def correlate_with_brain(settings: BrainCorrelationSettings, job: AnalysisJob) -
                     "images": kind,
                     **_scores(predicted[:, mask], measured[:, mask], settings, region, kind),
                     "held_out": float(held_out[mask].mean()) if held_out is not None else np.nan,
+                    **_noise_ceiling(halves, mask),
                 }
             )
     table = pd.DataFrame(rows)
@@ -125,6 +129,16 @@ def correlate_with_brain(settings: BrainCorrelationSettings, job: AnalysisJob) -
         tables={"brain_correlation": table},
         figure=_draw(table),
     )
+
+
+def _noise_ceiling(halves: Halves | None, mask: Bool[np.ndarray, " voxels"]) -> dict[str, float]:
+    """Bound the correlation over the voxels of a region; NaN where images were shown once."""
+    if halves is None:
+        return {"noise_ceiling_low": np.nan, "noise_ceiling_high": np.nan}
+    ceiling = correlation_ceiling(
+        replace(halves, first=halves.first[:, mask], second=halves.second[:, mask])
+    )
+    return {"noise_ceiling_low": ceiling.low, "noise_ceiling_high": ceiling.high}
 
 
 def _encoding_model(
@@ -214,6 +228,11 @@ def _lines(table: pd.DataFrame, settings: BrainCorrelationSettings, *, n_images:
         )
         + f"; with responses to other images {own['other_images']:.3f}"
     ]
+    if np.isfinite(own["noise_ceiling_high"]):
+        lines.append(
+            f"noise ceiling over all voxels: {own['noise_ceiling_low']:.3f} to "
+            f"{own['noise_ceiling_high']:.3f}"
+        )
     best = table[(table["images"] == _best(table)) & (table["region"] != "all")]
     ordered = best.sort_values("value", ascending=False)
     lines.append(

@@ -1,10 +1,10 @@
 """Halves of the presentations of each test image: its measured responses, its decoded tokens."""
 
-import numpy as np
 import torch
 
 from mindeye2.metrics.noise_ceiling import Halves
 from mindeye2.stages.evaluate.decoded import Decoded
+from mindeye2.training.trials import average_halves, load_trials
 
 __all__ = ["decoded_halves", "measured_halves"]
 
@@ -19,19 +19,8 @@ def measured_halves(decoded: Decoded) -> Halves | None:
     if not (decoded.prepared.folder / "betas" / f"{subject}.npy").exists():
         return None
     split = decoded.manifest.get("config", {}).get("split", "test")
-    trials = decoded.prepared.trials_of(subject, split)
-    betas = decoded.prepared.betas(subject)
-    halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    counts: tuple[list[int], list[int]] = ([], [])
-    for image in decoded.images:
-        own = trials.index[trials["image"] == image].to_numpy()
-        if len(own) < 2:
-            return None
-        for start, half, count in zip((0, 1), halves, counts, strict=True):
-            half.append(np.asarray(betas[own[start::2]], np.float32).mean(axis=0))
-            count.append(len(own[start::2]))
-    first, second = (torch.from_numpy(np.stack(half)) for half in halves)
-    return Halves(first, second, *(torch.tensor(count) for count in counts))
+    trials = load_trials(decoded.prepared, subject, [split])
+    return average_halves(trials, torch.tensor(decoded.images))
 
 
 def decoded_halves(decoded: Decoded) -> Halves | None:

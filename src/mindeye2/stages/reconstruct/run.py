@@ -213,19 +213,15 @@ def _predict_halves(
 
     Nothing where an image was shown once; noise ceilings need both.
     """
-    shown = pd.Series(trials.images.numpy())
-    odd = torch.from_numpy((shown.groupby(shown).cumcount() % 2).to_numpy() == 1)
-    if len(trials.images[odd].unique()) < shown.nunique():
-        return {}
     return {
         f"{name}_half_backbone": predict(
             pipeline.model,
-            trials.rows(chosen),
+            half,
             subject=settings.subject,
             average=settings.average,
             batch_size=settings.batch_size,
         ).backbone
-        for name, chosen in (("first", ~odd), ("second", odd))
+        for name, half in zip(("first", "second"), trials.halves() or (), strict=False)
     }
 
 
