@@ -17,6 +17,7 @@ from mindeye2.encoders.bank import to_float
 from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.gallery_search import search_gallery
 from mindeye2.metrics.retrieval import Queries, fit_calibration, similarity
+from mindeye2.models.training_bank import TrainingBank
 from mindeye2.recipes import released
 from mindeye2.released.folder import ReleasedPipeline, open_pipeline
 from mindeye2.released.hub import export_folder, pretrained_folder, upload
@@ -24,6 +25,7 @@ from mindeye2.released.imported import is_released, locate
 from mindeye2.reporting.strip import image_strip, strip_html
 from mindeye2.stages.reconstruct import Pipeline, ReconstructSettings
 from mindeye2.stages.reconstruct.inference import Predictions, generate, image_seeds, predict
+from mindeye2.stages.reconstruct.reference_choice import choose_scenes
 from mindeye2.training.trials import BetaRows, SubjectTrials
 
 __all__ = ["Decoded", "Decoder", "Retrieved", "default_settings"]
@@ -392,10 +394,21 @@ class Decoder:
         subject = find_subject(subject, self.subjects)
         predictions = self._predictions(betas, subject)
         seeds = image_seeds(predictions.images, seed)
-        captions = self._nearest_captions(predictions, subject) if settings.captions else None
+        bank = self._pipeline.training_bank(subject)
+        references = choose_scenes(self._pipeline, predictions.backbone, bank)
+        captions = None
+        if settings.captions and references is not None:
+            captions = references.captions()
+        elif settings.captions:
+            captions = self._nearest_captions(predictions, bank)
         batches = list(
             generate(
-                self._pipeline, predictions, seeds=seeds, settings=settings, captions=captions
+                self._pipeline,
+                predictions,
+                seeds=seeds,
+                settings=settings,
+                captions=captions,
+                references=references,
             )
         )
         images = {n: np.concatenate([b.images[n] for b in batches]) for n in batches[0].images}
@@ -407,8 +420,9 @@ class Decoder:
             seeds=seeds,
         )
 
-    def _nearest_captions(self, predictions: Predictions, subject: str) -> list[str] | None:
-        bank = self._pipeline.training_bank(subject)
+    def _nearest_captions(
+        self, predictions: Predictions, bank: TrainingBank | None
+    ) -> list[str] | None:
         if bank is None or bank.captions is None:
             return None
         gallery = self._pipeline.forward_model(bank.targets)

@@ -6,6 +6,7 @@ images.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -38,7 +39,7 @@ N_IDENTIFIED = 500
 square of their number, and for a read-out their tokens."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RidgeFit:
     """Ridge solutions of one problem for every alpha, from one eigendecomposition.
 
@@ -56,17 +57,31 @@ class RidgeFit:
     eigenvalues: Float[Tensor, " components"]
     """Of XX' or X'X, at least 0."""
 
-    basis: Float[Tensor, "voxels components"]
-    """B."""
+    vectors: Float[Tensor, "_ components"]
+    """U or V."""
 
     rotated: Float[Tensor, "components features"]
     """R."""
+
+    fitted: tuple[Float[Tensor, "batch voxels"], Int[Tensor, " batch"]] | None = None
+    """X, and the numbers of its trials, where `vectors` is U."""
+
+    @cached_property
+    def basis(self) -> Float[Tensor, "voxels components"]:
+        """Return B."""
+        return self.vectors if self.fitted is None else self.fitted[0].T @ self.vectors
 
     def weights(
         self, alpha: float
     ) -> tuple[Float[Tensor, "voxels features"], Float[Tensor, " features"]]:
         """Return the weights and the bias for one alpha above 0."""
-        weights = self.basis @ (self.rotated / (self.eigenvalues + alpha)[:, None])
+        solved = self.rotated / (self.eigenvalues + alpha)[:, None]
+        # With fewer targets than components, B itself would cost more.
+        weights = (
+            self.basis @ solved
+            if self.fitted is None
+            else self.fitted[0].T @ (self.vectors @ solved)
+        )
         return weights, self.y_mean - self.x_mean @ weights
 
     def predict(
@@ -89,8 +104,9 @@ class RidgeFit:
 class RidgeProblem:
     """Ridge regressions onto the same targets from several sets of trials, read in chunks.
 
-    Fits to most of the trials subtract the covariances of the trials that are left out from those
-    of all trials, which are accumulated once.
+    What fits to different trials share is computed once: where trials are fewer than voxels, the
+    inner products of all trials; otherwise the covariances of all trials, from which those of the
+    trials that are left out are subtracted.
 
     Parameters
     ----------
@@ -107,6 +123,7 @@ class RidgeProblem:
         self.device = device or torch.device("cpu")
         self._width = betas.shape[1] + targets.shape[1]
         self._total: Moments | None = None
+        self._every: tuple[Tensor, Tensor, Tensor] | None = None
 
     def fit(self, trials: Int[Tensor, " batch"] | None = None) -> RidgeFit:
         """Decompose the problem of some trials, all by default, once for all alphas.
@@ -119,25 +136,46 @@ class RidgeProblem:
         trials = torch.arange(n_trials) if trials is None else trials
         problem = f"ridge regression with {len(trials)} trials and {n_voxels} voxels"
         if len(trials) <= n_voxels:
-            X, Y = self._read(trials)
-            x_mean, y_mean = X.mean(dim=0), Y.mean(dim=0)
-            X, Y = X - x_mean, Y - y_mean
-            eigenvalues, vectors = decompose(X @ X.T, problem)
-            basis, rotated = X.T @ vectors, vectors.T @ Y
-        else:
-            moments = self._moments(trials)
-            x_mean, y_mean = moments.x_mean, moments.y_mean
-            gram, products = moments.centred()
-            eigenvalues, basis = decompose(gram, problem)
-            rotated = basis.T @ products
+            offset, X, gram = self._gram(trials)
+            mean, Y = X.mean(dim=0), self.targets[trials].to(self.device)
+            y_mean = Y.mean(dim=0)
+            eigenvalues, vectors = decompose(_centre(gram, gram), problem)
+            return RidgeFit(
+                x_mean=offset + mean,
+                y_mean=y_mean,
+                eigenvalues=eigenvalues,
+                vectors=vectors,
+                rotated=vectors.T @ (Y - y_mean),
+                fitted=(X - mean, trials),
+            )
+        moments = self._moments(trials)
+        gram, products = moments.centred()
+        eigenvalues, vectors = decompose(gram, problem)
         return RidgeFit(
-            x_mean=x_mean, y_mean=y_mean, eigenvalues=eigenvalues, basis=basis, rotated=rotated
+            x_mean=moments.x_mean,
+            y_mean=moments.y_mean,
+            eigenvalues=eigenvalues,
+            vectors=vectors,
+            rotated=vectors.T @ products,
         )
 
     def project(self, ridge: RidgeFit, trials: Int[Tensor, " batch"]) -> Float[Tensor, "batch _"]:
         """Return the components of some trials in the basis of a fit."""
+        if ridge.fitted is not None and self._every is not None:
+            rows, gram = ridge.fitted[1], self._every[2]
+            return _centre(gram[trials][:, rows], gram[rows][:, rows]) @ ridge.vectors
         chunks = row_chunks(trials, width=self._width)
         return torch.cat([ridge.project(self.betas[c].to(self.device)) for c in chunks])
+
+    def _gram(self, trials: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return an offset near the mean, betas less it, and their inner products."""
+        n_trials, n_voxels = self.betas.shape
+        if n_trials > n_voxels:
+            return _about_mean(self.betas[trials].to(self.device))
+        if self._every is None:
+            self._every = _about_mean(self.betas[torch.arange(n_trials)].to(self.device))
+        offset, X, gram = self._every
+        return offset, X[trials], gram[trials][:, trials]
 
     def _read(self, trials: Tensor) -> tuple[Tensor, Tensor]:
         return self.betas[trials].to(self.device), self.targets[trials].to(self.device)
@@ -162,6 +200,22 @@ class RidgeProblem:
         for chunk in row_chunks(trials, width=self._width):
             moments.add(*self._read(chunk))
         return moments
+
+
+def _about_mean(X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean of rows, the rows less it, and their inner products."""
+    mean = X.mean(dim=0)
+    X = X - mean
+    return mean, X, X @ X.T
+
+
+def _centre(products: Tensor, fitted: Tensor) -> Tensor:
+    """Centre inner products of rows and fitted rows on the fitted rows' mean.
+
+    `fitted` are the inner products of the fitted rows with each other.
+    """
+    with_mean = products.mean(dim=1, keepdim=True)
+    return products - with_mean - fitted.mean(dim=0) + fitted.mean()
 
 
 def fit_ridge(betas: Rows, targets: Rows) -> RidgeFit:

@@ -100,3 +100,6 @@ class ReleasedPipeline:
     ) -> Float[Tensor, "images tokens features"]:
         """Return the tokens: published weights come without a forward model."""
         return tokens
+
+    def reference_scenes(self) -> None:
+        """Return None: published images are refined by SDXL."""

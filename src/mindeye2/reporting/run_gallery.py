@@ -13,6 +13,7 @@ import torch
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.core.runtime import generator
 from mindeye2.data.prepared import Prepared
+from mindeye2.data.scenes import render_references
 from mindeye2.reporting.content import GalleryItem, ImageScore
 
 __all__ = ["RunGallery", "caption_note"]
@@ -35,6 +36,20 @@ _COLUMNS = {
     ),
 }
 """File of images: label and explanation. The first existing file is the reconstruction."""
+_REFERENCES = {
+    "refined": (
+        "Refined",
+        "Colours and light of the unCLIP image, fine detail of the reference scene.",
+    ),
+    "reference": (
+        "Reference scene",
+        "Of 8,000 scenes composed of training photographs, the one whose visual features are "
+        "nearest to those expected from the decoded tokens.",
+    ),
+}
+"""The same for images whose detail is that of a reference scene."""
+_SCENE_SIZE = 224
+"""Side of reference scenes in pixels."""
 _SHORT = ("Rank", "PixCorr", "Two-way")
 """Names of the first scores."""
 
@@ -42,6 +57,8 @@ _SHORT = ("Rank", "PixCorr", "Two-way")
 def caption_note(reconstructed: Mapping[str, Any]) -> str:
     """Return where captions come from, if not from a captioner."""
     config = reconstructed["config"]
+    if reconstructed.get("references") == "scenes":
+        return "from the kinds of things in the nearest of 8,000 training scenes"
     encoder = str(reconstructed.get("encoder", "bigg" if "source_files" in reconstructed else ""))
     nearest = config.get("captioner") == "nearest" or not encoder.startswith("bigg")
     return "from the nearest training image" if nearest else ""
@@ -74,8 +91,17 @@ class RunGallery:
     @property
     def columns(self) -> dict[str, str]:
         """Label of each kind of images: explanation."""
-        nearest = ["nearest"] if "nearest_training_image" in self._items else []
-        return dict(_COLUMNS[k] for k in [*self._kinds, *nearest])
+        return dict(self._titles[k] for k in [*self._kinds, *self._stimuli])
+
+    @cached_property
+    def _stimuli(self) -> dict[str, str]:
+        """Column of ``items.parquet`` by kind of images that were not generated."""
+        columns = {"reference": "reference_scene", "nearest": "nearest_training_image"}
+        return {kind: column for kind, column in columns.items() if column in self._items}
+
+    @cached_property
+    def _titles(self) -> dict[str, tuple[str, str]]:
+        return _COLUMNS | (_REFERENCES if "reference" in self._stimuli else {})
 
     @cached_property
     def _metrics(self) -> dict[str, ImageScore]:
@@ -124,9 +150,13 @@ class RunGallery:
         shown = []
         for row in sorted(order[:most]):
             item, scores = self._items.iloc[row].to_dict(), self._table.iloc[row]
-            parts = {_COLUMNS[k][0]: np.asarray(stored[row]) for k, stored in images.items()}
-            if "nearest_training_image" in item:
-                parts[_COLUMNS["nearest"][0]] = self._stimulus(item["nearest_training_image"])
+            parts = {self._titles[k][0]: np.asarray(stored[row]) for k, stored in images.items()}
+            for kind, column in self._stimuli.items():
+                parts[self._titles[kind][0]] = (
+                    render_references([item[column]], size=_SCENE_SIZE)[0]
+                    if kind == "reference"
+                    else self._stimulus(item[column])
+                )
             shown.append(
                 GalleryItem(
                     name=f"image {item['image']}",

@@ -11,7 +11,7 @@ from mindeye2.core.runtime import numpy_rng
 from mindeye2.data.scenes.compositor import Light, PlacedObject, Scene, render
 from mindeye2.data.scenes.photographs import PhotographLibrary
 
-__all__ = ["make_scenes"]
+__all__ = ["make_scenes", "sample_scene"]
 
 TWO_OBJECTS = 0.3
 """Fraction of scenes with two objects."""
@@ -123,6 +123,13 @@ def _object_and_background(seed: int, i: int, library: PhotographLibrary) -> tup
     return cutout, int(backgrounds[(seat + deal) % n_backgrounds])
 
 
+def sample_scene(seed: int, i: int, library: PhotographLibrary) -> Scene:
+    """Sample scene `i` of a seed."""
+    cutout, background = _object_and_background(seed, i, library)
+    rng = numpy_rng(seed, "scene", i)
+    return _sample_scene(rng, library, cutout=cutout, background=background)
+
+
 def make_scenes(
     n: int, *, library: PhotographLibrary, seed: int, size: int = 224, start: int = 0
 ) -> tuple[UInt8[np.ndarray, "images height width rgb"], list[str], list[Scene]]:
@@ -160,11 +167,7 @@ def make_scenes(
     """
     if n < 0 or start < 0:
         raise ValueError(f"n and start must be 0 or more, got n={n} and start={start}.")
-    scenes = []
-    for i in range(start, start + n):
-        cutout, background = _object_and_background(seed, i, library)
-        rng = numpy_rng(seed, "scene", i)
-        scenes.append(_sample_scene(rng, library, cutout=cutout, background=background))
+    scenes = [sample_scene(seed, i, library) for i in range(start, start + n)]
     images = np.empty((n, size, size, 3), np.uint8)
     for image, scene in zip(images, scenes, strict=True):
         image[:] = render(scene, library, size=size)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32
-from scipy.linalg import eigh
+from scipy.sparse.linalg import svds
 
 __all__ = ["NoiseFractions", "drift_and_offsets", "noise_loadings"]
 
@@ -32,15 +32,16 @@ def noise_loadings(
 ) -> Float32[np.ndarray, "voxels latent"]:
     """Return unit-norm loadings on noise latents, half of them along the signal's components."""
     n_voxels = signal.shape[1]
-    n_signal = min(n_latents // 2, n_voxels)
+    n_signal = min(n_latents // 2, min(signal.shape) - 1)
     groups = []
     if n_signal:
-        covariance = signal.T @ signal / len(signal)
-        variances, components = eigh(
-            covariance, subset_by_index=[n_voxels - n_signal, n_voxels - 1]
-        )
-        components *= np.sign(components[np.abs(components).argmax(axis=0), np.arange(n_signal)])
-        groups.append(components * np.sqrt(np.maximum(variances, 0)))
+        # Of thousands of components the first few are wanted: Lanczos instead of a decomposition.
+        start = np.ones(min(signal.shape), dtype=signal.dtype)
+        _, sds, components = svds(signal, k=n_signal, v0=start, return_singular_vectors="vh")
+        components *= np.sign(components[np.arange(n_signal), np.abs(components).argmax(axis=1)])[
+            :, None
+        ]
+        groups.append(components.T * sds / np.sqrt(len(signal)))
     if n_latents > n_signal:
         groups.append(rng.standard_normal((n_voxels, n_latents - n_signal)))
     rows = np.concatenate([p / np.linalg.norm(p, axis=1, keepdims=True) for p in groups], axis=1)

@@ -17,6 +17,7 @@ from mindeye2.models.decoder import MindEye
 from mindeye2.models.training_bank import TrainingBank
 from mindeye2.stages.reconstruct.pipeline import Pipeline
 from mindeye2.stages.reconstruct.reconstruct_settings import ReconstructSettings
+from mindeye2.stages.reconstruct.reference_choice import ChosenScenes
 from mindeye2.training.trials import SubjectTrials, load_trials
 
 __all__ = [
@@ -194,13 +195,14 @@ def generate(
     settings: ReconstructSettings,
     captions: Sequence[str] | None = None,
     true: Float[Tensor, "images tokens features"] | None = None,
+    references: ChosenScenes | None = None,
     batches: Sequence[slice] | None = None,
 ) -> Iterator[Generated]:
     """Sample, caption, decode, refine and blend batch by batch.
 
-    `batches` are the rows of each batch, by default all in order. `captions` are those of the
-    nearest training images, for a pipeline without captioner; `true` are the true tokens, where
-    the ceiling of the image decoder is wanted.
+    `batches` are the rows of each batch, by default all in order. `captions` are for a pipeline
+    without captioner, `references` for one without refiner; `true` are the true tokens, where the
+    ceiling of the image decoder is wanted.
     """
     if batches is None:
         starts = range(0, len(seeds), settings.batch_size)
@@ -220,6 +222,8 @@ def generate(
             refined = pipeline.networks.refine(
                 decoded, named or [""] * len(prior), seeds=batch_seeds
             )
+            if refined is None and references is not None:
+                refined = references.refine(decoded, images=rows)
             if refined is not None:
                 best = images["refined"] = _resized(refined, settings)
             if predictions.lowlevel is not None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.prepared import Prepared
+from mindeye2.generation.reference_scenes import ReferenceScenes, load_reference_scenes
 from mindeye2.models.checkpoint import LoadedRun, load_run
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.forward_model import load_forward_model
@@ -18,6 +19,9 @@ from mindeye2.stages.reconstruct.networks import LaptopNetworks, Networks
 from mindeye2.stages.reconstruct.reconstruct_settings import ReconstructSettings
 
 __all__ = ["Pipeline", "RunPipeline", "check_fit"]
+
+_SCENE_ENCODER = "lite0"
+"""Encoder whose tokens the reference scenes are compared by."""
 
 
 @runtime_checkable
@@ -65,6 +69,10 @@ class Pipeline(Protocol):
         self, tokens: Float[Tensor, "images tokens features"]
     ) -> Float[Tensor, "images tokens features"]:
         """Map true tokens to those that decoding is expected to give; the identity if unknown."""
+        ...
+
+    def reference_scenes(self) -> ReferenceScenes | None:
+        """Return the scenes that lend detail to decoded images, where any are wanted."""
         ...
 
 
@@ -117,6 +125,16 @@ class RunPipeline:
         found = run.manifest.get("images")
         self.images_hash = None if found is None else str(found)
         self._forward_model = load_forward_model(self.folder, self.model.backbone.output)
+        self._references = self._wants_references(run, settings)
+
+    def _wants_references(self, run: LoadedRun, settings: ReconstructSettings) -> bool:
+        if settings.references == "scenes" and run.encoder != _SCENE_ENCODER:
+            raise ValueError(
+                f"references='scenes' compares tokens of {_SCENE_ENCODER!r}, and {self.origin} "
+                f"predicts those of {run.encoder!r}. Leave it out."
+            )
+        composed = bool(run.manifest.get("composed_scenes")) and run.encoder == _SCENE_ENCODER
+        return settings.references == "scenes" or (settings.references == "auto" and composed)
 
     def load(self) -> None:
         """Load every network that the settings use."""
@@ -136,6 +154,10 @@ class RunPipeline:
     ) -> Float[Tensor, "images tokens features"]:
         """Apply the forward model of pretraining; the identity where none was fitted."""
         return tokens if self._forward_model is None else self._forward_model(tokens)
+
+    def reference_scenes(self) -> ReferenceScenes | None:
+        """Load the shipped scenes, for a run on composed scenes or where they are asked for."""
+        return load_reference_scenes() if self._references else None
 
 
 def check_fit(prepared: Prepared, pipeline: Pipeline, subject: str) -> None:

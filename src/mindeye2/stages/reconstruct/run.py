@@ -37,6 +37,7 @@ from mindeye2.stages.reconstruct.inference import (
 )
 from mindeye2.stages.reconstruct.pipeline import Pipeline, RunPipeline, check_fit
 from mindeye2.stages.reconstruct.reconstruct_settings import ReconstructSettings
+from mindeye2.stages.reconstruct.reference_choice import ChosenScenes, choose_scenes
 from mindeye2.training.distributed import (
     current_shard,
     init_processes,
@@ -123,6 +124,7 @@ def reconstruct(
         seeds=tokens.seeds,
         settings=settings,
         captions=tokens.captions,
+        references=tokens.references,
         true=tokens.true if settings.ceiling else None,
         batches=own,
     )
@@ -144,6 +146,7 @@ def reconstruct(
             design=prepared.design,
             subject=settings.subject,
             encoder=pipeline.encoder,
+            references="none" if tokens.references is None else "scenes",
             images_sha256=prepared.images_hash,
             training_images=tokens.bank.images.tolist(),
             peak_memory_gib=round(peak_memory_gib(), 2),
@@ -166,6 +169,7 @@ class _DecodedTokens:
     bank: TrainingBank
     training_expected: Float[Tensor, "bank tokens features"]
     nearest: Int[Tensor, " images"]
+    references: ChosenScenes | None
     captions: list[str] | None
 
 
@@ -192,7 +196,12 @@ def _decode_tokens(
     )
     expected = pipeline.forward_model(bank.targets)
     near = similarity(predictions.backbone, expected, fit_calibration(bank.preds, expected))
-    named = settings.captions and bank.captions is not None
+    references = choose_scenes(pipeline, predictions.backbone, bank)
+    captions = None
+    if settings.captions and references is not None:
+        captions = references.captions()
+    elif settings.captions and bank.captions is not None:
+        captions = nearest_captions(near, bank.captions)
     return _DecodedTokens(
         trials=trials,
         predictions=predictions,
@@ -202,7 +211,8 @@ def _decode_tokens(
         bank=bank,
         training_expected=expected,
         nearest=bank.images[near.argmax(dim=1)],
-        captions=nearest_captions(near, bank.captions or []) if named else None,
+        references=references,
+        captions=captions,
     )
 
 
@@ -273,6 +283,8 @@ def _write_items(out: Path, tokens: _DecodedTokens, *, notes: list[list[str] | N
             "nearest_training_image": tokens.nearest.numpy(),
         }
     )
+    if tokens.references is not None:
+        items["reference_scene"] = tokens.references.nearest.numpy()
     captions = [caption for note in notes for caption in note or []]
     if captions:
         items["caption"] = captions

@@ -71,6 +71,7 @@ def train_brain(
     facts["trials"] = sum(map(len, trials.values()))
     facts["images"] = prepared.images_hash
     facts["design"] = prepared.design
+    facts["composed_scenes"] = bool(prepared.manifest.get("simulated", False))
 
     def save() -> None:
         save_run(out, model=model, settings=sizes, encoder=chosen.tokens)

@@ -276,6 +276,7 @@ def cross_fitted(
     n_folds: int,
     seed: int,
     folder: Path,
+    alphas: Mapping[str, float] | None = None,
 ) -> tuple[TargetBank, Int[Tensor, " trials"]]:
     """Predict latents of trials with ridges that were fitted to other images.
 
@@ -297,6 +298,8 @@ def cross_fitted(
         Samples the folds.
     folder
         Where to keep them.
+    alphas
+        Alpha of each subject, e.g. that of the closed-form start; chosen anew by default.
 
     Returns
     -------
@@ -306,7 +309,13 @@ def cross_fitted(
 
     def compute() -> None:
         images = _cross_fit(
-            model, trials, tokens=tokens, n_folds=n_folds, seed=seed, folder=folder
+            model,
+            trials,
+            tokens=tokens,
+            n_folds=n_folds,
+            seed=seed,
+            folder=folder,
+            alphas=alphas or {},
         )
         # Written last: the latents are complete where it exists.
         np.save(folder / "images.npy", images.numpy())
@@ -324,6 +333,7 @@ def _cross_fit(
     n_folds: int,
     seed: int,
     folder: Path,
+    alphas: Mapping[str, float],
 ) -> Tensor:
     """Write ``latents.npy``; return the image of each of its rows."""
     targets = latent_targets(model, all_images(trials), tokens=tokens, folder=folder)
@@ -334,7 +344,7 @@ def _cross_fit(
     for subject, own in progress(trials.items(), label="cross-fitting"):
         problem = RidgeProblem(own.betas, TargetRows(targets, own.images), device=device)
         folds = generator(seed, "cross-fit", subject)
-        alpha, _ = choose_alpha(problem, own.images, generator=folds)
+        alpha = alphas.get(subject) or choose_alpha(problem, own.images, generator=folds)[0]
         for fold in image_folds(own.images, n_folds=n_folds, generator=folds):
             ridge = problem.fit(fold)
             held_out = torch.ones(len(own), dtype=torch.bool)

@@ -137,9 +137,10 @@ def train_shared(
             model = pretrained
             model.ridge.replace_subjects(n_voxels, first_bias=settings.released_bias)
     facts: dict[str, object] = {}
+    alphas = None
     model.to(device)
     if settings.closed_form_start:
-        facts["alphas"] = start_closed_form(
+        facts["alphas"] = alphas = start_closed_form(
             model,
             trials,
             tokens=targets.tokens,
@@ -177,6 +178,7 @@ def train_shared(
         n_folds=settings.prior.n_folds,
         seed=settings.seed,
         folder=out / "closed_form",
+        alphas=alphas,
     )
     if several:
         facts["forward_model"] = run_on_rank0(

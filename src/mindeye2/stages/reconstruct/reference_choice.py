@@ -1,0 +1,59 @@
+"""Reference scenes chosen for decoded tokens: detail of the images, and captions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mindeye2.generation.reference_scenes import VOTERS, ReferenceScenes, add_detail
+from mindeye2.models.training_bank import TrainingBank
+from mindeye2.stages.reconstruct.pipeline import Pipeline
+
+__all__ = ["ChosenScenes", "choose_scenes"]
+
+_SIZE = 224
+"""Side of the rendered scenes in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenScenes:
+    """The scenes nearest to each decoded image."""
+
+    scenes: ReferenceScenes
+    """What was chosen from."""
+
+    ranked: Int[Tensor, "images _"]
+    """Numbers of scenes, nearest first."""
+
+    @property
+    def nearest(self) -> Int[Tensor, " images"]:
+        """Return the number of each image's nearest scene."""
+        return self.ranked[:, 0]
+
+    def captions(self) -> list[str]:
+        """Describe each image by its nearest scenes."""
+        return self.scenes.describe(self.ranked)
+
+    def refine(
+        self, decoded: Float[Tensor, "batch rgb _ _"], *, images: Sequence[int] | slice
+    ) -> Float[Tensor, "batch rgb height width"]:
+        """Give decoded images, RGB in [0, 1], the detail of the scenes nearest to them."""
+        detailed = self.scenes.render(self.nearest[images], size=_SIZE)
+        return add_detail(decoded, detailed.to(decoded))
+
+
+def choose_scenes(
+    pipeline: Pipeline, preds: Float[Tensor, "images tokens features"], bank: TrainingBank | None
+) -> ChosenScenes | None:
+    """Choose the scenes nearest to decoded tokens, where the pipeline uses any.
+
+    `bank` are decoded tokens of training images.
+    """
+    scenes = pipeline.reference_scenes()
+    if scenes is None or bank is None:
+        return None
+    ranked = scenes.rank(
+        preds, mean=bank.preds.mean(dim=0), forward_model=pipeline.forward_model, k=VOTERS
+    )
+    return ChosenScenes(scenes=scenes, ranked=ranked)
