@@ -395,7 +395,12 @@ class Decoder:
         predictions = self._predictions(betas, subject)
         seeds = image_seeds(predictions.images, seed)
         bank = self._pipeline.training_bank(subject)
-        references = choose_scenes(self._pipeline, predictions.backbone, bank)
+        references = choose_scenes(
+            self._pipeline.reference_scenes(),
+            predictions.backbone,
+            bank=bank,
+            forward_model=self._pipeline.forward_model,
+        )
         captions = None
         if settings.captions and references is not None:
             captions = references.captions()

@@ -236,7 +236,8 @@ def claim_folder(out: Path, *, resume: bool) -> Path:
             "or give another folder."
         )
     out.mkdir(parents=True, exist_ok=True)
-    lock_folder(out)
+    if not (out / MANIFEST).exists():  # what is finished is not filled again
+        lock_folder(out)
     forget_failure(out)
     return out
 

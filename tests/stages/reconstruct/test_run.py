@@ -51,7 +51,7 @@ def test_the_batch_size_changes_no_token_and_no_image(decoded, run, tmp_path):
     for name, values in whole.items():
         close(single[name].float(), values.float())
     pd.testing.assert_frame_equal(items, pd.read_parquet(decoded / "items.parquet"))
-    for name in ("unclip", "ceiling", "lowlevel", "blended"):
+    for name in ("unclip", "refined", "ceiling", "lowlevel", "blended"):
         images = [np.load(f / f"{name}.npy").astype(int) for f in (decoded, tmp_path / "out")]
         assert np.abs(images[0] - images[1]).max() <= 2, name
 
@@ -98,8 +98,9 @@ def test_outputs_can_be_averaged_instead_of_betas(run, prepared, adapted):
     close(tokens["retrieval"][8].float(), single.retrieval_tokens.mean(dim=0))
 
 
-def test_captions_are_those_of_the_nearest_training_images(decoded, prepared):
-    items = pd.read_parquet(decoded / "items.parquet")
+def test_without_scenes_captions_are_those_of_the_nearest_training_images(run, prepared):
+    _, items = run(references="none")
+    assert "reference_scene" not in items
     nearest = items["nearest_training_image"].tolist()
     assert max(nearest) < 72  # test images are 72 to 81
     assert items["caption"].tolist() == [prepared.captions[i] for i in nearest]
@@ -194,7 +195,7 @@ def test_an_interrupted_run_resumes_at_the_first_missing_image(
     assert batches == [4, 4, 4, 4]  # the first is not computed again
     found = [read_manifest(f, stage="reconstruct")["files"] for f in (whole, stopped)]
     assert found[0] == found[1]
-    assert len(found[0]) == (7 if images else 3)
+    assert len(found[0]) == (8 if images else 3)
     assert {p.name for p in stopped.iterdir()} == {*found[0], "manifest.json"}
 
 

@@ -1,6 +1,6 @@
 """Reference scenes chosen for decoded tokens: detail of the images, and captions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
@@ -8,7 +8,6 @@ from torch import Tensor
 
 from mindeye2.generation.reference_scenes import VOTERS, ReferenceScenes, add_detail
 from mindeye2.models.training_bank import TrainingBank
-from mindeye2.stages.reconstruct.pipeline import Pipeline
 
 __all__ = ["ChosenScenes", "choose_scenes"]
 
@@ -44,16 +43,15 @@ class ChosenScenes:
 
 
 def choose_scenes(
-    pipeline: Pipeline, preds: Float[Tensor, "images tokens features"], bank: TrainingBank | None
+    scenes: ReferenceScenes | None,
+    preds: Float[Tensor, "images tokens features"],
+    *,
+    bank: TrainingBank | None,
+    forward_model: Callable[[Tensor], Tensor],
 ) -> ChosenScenes | None:
-    """Choose the scenes nearest to decoded tokens, where the pipeline uses any.
-
-    `bank` are decoded tokens of training images.
-    """
-    scenes = pipeline.reference_scenes()
+    """Choose the scenes nearest to decoded tokens; none without scenes or a training bank."""
     if scenes is None or bank is None:
         return None
-    ranked = scenes.rank(
-        preds, mean=bank.preds.mean(dim=0), forward_model=pipeline.forward_model, k=VOTERS
-    )
+    mean = bank.preds.mean(dim=0)
+    ranked = scenes.rank(preds, mean=mean, forward_model=forward_model, k=VOTERS)
     return ChosenScenes(scenes=scenes, ranked=ranked)

@@ -196,7 +196,12 @@ def _decode_tokens(
     )
     expected = pipeline.forward_model(bank.targets)
     near = similarity(predictions.backbone, expected, fit_calibration(bank.preds, expected))
-    references = choose_scenes(pipeline, predictions.backbone, bank)
+    references = choose_scenes(
+        pipeline.reference_scenes(),
+        predictions.backbone,
+        bank=bank,
+        forward_model=pipeline.forward_model,
+    )
     captions = None
     if settings.captions and references is not None:
         captions = references.captions()

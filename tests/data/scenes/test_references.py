@@ -1,0 +1,19 @@
+import numpy as np
+
+from mindeye2.data.scenes import (
+    describe_reference,
+    load_photographs,
+    make_scenes,
+    render_references,
+)
+
+
+def test_references_are_the_scenes_of_the_recipe_in_any_order():
+    library = load_photographs(split="train")
+    images, captions, _ = make_scenes(4, library=library, seed=1, size=64)
+    np.testing.assert_array_equal(render_references([3, 0], size=64), images[[3, 0]])
+    kinds = {c.credit.caption: c.credit.category for c in library.cutouts}
+    places = {b.credit.caption: b.credit.category for b in library.backgrounds}
+    objects, setting = describe_reference(0)
+    assert objects in {kind for noun, kind in kinds.items() if noun in captions[0]}
+    assert setting in {kind for noun, kind in places.items() if captions[0].endswith(noun)}
