@@ -1,14 +1,14 @@
 """Compare the image and retrieval columns of the paper's tables with the notebook's loops.
 
 Run: python benchmarks/bench_metrics.py [--images 10] [--threads 2] [--networks alexnet ...]
-     [--blocks 48]
+     [--blocks 48] [--galleries 30] [--pool 3]
 Four kinds of reconstructions of the same stimuli are scored as `protocol=mindeye2-2024` does, by
 the functions of `mindeye2 evaluate`, and as the notebook `final_evaluations` does, which runs once
 for each kind. Networks have their published classes and random weights: the cost is that of the
 published weights, the scores mean nothing, and both ways must give the same ones, to 1e-6.
-Retrieval encodes the images of 30 random galleries anew, .3 of all images each, as 30 of 300 among
-1,000 are: nine encodings an image. It is counted once, though the notebook repeats it for each
-kind. Of bigG's 48 blocks `--blocks` are kept; all of them take 8 GB. Both ways must find the same
+The notebook's retrieval encodes the images of each random gallery anew: 30 of 300 among 1,000, nine
+encodings an image, which 30 of 3 among 10 are too, or 12 of 3 among 4. It is counted once, though
+the notebook repeats it for each kind. Of bigG's 48 blocks `--blocks` are kept; all of them take 8 GB. Both ways must find the same
 images, by both directions, in a gallery of all.
 Seconds are those of the CPU, because the machine may be shared. Ours include reading the weights
 of each network, the notebook's do not. The last line is JSON: `times_images` is the ratio of the
@@ -53,7 +53,7 @@ NETWORKS = {
     "efficientnet_b1": ("effnet",),
     "resnet50": ("swav",),
 }
-SAMPLES, TOKENS, WIDTH, HEADS = 30, 256, 1664, 16
+TOKENS, WIDTH, HEADS = 256, 1664, 16
 TOLERANCE = 1e-6
 
 Scored = dict[str, float]
@@ -118,15 +118,17 @@ def notebook_network(
     return scores
 
 
-def notebook_retrieval(tower: nn.Module, *, images: Tensor, brain: Tensor, pool: int) -> Scored:
-    """Encode the gallery anew for each of 30 samples, as cell 11 does.
+def notebook_retrieval(
+    tower: nn.Module, *, images: Tensor, brain: Tensor, n_galleries: int, pool: int
+) -> Scored:
+    """Encode the images of each random gallery anew, as cell 11 does.
 
     The tokens that it encoded last also rank all images, which is what there is to compare.
     """
     queries = F.normalize(brain.flatten(1), dim=1)
     gallery = torch.full_like(queries, torch.nan)
     found = []
-    for sample in range(SAMPLES):
+    for sample in range(n_galleries):
         rows = torch.randperm(len(images), generator=generator(0, sample))[:pool]
         with torch.inference_mode():
             gallery[rows] = F.normalize(tower(images[rows]).flatten(1), dim=1)
@@ -255,6 +257,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--galleries", type=int, default=30)
+    parser.add_argument("--pool", type=int, default=3)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--ours-only", action="store_true")
     options = parser.parse_args()
@@ -309,7 +313,7 @@ def compare(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
 def compare_retrieval(
     job: Job, seen: Tensor | None, options: argparse.Namespace
 ) -> dict[str, Any]:
-    folder, pool = cast("Path", job.settings.networks) / "clip_tokens", options.images * 3 // 10
+    folder = cast("Path", job.settings.networks) / "clip_tokens"
     brain = job.decoded.tokens("retrieval")
     # Loaded before the clock starts, and gone when ours begins: each takes 8 GB.
     towers = [] if seen is None else [load_clip_tokens(folder, head_width=WIDTH // HEADS)]
@@ -320,7 +324,11 @@ def compare_retrieval(
 
     def theirs() -> Scored:
         return notebook_retrieval(
-            towers.pop(), images=cast("Tensor", seen), brain=brain, pool=pool
+            towers.pop(),
+            images=cast("Tensor", seen),
+            brain=brain,
+            n_galleries=options.galleries,
+            pool=options.pool,
         )
 
     return timed("retrieval", ours, theirs if towers else None)
