@@ -7,8 +7,8 @@ the functions of `mindeye2 evaluate`, and as the notebook `final_evaluations` do
 for each kind. Networks have their published classes and random weights: the cost is that of the
 published weights, the scores mean nothing, and both ways must give the same ones, to 1e-6.
 The notebook's retrieval encodes the images of each random gallery anew: 30 of 300 among 1,000,
-nine encodings an image, as are 30 of 3 among 10, or 12 of 3 among 4. It is counted once, though the
-notebook repeats it for each kind. Of bigG's 48 blocks `--blocks` are kept; all of them take 8 GB.
+nine encodings an image, as are 30 of 3 among 10, or 12 of 3 among 4. It is counted once; the
+notebook repeats it for each kind. Of 48 blocks of bigG `--blocks` are kept; all take 8 GB.
 Both ways must find the same images, in both directions, in a gallery of all.
 Seconds are those of the CPU, because the machine may be shared. Ours include reading the weights
 of each network, the notebook's do not. The last line is JSON: `times_images` is the ratio of the
