@@ -26,7 +26,8 @@ def main(demo: Path, out: Path) -> None:
     lines = {
         "seen": seen,
         "found among 100": lambda row: seen(int(retrieved[row, 0])),
-        "reconstructed": lambda row: np.load(decoded / "blended.npy")[row],
+        "reconstructed": lambda row: np.load(decoded / "refined.npy")[row],
+        "blended": lambda row: np.load(decoded / "blended.npy")[row],
         "from true tokens": lambda row: np.load(decoded / "ceiling.npy")[row],
     }
     size = (MARGIN + COUNT * (SIDE + GAP), len(lines) * (SIDE + GAP))

@@ -39,12 +39,15 @@ def small():
         n_subjects=3,
         min_voxels=120,
         max_voxels=200,
+        sessions=3,
         trials_per_session=80,
         runs_per_session=4,
         shared_components=20,
         other_components=24,
         own_components=6,
         early_gain=1.5,
+        component_nonlinearity=0.0,
+        voxel_nonlinearity=0.0,
     )
 
 

@@ -67,7 +67,14 @@ def test_a_subject_does_not_depend_on_how_many_others_there_are(study, world, sm
 
 def test_measured_ceilings_are_those_of_nsd(scenes):
     # Allen et al. 2022: 36 % for three trials, so 15.8 % for one.
-    settings = SimulationSettings(n_subjects=3, min_voxels=200, max_voxels=200, subject_sigma=0.0)
+    settings = SimulationSettings(
+        n_subjects=3,
+        min_voxels=200,
+        max_voxels=200,
+        sessions=3,
+        trials_per_session=300,
+        subject_sigma=0.0,
+    )
     images, features = scenes(400)
     study = simulate(images, features, ["train"] * 360 + ["test"] * 40, settings=settings, seed=0)
     three = np.mean([v["noise_ceiling_3"].median() for v in study.voxels.values()])

@@ -12,7 +12,7 @@ PCA components of its semantic features, and std standardises::
     higher   s = rect(sqrt(1 - p) std(sum_a W_va h_a) + sqrt(p) std(sum_b U_vb y_b))
              h_a = rect(z_a)                       leading components, shared by all subjects
              y_b = sum_a D_ab z_a                  own components of the subject, from the others
-             rect(u) = std((1 - k) u + k |u|)      k = 0 by default: linear
+             rect(u) = std((1 - k) u + k |u|)      k = .5 by default: half-wave
 
 w is log-normal, u, W and U are normal, D is orthonormal; the variance of W along a component is
 the component's own variance to the power `spectrum`, times a gain of the area. n = 1/2 compresses,

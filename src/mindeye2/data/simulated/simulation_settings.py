@@ -13,20 +13,21 @@ class SimulationSettings(Settings):
     n_subjects: int = Field(default=8, ge=1, le=99)
     """Subjects, "subj01" onwards. A subject does not change when others are added."""
 
-    min_voxels: int = Field(default=800, ge=8)
+    min_voxels: int = Field(default=4000, ge=8)
     """Fewest voxels of a subject."""
 
-    max_voxels: int = Field(default=1300, ge=8)
+    max_voxels: int = Field(default=5000, ge=8)
     """Most voxels of a subject."""
 
-    sessions: int = Field(default=3, ge=1)
+    sessions: int = Field(default=2, ge=1)
     """Sessions of each subject."""
 
-    trials_per_session: int = Field(default=300, ge=2)
-    """Trials of training and validation images in a session; test trials are added."""
+    trials_per_session: int = Field(default=750, ge=2)
+    """Trials of training and validation images in a session, as in NSD's; test trials are
+    added."""
 
-    runs_per_session: int = Field(default=8, ge=1)
-    """Runs of a session."""
+    runs_per_session: int = Field(default=12, ge=1)
+    """Runs of a session; 12 as in NSD's."""
 
     repeat_fractions: tuple[float, ...] = Field(default=(0.5, 0.35, 0.15), min_length=1)
     """Fraction of a subject's images that are shown once, twice, three times."""
@@ -85,10 +86,10 @@ class SimulationSettings(Settings):
     """SD of the logarithm of an area's gains on the shared components; the same in all
     subjects."""
 
-    component_nonlinearity: float = Field(default=0.0, ge=0, le=1)
+    component_nonlinearity: float = Field(default=0.5, ge=0, le=1)
     """Rectification k of the shared components, the same in all subjects."""
 
-    voxel_nonlinearity: float = Field(default=0.0, ge=0, le=1)
+    voxel_nonlinearity: float = Field(default=0.5, ge=0, le=1)
     """Rectification k of each higher voxel: 0.5 is half-wave, 1 is full-wave."""
 
     ncsnr_median: float = Field(default=0.433, gt=0)

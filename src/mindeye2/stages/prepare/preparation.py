@@ -60,7 +60,7 @@ class SceneComposition(Preparation):
     seed: int = 0
     """Seeds scenes and simulated subjects."""
 
-    n_train: Annotated[int, Field(ge=1)] = 1400
+    n_train: Annotated[int, Field(ge=1)] = 2400
     """Scenes of the train split."""
 
     n_validation: Annotated[int, Field(ge=0)] = 100
