@@ -95,3 +95,41 @@ def test_a_wrong_table_is_named_with_the_line(write, text, message):
     (run,) = find_runs(write("sub-01_task-look_events.tsv", text), task=None)
     with pytest.raises(ArtifactError, match=message):
         read_events(run, settings=EventSettings(), kind="glmsingle")
+
+
+def test_runs_inherit_the_nearest_table_whose_name_fits(tmp_path):
+    for label in ("01", "02"):
+        folder = tmp_path / f"sub-{label}" / "func"
+        folder.mkdir(parents=True)
+        for run in (1, 2):
+            (folder / f"sub-{label}_task-look_run-{run}_echo-1_bold.nii.gz").touch()
+        (folder / f"sub-{label}_task-rest_bold.nii.gz").touch()
+    names = [
+        "task-look_events.tsv",
+        "sub-02/sub-02_task-look_events.tsv",
+        "sub-01/func/sub-01_task-look_run-2_events.tsv",
+    ]
+    for name in names:
+        (tmp_path / name).write_text(EVENTS)
+    runs = find_runs(tmp_path, task=None)
+    used = [str(r.events.relative_to(tmp_path)) for r in runs]
+    assert used == [names[0], names[2], names[1], names[1]]
+    assert [r.stem for r in runs[:2]] == ["sub-01_task-look_run-1", "sub-01_task-look_run-2"]
+    assert read_events(runs[0], settings=EventSettings())["run"].unique() == [1]
+
+
+def test_a_table_beside_several_runs_is_no_run_itself(write, tmp_path):
+    write("sub-01_task-look_events.tsv")
+    for run in (1, 2):
+        (tmp_path / "sub-01" / "func" / f"sub-01_task-look_run-{run}_bold.nii").touch()
+    assert [r.run for r in find_runs(tmp_path, task=None)] == [1, 2]
+
+
+def test_two_inherited_tables_of_one_level_are_refused(tmp_path):
+    folder = tmp_path / "sub-01" / "func"
+    folder.mkdir(parents=True)
+    (folder / "sub-01_task-look_acq-x_bold.nii.gz").touch()
+    for name in ("task-look_events.tsv", "task-look_acq-x_events.tsv"):
+        (tmp_path / name).write_text(EVENTS)
+    with pytest.raises(ArtifactError, match=r"2 tables of events for one run.*one at each level"):
+        find_runs(tmp_path, task=None)

@@ -165,3 +165,16 @@ def test_glmsingle_is_recommended_where_it_is_installed(tree, monkeypatch):
     monkeypatch.setattr("mindeye2.data.bids.bids_reader.importlib.util.find_spec", found.get)
     (note,) = read_bids(tree, settings=settings()).notes
     assert "mindeye2 prepare glmsingle" in note
+
+
+def test_runs_inherit_a_table_of_events_at_the_root(tree):
+    """Nilearn reads such a data set as one without events."""
+    own = sorted(tree.glob("sub-*/*/func/*_events.tsv"))
+    text, before = own[0].read_text(), read_responses(tree, settings=settings())
+    for path in own:
+        path.unlink()
+    (tree / "task-look_events.tsv").write_text(text)
+    found = read_responses(tree, settings=settings())
+    assert found.trials.groupby("subject").size().tolist() == [30, 30]
+    assert found.trials["image"].tolist() == before.trials["image"].tolist()[:10] * 6
+    np.testing.assert_array_equal(found.betas["sub-01"][:10], before.betas["sub-01"][:10])

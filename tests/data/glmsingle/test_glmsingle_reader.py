@@ -203,3 +203,12 @@ def test_a_mask_of_another_grid_is_refused(tables):
     nib.save(nib.Nifti1Image(np.ones((4, 3, 2), "u1"), np.eye(4)), tables / "mask.nii.gz")
     with pytest.raises(ArtifactError, match=r"shape \(4, 3, 2\), but the betas in .*\(3, 4, 2\)"):
         read_glmsingle(tables, settings=settings())
+
+
+def test_the_version_in_a_bids_description_is_recorded(tables):
+    made_by = '{"GeneratedBy": [{"Name": "GLMsingle", "Version": "1.2"}]}'
+    (tables / "sub-01" / "dataset_description.json").write_text(made_by)
+    facts = read_glmsingle(tables, settings=settings()).facts["glmsingle"]
+    versions = {name: found["version"] for name, found in facts.items()}
+    assert versions[f"sub-01/ses-2/{STEM}.npy"] == "1.2"
+    assert versions[f"sub-02/ses-2/{STEM}.npy"] == "not recorded by GLMsingle"

@@ -14,6 +14,9 @@ from mindeye2.data.trial_table import read_table
 
 __all__ = ["EventSettings", "Run", "find_runs", "read_events"]
 
+_BOLD = re.compile(r"(_(echo|part|space|res|desc)-[^_]+)*_bold\.nii(\.gz)?$")
+"""What follows a run's stem in the names of its volumes."""
+
 
 class EventSettings(Settings):
     """Rows of BIDS event tables that are trials."""
@@ -44,8 +47,14 @@ class Run:
     labels: Mapping[str, str]
     """Entities of the file name: ``{"sub": "01", "ses": "a", "task": "look", "run": "1"}``."""
 
+    folder: Path
+    """Folder of the run's files, relative to the BIDS folder: ``sub-01/ses-a/func``."""
+
+    stem: str
+    """What the names of its files begin with: ``"sub-01_ses-a_task-look_run-1"``."""
+
     events: Path
-    """The table."""
+    """The table: the run's own, or one that it inherits from a folder above."""
 
 
 def entities(path: Path) -> dict[str, str]:
@@ -63,15 +72,25 @@ def _numbers(labels: list[str]) -> dict[str, int]:
 
 
 def find_runs(
-    root: Path, *, task: str | None, subject: str | None = None, kind: str = "bids"
+    root: Path,
+    *,
+    task: str | None,
+    subject: str | None = None,
+    kind: str = "bids",
+    derivatives: Path | None = None,
 ) -> list[Run]:
-    """Find the runs with events, in order; `kind` begins the names of settings in messages."""
+    """Find the runs with events of their own or inherited ones, in order.
+
+    `kind` begins the names of settings in messages. Runs that inherit events are known by their
+    volumes, in the BIDS folder or in `derivatives`.
+    """
     pattern = f"sub-{subject or '*'}"
-    tables = [p for f in ("func", "*/func") for p in root.glob(f"{pattern}/{f}/*_events.tsv")]
-    named = [(entities(path), path) for path in tables]
-    tasks = sorted({labels.get("task", "") for labels, _ in named})
+    found = _event_tables(root, pattern=pattern, derivatives=derivatives)
+    named = [(entities(Path(stem)), path, stem) for (_, stem), path in found.items()]
+    folders = {stem: folder for folder, stem in found}
+    tasks = sorted({labels.get("task", "") for labels, *_ in named})
     if task is not None:
-        named = [(labels, p) for labels, p in named if labels.get("task") == task]
+        named = [run for run in named if run[0].get("task") == task]
     elif len(tasks) > 1:
         raise ArtifactError(
             f"{root} has events of the tasks {tasks}; choose one, e.g. --set "
@@ -81,15 +100,16 @@ def find_runs(
         raise ArtifactError(
             f"{root} has no events{f' of the task {task!r}' if task else ''}: no file "
             f"{pattern}/[ses-*/]func/*_events.tsv{f', only of {tasks}' if tasks else ''}. "
-            "Give the BIDS folder with the event tables."
+            "Give the BIDS folder with the event tables. A table above the runs' folders, e.g. "
+            "task-<label>_events.tsv, is read where the runs' volumes (*_bold.nii.gz) are there."
         )
     runs = []
-    for label in sorted({labels["sub"] for labels, _ in named}):
-        own = [(labels, p) for labels, p in named if labels["sub"] == label]
-        sessions = _numbers([labels.get("ses", "1") for labels, _ in own])
+    for label in sorted({labels["sub"] for labels, *_ in named}):
+        own = [run for run in named if run[0]["sub"] == label]
+        sessions = _numbers([labels.get("ses", "1") for labels, *_ in own])
         for session, number in sessions.items():
-            inside = [(d, p) for d, p in own if d.get("ses", "1") == session]
-            counted = _numbers([d.get("run", "1") for d, _ in inside])
+            inside = [run for run in own if run[0].get("ses", "1") == session]
+            counted = _numbers([d.get("run", "1") for d, *_ in inside])
             if len(counted) < len(inside):
                 raise ArtifactError(
                     f"sub-{label}, session {session}: {len(inside)} tables of events have the "
@@ -102,11 +122,64 @@ def find_runs(
                     session=number,
                     run=counted[labels.get("run", "1")],
                     labels=labels,
+                    folder=folders[stem],
+                    stem=stem,
                     events=path,
                 )
-                for labels, path in inside
+                for labels, path, stem in inside
             ]
     return sorted(runs, key=lambda r: (r.subject, r.session, r.run))
+
+
+def _event_tables(
+    root: Path, *, pattern: str, derivatives: Path | None
+) -> dict[tuple[Path, str], Path]:
+    """Return the table of events of each run that has one, by its folder and stem."""
+    places = (f"{pattern}/func", f"{pattern}/*/func")
+    own = {
+        (path.parent.relative_to(root), path.name.removesuffix("_events.tsv")): path
+        for place in places
+        for path in sorted(root.glob(f"{place}/*_events.tsv"))
+    }
+    runs = {
+        (path.parent.relative_to(top), _BOLD.sub("", path.name))
+        for top in filter(None, (root, derivatives))
+        for place in places
+        for path in top.glob(f"{place}/*_bold.nii*")
+    }
+    inherited = {}
+    for folder, stem in sorted(runs - own.keys()):
+        path = _inherited(root, folder, entities(Path(stem)))
+        if path is not None:
+            inherited[folder, stem] = path
+    # A table beside several runs, sub-01_task-look_events.tsv, is theirs and no run itself.
+    shared = set(inherited.values())
+    return {
+        **{run: path for run, path in own.items() if path not in shared or run in runs},
+        **inherited,
+    }
+
+
+def _inherited(root: Path, folder: Path, labels: Mapping[str, str]) -> Path | None:
+    """Find the nearest table, from a run's folder up, whose entities are all the run's.
+
+    This is the inheritance principle of BIDS.
+    """
+    for level in (root / folder, *(root / parent for parent in folder.parents)):
+        found = [
+            path
+            for path in sorted(level.glob("*_events.tsv"))
+            if entities(path).items() <= labels.items()
+        ]
+        if len(found) > 1:
+            raise ArtifactError(
+                f"{level} has {len(found)} tables of events for one run, "
+                f"{[path.name for path in found]}: BIDS allows one at each level. Remove the "
+                "others, or name them after the runs that they belong to."
+            )
+        if found:
+            return found[0]
+    return None
 
 
 def read_events(run: Run, *, settings: EventSettings, kind: str = "bids") -> pd.DataFrame:

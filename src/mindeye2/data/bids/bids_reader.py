@@ -1,6 +1,7 @@
 """Reader of fMRIPrep derivatives and BIDS events, with single-trial betas.
 
-The source is a BIDS folder: ``sub-01/[ses-01/]func/*_events.tsv`` names the stimuli, and
+The source is a BIDS folder: ``sub-01/[ses-01/]func/*_events.tsv`` names the stimuli, or a table in
+a folder above, which all runs of its name inherit (``task-look_events.tsv``), and
 ``derivatives/fmriprep`` has ``*_desc-preproc_bold.nii.gz``, ``*_desc-brain_mask.nii.gz`` and
 ``*_desc-confounds_timeseries.tsv`` of the same names. Responses are estimated run by run, when the
 prepare stage reads them.
@@ -160,7 +161,7 @@ def read_responses(source: Path, *, settings: BidsSettings) -> BidsResponses:
         )
     # Before hours of reading, not after.
     require("nilearn", extra="bids", purpose="Estimating single-trial responses")
-    runs = find_runs(source, task=settings.events.task)
+    runs = find_runs(source, task=settings.events.task, derivatives=derivatives)
     tables, betas, voxels = [], {}, {}
     for subject in dict.fromkeys(r.subject for r in runs):
         own = [r for r in runs if r.subject == subject]

@@ -71,29 +71,23 @@ class RunBetas:
 
 def find_derivative(derivatives: Path, run: Run, *, ending: str, space: str | None = None) -> Path:
     """Find the derivative of a run, whose name has the same entities."""
-    folder = derivatives / run.events.parent.relative_to(_root_of(run))
-    stem = run.events.name.removesuffix("_events.tsv")
+    folder, stem = derivatives / run.folder, run.stem
     in_space = ending.endswith(".nii.gz")
     middle = f"_space-{space}*" if in_space and space else "*"
     found = sorted(folder.glob(f"{stem}{middle}_{ending}"))
     if not found:
         present = sorted(p.name for p in folder.glob("*_desc-preproc_bold.nii.gz"))
         raise ArtifactError(
-            f"{folder} has no {stem}{middle}_{ending}, which belongs to {run.events.name}"
+            f"{folder} has no {stem}{middle}_{ending}, which belongs to {stem}"
             f"{f'; its runs: {present[:5]}' if present else ''}. fMRIPrep writes it: run it for "
             "this run, remove its events, or choose the space with the setting bids.space."
         )
     if len(found) > 1:
         raise ArtifactError(
-            f"{run.events.name} has {len(found)} derivatives: {[p.name for p in found]}. Choose "
+            f"{stem} has {len(found)} derivatives: {[p.name for p in found]}. Choose "
             "one with the setting bids.space, e.g. --set bids.space=T1w."
         )
     return found[0]
-
-
-def _root_of(run: Run) -> Path:
-    """Return the BIDS folder: above sub-01, and above ses-01 where there is one."""
-    return next(p.parent for p in run.events.parents if p.name == run.subject)
 
 
 def open_run(path: Path) -> Any:  # noqa: ANN401 - nibabel's image

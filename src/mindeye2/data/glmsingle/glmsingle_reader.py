@@ -26,6 +26,7 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import Settings
 from mindeye2.data.arrays import ConcatenatedRows
 from mindeye2.data.bids.bids_events import EventSettings, find_runs, read_events
+from mindeye2.data.bids.dataset_description import recorded_version
 from mindeye2.data.bids.nifti import find_above, load_mask, voxel_table
 from mindeye2.data.glmsingle.glmsingle_files import (
     RESULTS,
@@ -157,11 +158,17 @@ def read_glmsingle(source: Path, *, settings: GlmsingleSettings) -> SourceDatase
         facts={
             "converted_images": images.conversions(setting="glmsingle.stimuli"),
             "glmsingle": {
-                str(o.path.relative_to(source)): o.design.facts if o.design else "no DESIGNINFO"
-                for o in outputs
+                str(o.path.relative_to(source)): _recorded_facts(o, source) for o in outputs
             },
         },
     )
+
+
+def _recorded_facts(output: _Output, source: Path) -> object:
+    """Return GLMsingle's options, and its version where the outputs or a BIDS description do."""
+    version = recorded_version("GLMsingle", start=output.folder, stop=source)
+    facts = output.design.facts if output.design else {"design": "no DESIGNINFO"}
+    return {**facts, "version": version} if version else facts
 
 
 def _find_outputs(source: Path, settings: GlmsingleSettings) -> list[_Output]:
