@@ -37,6 +37,7 @@ __all__ = [
     "decoder_tuning",
     "demo",
     "demo_data",
+    "embeddings",
     "kriegeskorte92",
     "laptop",
     "released",
@@ -163,6 +164,23 @@ def laptop() -> SharedTraining:
     return SharedTraining()
 
 
+def embeddings() -> SharedTraining:
+    """Return `laptop` for an embedding published without its images: one token, no pictures.
+
+    The default is LAION-fMRI's CLIP. Of another, set `targets.tokens` and `model.n_features`.
+    """
+    base = laptop()
+    return base.model_copy(
+        update={
+            "model": base.model.model_copy(
+                update={"n_tokens": 1, "n_features": 1024, "lowlevel": None}
+            ),
+            "targets": TargetSettings(tokens="laion-clip"),
+            "losses": base.losses.model_copy(update={"lowlevel": 0.0}),
+        }
+    )
+
+
 def demo() -> SharedTraining:
     """Return `laptop` for the demo's seven pretraining subjects."""
     return laptop().model_copy(update={"subjects": SUBJECTS})
@@ -270,6 +288,7 @@ TRAINING: dict[str, Callable[[], TrainSettings]] = {
     "released_adapt": released_adapt,
     "standard": standard,
     "laptop": laptop,
+    "embeddings": embeddings,
     "demo": demo,
     "adapt": adapt,
     "scratch": scratch,

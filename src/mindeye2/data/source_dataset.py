@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mindeye2.data.known_images import ImageDesign
 
-__all__ = ["SCALING", "Rows", "SourceDataset", "used_trials"]
+__all__ = ["SCALING", "Embedding", "Rows", "SourceDataset", "used_trials"]
 
 SCALING = "scaling"
 """Split of trials that z-scoring of their session is fitted on, and that are not kept: training
@@ -40,6 +40,17 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """Embedding of every image that the source publishes: targets that need no image."""
+
+    values: Rows
+    """(images, tokens, features)."""
+
+    key: str
+    """Identifies network and file; embeddings with different keys are different."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SourceDataset:
     """Trials, responses and stimuli of a source, in memory or read while they are prepared.
 
@@ -47,8 +58,9 @@ class SourceDataset:
     images and seals the folder.
     """
 
-    images: Rows
-    """Stimuli: (images, height, width, 3) uint8, RGB."""
+    images: Rows | None
+    """Stimuli: (images, height, width, 3) uint8, RGB; None where only `embeddings` of them are
+    there."""
 
     trials: pd.DataFrame
     """Trial table: ``subject, session, run, trial, image, source_image, repeat, split``; the split
@@ -60,6 +72,9 @@ class SourceDataset:
 
     voxels: Mapping[str, pd.DataFrame]
     """Per subject one row per voxel: ``i, j, k`` and ROI columns; both optional."""
+
+    embeddings: Mapping[str, Embedding] = field(default_factory=dict)
+    """Published embeddings by the name of their folder in ``targets/``."""
 
     captions: Sequence[str] | None = None
     """One caption per image, where the source has them."""
@@ -84,6 +99,12 @@ class SourceDataset:
 
     facts: Mapping[str, object] = field(default_factory=dict)
     """Further plain values for the manifest."""
+
+    @property
+    def n_images(self) -> int:
+        """Number of stimuli."""
+        known = self.images if self.images is not None else next(iter(self.embeddings.values()))
+        return len(known if isinstance(known, Rows) else known.values)
 
 
 def used_trials(trials: pd.DataFrame) -> pd.DataFrame:

@@ -73,8 +73,7 @@ def check_counts(view: DatasetView) -> list[Finding]:
     findings = [*_betas(view), *_per_image(view), *_against_source(view)]
     if not any(f.is_wrong for f in findings):
         n_trials = 0 if view.trials is None else len(view.trials)
-        n_images = 0 if view.images is None else len(view.images)
-        found = f"{len(view.betas)} subjects, {n_trials} trials, {n_images} images: consistent"
+        found = f"{len(view.betas)} subjects, {n_trials} trials, {view.n_images or 0} images: consistent"
         findings.append(_finding(view, "ok", found))
     return findings
 
@@ -105,7 +104,7 @@ def _betas(view: DatasetView) -> list[Finding]:
 
 def _per_image(view: DatasetView) -> list[Finding]:
     """Check that each image has a caption and a row in each bank of targets."""
-    if view.images is None:
+    if view.n_images is None:
         return []
     counts: dict[str, int] = {}
     for folder in sorted((view.folder / "targets").glob("*")):
@@ -114,15 +113,15 @@ def _per_image(view: DatasetView) -> list[Finding]:
             record = json.loads((folder / "encoder.json").read_text())
         except (OSError, ValueError, EOFError):
             continue  # `check_files` reports damaged files
-        if record.get("done", len(view.images)) < len(view.images):
+        if record.get("done", view.n_images) < view.n_images:
             counts[f"targets/{folder.name}"] = int(record["done"])
     if (view.folder / "captions.parquet").exists():
         captions = pd.read_parquet(view.folder / "captions.parquet", columns=["image"])
         counts["captions.parquet"] = captions["image"].nunique()
     return [
-        _finding(view, "error", f"{n} rows for {len(view.images)} images", where=name)
+        _finding(view, "error", f"{n} rows for {view.n_images} images", where=name)
         for name, n in counts.items()
-        if n != len(view.images)
+        if n != view.n_images
     ]
 
 
@@ -171,7 +170,7 @@ def check_trial_table(view: DatasetView) -> list[Finding]:
         return []
     table, problems = view.trials.reset_index(drop=True), list[tuple[Level, str]]()
     try:
-        n_images = len(view.images) if view.images is not None else int(table["image"].max()) + 1
+        n_images = int(table["image"].max()) + 1 if view.n_images is None else view.n_images
         check_trials(table, n_images=n_images, design=view.prepared.design)
     except (ArtifactError, ValueError) as error:
         problems.append(("error", str(error)))

@@ -32,7 +32,7 @@ class DatasetView:
     """The data set; its own properties may raise."""
 
     images: UInt8[np.ndarray, "images height width rgb"] | None
-    """Stimulus images."""
+    """Stimulus images; None where they are damaged, or the source had none."""
 
     trials: pd.DataFrame | None
     """Trials of all subjects."""
@@ -55,6 +55,13 @@ class DatasetView:
     def manifest(self) -> Mapping[str, Any]:
         """Return what the prepare stage recorded."""
         return self.prepared.manifest
+
+    @property
+    def n_images(self) -> int | None:
+        """Return the number of stimulus images; None where they are damaged."""
+        if self.images is not None:
+            return len(self.images)
+        return None if self.prepared.has_images else self.prepared.n_images
 
     @property
     def matched_subjects(self) -> list[str]:

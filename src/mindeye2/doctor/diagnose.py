@@ -125,10 +125,10 @@ def _check_dataset(folder: Path, manifest: dict[str, Any]) -> list[Finding]:
     view, findings = open_dataset(folder, manifest)
     findings += [*check_counts(view), *check_trial_table(view), *check_masks(view)]
     features, source = None, ""
-    if view.images is not None and view.trials is not None:
+    if view.n_images is not None and view.trials is not None:
         thumbnails = make_thumbnails(view)
         findings += check_images(view, thumbnails)
-        if view.trials["image"].between(0, len(view.images) - 1).all():
+        if view.trials["image"].between(0, view.n_images - 1).all():
             features, source = image_features(view, thumbnails)
     first_sessions = {}
     for subject in view.matched_subjects:

@@ -25,8 +25,8 @@ def image_features(
 
     Images that no trial shows have zeros.
     """
-    assert view.images is not None
-    n_images = len(view.images)
+    n_images = view.n_images
+    assert n_images is not None
     folders = sorted((view.folder / "targets").glob("*"), key=lambda p: (p.name in LAST, p.name))
     for folder in folders:
         try:

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Int64
 
-from mindeye2.data.image_copies import Thumbnails, find_copies, shrink_images
+from mindeye2.data.image_copies import SIDE, Thumbnails, find_copies, shrink_images
 from mindeye2.doctor.dataset_view import DatasetView
 from mindeye2.doctor.finding import Finding, first_few
 
@@ -16,17 +16,20 @@ BLANK = 1.0
 
 
 def make_thumbnails(view: DatasetView) -> Thumbnails:
-    """Downsample every image that a trial shows."""
-    assert view.images is not None
+    """Downsample every image that a trial shows; without images only their rows are known."""
+    assert view.n_images is not None
     assert view.trials is not None
     shown = np.unique(view.trials["image"].to_numpy()).astype(np.int64)
-    return shrink_images(view.images, shown[(shown >= 0) & (shown < len(view.images))])
+    shown = shown[(shown >= 0) & (shown < view.n_images)]
+    if view.images is None:
+        return Thumbnails(rows=shown, values=np.empty((0, SIDE, SIDE, 3), np.uint8))
+    return shrink_images(view.images, shown)
 
 
 def check_images(view: DatasetView, thumbnails: Thumbnails) -> list[Finding]:
     """Search for images that train and test share, and for images of one colour."""
     assert view.trials is not None
-    findings = _blank(view, thumbnails)
+    findings = [] if view.images is None else _blank(view, thumbnails)
     if view.prepared.known_images:
         n = len(view.prepared.images_of("test"))
         found = f"the {n} test images are training images too, as the design of known images says"
@@ -37,7 +40,10 @@ def check_images(view: DatasetView, thumbnails: Thumbnails) -> list[Finding]:
     shared = [*_same_source(view), *_copies(view, thumbnails, test=test, rest=rest)]
     where = "train and test"
     if not shared:
-        found = f"none of {len(test)} test images is among {len(rest)} others, exactly or nearly"
+        how = "by name (there are no images to compare)" if view.images is None else (
+            "exactly or nearly"
+        )
+        found = f"none of {len(test)} test images is among {len(rest)} others, {how}"
         return [*findings, Finding("ok", CHECK, where=where, found=found)]
     fix = view.prepare_again(first="give both images of each pair one split")
     return findings + [Finding("error", CHECK, where=where, found=t, fix=fix) for t in shared]
@@ -73,7 +79,8 @@ def _copies(
     rest: Int64[np.ndarray, " _"],
 ) -> list[str]:
     """Describe pairs of a test image and another that are the same, similar or mirrored."""
-    assert view.images is not None
+    if view.images is None:
+        return []
     sets = (Thumbnails(rows=thumbnails.rows[r], values=thumbnails.values[r]) for r in (test, rest))
     groups: dict[str, list[str]] = {}
     for (a, b), how in find_copies(view.images, *sets).items():

@@ -93,5 +93,5 @@ def prepared_size(prepared: Prepared) -> DataSize:
         n_voxels=prepared.n_voxels,
         n_trials={str(s): int(n) for s, n in by_subject.size().items()},
         n_sessions=int(by_subject["session"].nunique().max()),
-        n_images=len(prepared.images),
+        n_images=prepared.n_images,
     )

@@ -54,6 +54,11 @@ def check_test_images(prepared: Prepared, images: Sequence[int]) -> ImageCheck:
         )
     if not len(trained):
         return ImageCheck(clause="")
+    if not prepared.has_images:
+        return ImageCheck(
+            clause=", none of which was shown in a training trial by its name (without images, "
+            "copies under another name cannot be searched)"
+        )
     if len(test) + len(trained) > MOST_IMAGES:
         return ImageCheck(
             clause=", none of which was shown in a training trial (copies under another name: "

@@ -15,6 +15,7 @@ from mindeye2.core.runtime import generator
 from mindeye2.data.prepared import Prepared
 from mindeye2.data.scenes import render_references
 from mindeye2.reporting.content import GalleryItem, ImageScore
+from mindeye2.reporting.stimuli import Stimuli
 
 __all__ = ["RunGallery", "caption_note"]
 
@@ -79,6 +80,7 @@ class RunGallery:
 
     def __init__(self, source: Path, *, decoded: Path, prepared: Prepared) -> None:
         self._source, self._decoded, self._prepared = source, decoded, prepared
+        self.stimuli = Stimuli(prepared)
         self._items = pd.read_parquet(decoded / "items.parquet")
         self._table = pd.read_parquet(source / "scores.parquet")
         self._kinds = [k for k in _COLUMNS if (decoded / f"{k}.npy").exists()]
@@ -174,7 +176,7 @@ class RunGallery:
         return shown
 
     def _stimulus(self, image: int) -> np.ndarray:
-        return np.asarray(self._prepared.images[image])
+        return self.stimuli.picture(image)
 
 
 def _two_way(names: Container[str], best: str) -> tuple[str, str]:

@@ -75,7 +75,7 @@ def _next(*words: object) -> str:
 
 def _prepared(out: Path) -> list[str]:
     data = open_prepared(out)
-    lines = [f"{out}: {_describe_subjects(data)}, {len(data.images)} images"]
+    lines = [f"{out}: {_describe_subjects(data)}, {data.n_images} images"]
     if not data.subjects:
         return [
             *lines,
@@ -99,6 +99,7 @@ def _prepared(out: Path) -> list[str]:
     lines += [f"warning: {warning}"] if warning else []
     recipe = _RECIPES.get(data.manifest["config"].get("kind", ""), "ridge")
     recipe = recipe if len(data.subjects) > 1 else "ridge"
+    recipe = recipe if data.has_images else "embeddings"
     lines.append(_next("train", "--recipe", recipe, "--source", out, "--out", out.parent / "run"))
     return lines
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
 import torch
 import yaml
@@ -178,7 +177,7 @@ def report(
         columns=gallery.columns,
         items=gallery.items(most=settings.max_images, seed=settings.seed),
         caption_note=caption_note(reconstructed),
-        pool=[np.asarray(prepared.images[i]) for i in scores.get("gallery", table["image"])],
+        pool=[gallery.stimuli.picture(i) for i in scores.get("gallery", table["image"])],
         image_scores=gallery.image_scores,
         sample_seed=settings.seed,
         scores=list(rows.values()),

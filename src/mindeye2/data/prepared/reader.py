@@ -29,9 +29,25 @@ class Prepared:
     manifest: dict[str, Any]
     """Its manifest."""
 
+    @property
+    def has_images(self) -> bool:
+        """Whether the stimuli are there, and not only embeddings of them."""
+        return bool(self.manifest.get("has_images", True))
+
+    @property
+    def n_images(self) -> int:
+        """Number of stimuli."""
+        return len(self.images) if self.has_images else int(self.manifest["n_images"])
+
     @cached_property
     def images(self) -> UInt8[np.ndarray, "images height width rgb"]:
-        """The stimuli, memory-mapped."""
+        """The stimuli, memory-mapped; ``ArtifactError`` where the source had none."""
+        if not self.has_images:
+            raise ArtifactError(
+                f"{self.folder} was prepared without images, from published embeddings of them: "
+                "responses can be trained on and images retrieved, but nothing that shows, "
+                "generates or compares pictures. Get the images and prepare again (docs/data.md)."
+            )
         return _open_array(self.folder / "images.npy")
 
     @cached_property
@@ -46,7 +62,7 @@ class Prepared:
         if not path.exists():
             return None
         table = pd.read_parquet(path).drop_duplicates("image").set_index("image")
-        return [str(c) for c in table["caption"].reindex(range(len(self.images))).fillna("")]
+        return [str(c) for c in table["caption"].reindex(range(self.n_images)).fillna("")]
 
     @cached_property
     def categories(self) -> list[str] | None:
@@ -77,7 +93,12 @@ class Prepared:
 
     @property
     def images_hash(self) -> str:
-        """SHA-256 of ``images.npy``: two data sets of one hash number their images alike."""
+        """SHA-256 of ``images.npy``, without images of their names.
+
+        Two data sets of one hash number their images alike.
+        """
+        if not self.has_images:
+            return str(self.manifest["images_sha256"])
         return str(self.manifest["files"]["images.npy"]["sha256"])
 
     def trials_of(

@@ -16,7 +16,14 @@ from mindeye2.core.runtime import progress
 from mindeye2.data.prepared.zscore import Scaler
 from mindeye2.data.source_dataset import Rows
 
-__all__ = ["digest_table", "seal_prepared", "write_images", "write_rows", "write_subject_tables"]
+__all__ = [
+    "digest_images",
+    "digest_table",
+    "seal_prepared",
+    "write_images",
+    "write_rows",
+    "write_subject_tables",
+]
 
 _IMAGES_PER_BLOCK = 256
 
@@ -47,6 +54,11 @@ def digest_table(table: pd.DataFrame) -> str:
     return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
 
 
+def digest_images(trials: pd.DataFrame) -> str:
+    """Return the SHA-256 of the source's name of each image that trials show."""
+    return digest_table(trials.reindex(columns=["image", "source_image"]).drop_duplicates())
+
+
 def write_images(path: Path, images: Rows, *, trials: pd.DataFrame) -> NDArray[np.uint8]:
     """Write the stimuli to `path`, unless the same ones exist, and return them memory-mapped.
 
@@ -60,8 +72,7 @@ def write_images(path: Path, images: Rows, *, trials: pd.DataFrame) -> NDArray[n
             f"the source gives images of shape {shape} and type {first.dtype}; they must be "
             "(images, height, width, 3) and uint8: RGB from 0 to 255."
         )
-    named = trials.reindex(columns=["image", "source_image"]).drop_duplicates()
-    key = {"shape": list(shape), "images": digest_table(named)}
+    key = {"shape": list(shape), "images": digest_images(trials)}
     if not path.exists() or not record.exists() or json.loads(record.read_text()) != key:
         starts = range(0, len(images), _IMAGES_PER_BLOCK)
         blocks = (

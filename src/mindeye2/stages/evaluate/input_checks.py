@@ -39,7 +39,7 @@ def _check_rows(decoded: Decoded) -> None:
             f"{table} lists {_named(twice)} more than once. Average repeats before "
             "reconstructing, as 'mindeye2 reconstruct' does."
         )
-    n = len(decoded.prepared.images)
+    n = decoded.prepared.n_images
     outside = [i for i in images if not 0 <= i < n]
     if outside:
         raise ArtifactError(

@@ -154,6 +154,7 @@ def evaluate(
             simulated=bool(prepared.manifest.get("simulated", False)),
             images_sha256=prepared.images_hash,
             design=prepared.design,
+            image_split=prepared.manifest.get("image_split"),
             gallery=gallery,
             missing=[sentence for group in groups for sentence in group.missing],
             peak_memory_gib=round(peak_memory_gib(), 2),

@@ -1,22 +1,31 @@
 """Targets: the outputs of frozen encoders for every image of a data set."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from mindeye2.core.artifacts import hash_file
+from mindeye2.core.artifacts import hash_file, write_json
+from mindeye2.core.runtime import progress
+from mindeye2.data.prepared.writer import write_rows
+from mindeye2.data.source_dataset import Embedding
 from mindeye2.encoders import registry
 from mindeye2.encoders.bank import Bank
 from mindeye2.generation.decoders import load_autoencoder, shipped_decoder
 from mindeye2.training.distributed import current_shard, run_on_rank0, wait_for_all
 
-__all__ = ["ENCODERS", "Target", "fill_targets"]
+__all__ = ["ENCODERS", "Target", "fill_targets", "write_embedding"]
+
+
+_BLOCK = 1024
+"""Embeddings in memory at a time."""
 
 
 class Target(NamedTuple):
@@ -76,3 +85,26 @@ def fill_targets(
         bank.fill(target.encode, device=device, rank=shard.rank, world_size=shard.world_size)
         wait_for_all()
         run_on_rank0(bank.seal)
+
+
+def write_embedding(folder: Path, embedding: Embedding, *, name: str) -> None:
+    """Write a published embedding of every image as the targets `name`, unless already done.
+
+    Each is scaled to the length of the square root of its number of features, so that features
+    have a mean square of 1 like those of encoders; cosines stay as they are.
+    """
+    values, target = embedding.values, folder / name
+    facts = {"encoder": name, "key": embedding.key, "done": len(values)}
+    record = target / "encoder.json"
+    if record.exists() and json.loads(record.read_text()) == facts:
+        return
+    target.mkdir(parents=True, exist_ok=True)
+
+    def blocks() -> Iterator[tuple[slice, ndarray]]:
+        for start in progress(range(0, len(values), _BLOCK), label=f"targets: {name}"):
+            block = np.asarray(values[start : start + _BLOCK], np.float32)
+            norms = np.linalg.norm(block, axis=-1, keepdims=True)
+            yield slice(start, start + _BLOCK), block / norms * np.sqrt(block.shape[-1])
+
+    write_rows(target / "values.npy", blocks(), shape=tuple(values.shape), dtype=np.float16)
+    write_json(record, facts)

@@ -15,10 +15,10 @@ from mindeye2.core.runtime import progress
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared.consistency import check_parts
 from mindeye2.data.prepared.subject_writer import SubjectSource, write_subject
-from mindeye2.data.prepared.writer import seal_prepared, write_images
+from mindeye2.data.prepared.writer import digest_images, seal_prepared, write_images
 from mindeye2.data.source_dataset import SourceDataset, used_trials
 from mindeye2.stages.prepare.adapters import KINDS
-from mindeye2.stages.prepare.encode_targets import ENCODERS, fill_targets
+from mindeye2.stages.prepare.encode_targets import ENCODERS, fill_targets, write_embedding
 from mindeye2.stages.prepare.preparation import PrepareSettings
 from mindeye2.training.distributed import init_processes, run_on_rank0
 
@@ -81,7 +81,7 @@ def prepare(
         claim_folder(out, resume=resume)
         # Targets of more encoders may be added later.
         recorded = _recorded(settings, source, folder=out)
-        keep_settings(out, recorded, may_change=("encoders",))
+        keep_settings(out, recorded, may_change=("encoders", "embeddings"))
         dataset = KINDS[settings.kind](settings, source)
         for note in [*dataset.notes, *without_bigg]:
             sys.stderr.write(f"{note}\n")
@@ -89,13 +89,14 @@ def prepare(
         return dataset
 
     dataset = run_on_rank0(write_parts)
-    fill_targets(
-        out / "targets",
-        np.load(out / "images.npy", mmap_mode="r", allow_pickle=False),
-        encoders=settings.encoders,
-        weights=settings.encoder_weights,
-        device=own_device,
-    )
+    if settings.encoders:
+        fill_targets(
+            out / "targets",
+            np.load(out / "images.npy", mmap_mode="r", allow_pickle=False),
+            encoders=settings.encoders,
+            weights=settings.encoder_weights,
+            device=own_device,
+        )
 
     def seal() -> None:
         assert dataset is not None
@@ -121,21 +122,36 @@ def _shapes(dataset: SourceDataset) -> dict[str, tuple[int, ...]]:
 
 
 def _write_parts(out: Path, dataset: SourceDataset, settings: PrepareSettings) -> None:
-    """Check a source data set; write its images and betas."""
+    """Check a source data set; write its images, published embeddings and betas."""
+    if dataset.images is None and settings.encoders:
+        raise ArtifactError(
+            f"encoders {list(settings.encoders)} encode images, and the source has none, only "
+            f"published embeddings ({', '.join(dataset.embeddings)}). Leave encoders out."
+        )
     check_parts(
         dataset.trials,
-        n_images=len(dataset.images),
+        n_images=dataset.n_images,
         shapes=_shapes(dataset),
         voxels=dataset.voxels,
         captions=dataset.captions,
         design=dataset.design,
     )
-    write_images(out / "images.npy", dataset.images, trials=used_trials(dataset.trials))
+    if dataset.images is not None:
+        write_images(out / "images.npy", dataset.images, trials=used_trials(dataset.trials))
+    for name, embedding in dataset.embeddings.items():
+        write_embedding(out / "targets", embedding, name=name)
     _write_subjects(out, _subjects(dataset, settings), processes=settings.processes)
 
 
 def _seal(out: Path, dataset: SourceDataset, *, config: dict[str, Any]) -> None:
-    notes = {"notes": list(dataset.notes)} if dataset.notes else {}
+    facts = {"notes": list(dataset.notes)} if dataset.notes else {}
+    if dataset.images is None:
+        digest = digest_images(used_trials(dataset.trials))
+        facts |= {
+            "has_images": False,
+            "n_images": dataset.n_images,
+            "images_sha256": digest,
+        }
     seal_prepared(
         out,
         trials=used_trials(dataset.trials),
@@ -146,7 +162,7 @@ def _seal(out: Path, dataset: SourceDataset, *, config: dict[str, Any]) -> None:
         label=dataset.label,
         simulated=dataset.simulated,
         design=dataset.design,
-        **notes,
+        **facts,
         **dataset.facts,
     )
 

@@ -97,6 +97,13 @@ def reconstruct(
     own_device, out = init_processes(device), Path(out)
     prepared = open_prepared(source)
     pipeline = open_pipeline(init, settings=settings, device=own_device)
+    if settings.images and not prepared.has_images:
+        raise ArtifactError(
+            f"{source} was prepared from published embeddings of the images, without the images: "
+            f"no image decoder generates pictures from tokens of {pipeline.encoder!r}. Write "
+            "tokens only, for retrieval, with --set images=false; or get the images and prepare "
+            "them with encoders (docs/data.md)."
+        )
     check_fit(prepared, pipeline, settings.subject)
     prepared.targets(pipeline.encoder)
     bank = pipeline.training_bank(settings.subject)

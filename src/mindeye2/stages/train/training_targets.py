@@ -72,10 +72,10 @@ def open_targets(
 
 def _open(prepared: Prepared, encoder: str, *, name: str, expected: tuple[int, ...]) -> TargetBank:
     bank = load_targets(prepared, encoder)
-    if len(bank) != len(prepared.images):
+    if len(bank) != prepared.n_images:
         raise ArtifactError(
             f"the targets {encoder!r} of {prepared.folder} are of {len(bank)} images, the data "
-            f"set has {len(prepared.images)}: they are of another data set, or damaged. Set "
+            f"set has {prepared.n_images}: they are of another data set, or damaged. Set "
             f"targets.{name} to another encoder, or remove the folder "
             f"{prepared.folder / 'targets' / encoder} and run: "
             f"{prepared.command_for_targets([encoder])}"
