@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.splits import SplitSettings, make_splits, split_shared1000
+from mindeye2.data.splits import SplitSettings, make_splits, split_held_out
 
 
 @pytest.fixture
@@ -94,18 +94,18 @@ def shared():
 
 
 def test_rows_of_images_follow_their_names_in_the_source(shared):
-    found = split_shared1000(shared, validation_fraction=0.1, seed=0)
+    found = split_held_out(shared, held_out="shared1000", validation_fraction=0.1, seed=0)
     ids = np.unique(shared["source_image"])
     np.testing.assert_array_equal(ids[found["image"]], shared["source_image"])
 
 
 def test_repeats_count_earlier_presentations_to_the_same_subject(shared):
-    found = split_shared1000(shared, validation_fraction=0.1, seed=0)
+    found = split_held_out(shared, held_out="shared1000", validation_fraction=0.1, seed=0)
     assert found.groupby(["subject", "image"])["repeat"].agg(list).map(lambda r: r == [0, 1]).all()
 
 
 def test_splits_are_disjoint_in_images_and_shared_ones_are_the_test(shared):
-    found = split_shared1000(shared, validation_fraction=0.1, seed=0)
+    found = split_held_out(shared, held_out="shared1000", validation_fraction=0.1, seed=0)
     assert found.groupby("image")["split"].nunique().max() == 1
     assert (found["split"].eq("test") == found["shared1000"]).all()
     counts = found[found["split"] == "validation"].groupby("subject")["image"].nunique()
@@ -116,12 +116,15 @@ def test_splits_are_disjoint_in_images_and_shared_ones_are_the_test(shared):
 def test_there_are_two_validation_images_or_none_and_something_to_train_on(
     shared, fraction, count
 ):
-    found = split_shared1000(shared, validation_fraction=fraction, seed=0)
+    found = split_held_out(shared, held_out="shared1000", validation_fraction=fraction, seed=0)
     own = found[found["subject"] == "subj01"]
     assert own.loc[own["split"] == "validation", "image"].nunique() == count
     assert (own["split"] == "train").any()
 
 
 def test_another_seed_chooses_others(shared):
-    first, second = (split_shared1000(shared, validation_fraction=0.1, seed=s) for s in (0, 1))
+    first, second = (
+        split_held_out(shared, held_out="shared1000", validation_fraction=0.1, seed=s)
+        for s in (0, 1)
+    )
     assert (first["split"] != second["split"]).any()

@@ -1,10 +1,11 @@
 """Train, validation and test splits of sources that do not define them."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from pydantic import Field
 
 from mindeye2.core.errors import ArtifactError
@@ -12,7 +13,7 @@ from mindeye2.core.runtime import numpy_rng
 from mindeye2.core.settings import Settings
 from mindeye2.data.known_images import KNOWN_IMAGES, ImageDesign, split_known_images
 
-__all__ = ["SplitSettings", "make_splits", "split_shared1000"]
+__all__ = ["SplitSettings", "choose_sessions", "make_splits", "split_held_out"]
 
 
 class SplitSettings(Settings):
@@ -114,10 +115,28 @@ def _sample_validation(
     return numpy_rng(settings.seed, "splits", "validation").choice(train, n, replace=False)
 
 
-def split_shared1000(
-    trials: pd.DataFrame, *, validation_fraction: float, seed: int
+def choose_sessions(
+    trials: pd.DataFrame,
+    *,
+    test: Bool[np.ndarray, " trials"],
+    train_sessions: Collection[int],
+    test_sessions: Collection[int],
 ) -> pd.DataFrame:
-    """Assign splits by NSD's rule: the images that all subjects were meant to see are the test.
+    """Choose sessions of training and of test trials apart; none means all of them.
+
+    Test trials of other sessions are dropped. Training trials of other sessions stay where a
+    session is read, to fit its z-scoring: they are marked in the column ``scaling``.
+    """
+    session = trials["session"]
+    train = session.isin(train_sessions) | (not train_sessions)
+    tested = session.isin(test_sessions) | (not test_sessions)
+    return trials.assign(scaling=~test & ~train)[~test | tested]
+
+
+def split_held_out(
+    trials: pd.DataFrame, *, held_out: str, validation_fraction: float, seed: int
+) -> pd.DataFrame:
+    """Assign splits where the column `held_out` says which images are the test.
 
     `validation_fraction` of each subject's other images, at least two unless it is 0, become the
     validation split; the sample of a subject does not depend on which others are prepared. Adds
@@ -125,9 +144,9 @@ def split_shared1000(
     among these trials, which are in order of presentation) and ``split``.
     """
     ids = np.unique(trials["source_image"].to_numpy())
-    shared = trials["shared1000"].to_numpy(bool)
-    chosen: set[int] = set()
-    for subject, own in trials[~shared].groupby("subject")["source_image"]:
+    test = trials[held_out].to_numpy(bool)
+    chosen: set[object] = set()
+    for subject, own in trials[~test].groupby("subject")["source_image"]:
         images = np.unique(own.to_numpy())
         count = min(len(images) - 1, max(2, round(validation_fraction * len(images))))
         if validation_fraction > 0 and count > 0:
@@ -137,5 +156,5 @@ def split_shared1000(
     return trials.assign(
         image=np.searchsorted(ids, trials["source_image"].to_numpy()),
         repeat=trials.groupby(["subject", "source_image"]).cumcount(),
-        split=np.where(shared, "test", split),
+        split=np.where(test, "test", split),
     )

@@ -40,8 +40,10 @@ def check_images(view: DatasetView, thumbnails: Thumbnails) -> list[Finding]:
     shared = [*_same_source(view), *_copies(view, thumbnails, test=test, rest=rest)]
     where = "train and test"
     if not shared:
-        how = "by name (there are no images to compare)" if view.images is None else (
-            "exactly or nearly"
+        how = (
+            "by name (there are no images to compare)"
+            if view.images is None
+            else ("exactly or nearly")
         )
         found = f"none of {len(test)} test images is among {len(rest)} others, {how}"
         return [*findings, Finding("ok", CHECK, where=where, found=found)]

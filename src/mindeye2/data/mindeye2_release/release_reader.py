@@ -17,7 +17,7 @@ from mindeye2.data.mindeye2_release.release_settings import ReleasedSettings
 from mindeye2.data.mindeye2_release.tars import read_tar
 from mindeye2.data.nsd.facts import IMAGES, SESSIONS, TERMS, TRIALS, VOXELS
 from mindeye2.data.source_dataset import SourceDataset
-from mindeye2.data.splits import split_shared1000
+from mindeye2.data.splits import split_held_out
 
 __all__ = ["read_released"]
 
@@ -54,8 +54,9 @@ def read_released(source: Path, *, settings: ReleasedSettings) -> SourceDataset:
     for subject, tars in found.items():
         shapes[subject] = check_array(_betas(source, subject), "betas", shape=(None, None))
         tables.append(_trials(source, subject, tars, n_rows=shapes[subject][0]))
-    trials = split_shared1000(
+    trials = split_held_out(
         pd.concat(tables, ignore_index=True),
+        held_out="shared1000",
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )

@@ -15,7 +15,7 @@ from mindeye2.data.nsd.nsd_trials import read_stim_info, read_trials
 from mindeye2.data.nsd.sessions import SessionBetas, check_session
 from mindeye2.data.nsd.tree import Tree, find_subjects
 from mindeye2.data.source_dataset import SCALING, Rows, SourceDataset
-from mindeye2.data.splits import split_shared1000
+from mindeye2.data.splits import choose_sessions, split_held_out
 
 __all__ = ["read_nsd"]
 
@@ -55,8 +55,9 @@ def read_nsd(source: Path, *, settings: NsdSettings) -> SourceDataset:
         voxels[subject] = read_voxels(tree, subject, ijk, shape=shape)
         tables.append(trials)
     trials = pd.concat(tables, ignore_index=True)
-    used = split_shared1000(
+    used = split_held_out(
         trials[~trials["scaling"]],
+        held_out="shared1000",
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )
@@ -83,12 +84,15 @@ def read_nsd(source: Path, *, settings: NsdSettings) -> SourceDataset:
 
 def _choose_trials(trials: pd.DataFrame, settings: NsdSettings) -> pd.DataFrame:
     """Choose training and test trials; other trials of a session serve z-scoring (``scaling``)."""
-    shared, session = trials["shared1000"], trials["session"]
-    train = session.isin(settings.train_sessions) | (not settings.train_sessions)
-    test = session.isin(settings.test_sessions) | (not settings.test_sessions)
+    chosen = choose_sessions(
+        trials,
+        test=trials["shared1000"].to_numpy(bool),
+        train_sessions=settings.train_sessions,
+        test_sessions=settings.test_sessions,
+    )
     if settings.protocol == 982:
-        test &= trials["protocol_982"]
-    return trials.assign(scaling=~shared & ~train)[~shared | test]
+        chosen = chosen[~chosen["shared1000"] | chosen["protocol_982"]]
+    return chosen
 
 
 def _betas(

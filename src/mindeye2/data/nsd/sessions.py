@@ -1,8 +1,6 @@
 """Betas of one session, read voxel by voxel (HDF5) or volume by volume (NIfTI)."""
 
-import gzip
 import itertools
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int16, Int64
 
 from mindeye2.core.errors import ArtifactError, require
+from mindeye2.data.nifti_series import open_series, read_series, reporting_damage
 from mindeye2.data.nsd.facts import SCALE, TRIALS
 
 __all__ = ["SessionBetas", "check_session"]
@@ -41,11 +40,11 @@ class SessionBetas:
         self, rows: slice | Int64[np.ndarray, " batch"]
     ) -> Float32[np.ndarray, "batch voxels"]:
         """Read the session and return some trials."""
-        read = _read_hdf5 if self.path.suffix == ".hdf5" else _read_nifti
-        try:
-            stored = read(self.path, self.ijk)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _damaged(self.path, error) from error
+        with reporting_damage(self.path):
+            if self.path.suffix == ".hdf5":
+                stored = _read_hdf5(self.path, self.ijk)
+            else:
+                stored = read_series(self.path, self.ijk, volumes=np.arange(TRIALS))
         percent: Float32[np.ndarray, "batch voxels"] = stored[self.kept[rows]].astype(np.float32)
         percent /= SCALE
         return percent
@@ -53,10 +52,8 @@ class SessionBetas:
 
 def check_session(path: Path, *, shape: tuple[int, ...]) -> None:
     """Check in the header that a file holds one session on the mask's grid (x, y, z)."""
-    try:
+    with reporting_damage(path):
         found, kind = _header_hdf5(path) if path.suffix == ".hdf5" else _header_nifti(path)
-    except (OSError, EOFError, KeyError, zlib.error, ValueError) as error:
-        raise _damaged(path, error) from error
     if found[:3] != shape:
         raise ArtifactError(
             f"{path} holds volumes of {found[:3]} voxels, but the region's mask has {shape}: they "
@@ -69,14 +66,6 @@ def check_session(path: Path, *, shape: tuple[int, ...]) -> None:
             f"{TRIALS} of type int16 (percent signal change x {SCALE}). Take the file as "
             "distributed."
         )
-
-
-def _damaged(path: Path, error: Exception) -> ArtifactError:
-    size = path.stat().st_size if path.exists() else 0
-    return ArtifactError(
-        f"{path} ({size} bytes) is damaged or was not downloaded to its end: {error!r}. "
-        "Remove it and download it again."
-    )
 
 
 def _header_hdf5(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
@@ -110,31 +99,8 @@ def _read_hdf5(
 
 
 def _header_nifti(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    nibabel = require("nibabel", extra="data", purpose="Reading NIfTI files")
-    image = nibabel.load(path)
-    if len(image.shape) != 4:
-        raise ValueError(f"it has {len(image.shape)} axes")
+    image = open_series(path)
     slope = image.dataobj.slope
     if slope != 1 or image.dataobj.inter != 0:
         raise ValueError(f"its header scales values by {slope}, which NSD's does not")
     return tuple(image.shape), image.get_data_dtype()
-
-
-def _read_nifti(
-    path: Path, ijk: Int64[np.ndarray, "voxels 3"]
-) -> Int16[np.ndarray, "trials voxels"]:
-    """Decompress one volume at a time, because a session is 1 GB."""
-    nibabel = require("nibabel", extra="data", purpose="Reading NIfTI files")
-    image = nibabel.load(path)
-    kind, shape = image.get_data_dtype(), image.shape[:3]
-    offsets = np.ravel_multi_index(tuple(ijk.T), shape, order="F")
-    n_bytes = int(np.prod(shape)) * kind.itemsize
-    result = np.empty((image.shape[3], len(ijk)), np.int16)
-    with gzip.open(path) as file:
-        file.seek(image.dataobj.offset)
-        for trial in range(len(result)):
-            volume = file.read(n_bytes)
-            if len(volume) < n_bytes:
-                raise EOFError(f"it ends in volume {trial} of {len(result)}")
-            result[trial] = np.frombuffer(volume, kind)[offsets]
-    return result

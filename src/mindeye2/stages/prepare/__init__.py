@@ -7,12 +7,14 @@ from mindeye2.stages.prepare.preparation import (
     BidsPreparation,
     GlmsinglePreparation,
     Kriegeskorte92Preparation,
+    LaionFmriPreparation,
     NsdPreparation,
     PrepareSettings,
     ReleasedPreparation,
     ScenePreparation,
     SimulatedPreparation,
     TablePreparation,
+    ThingsFmriPreparation,
 )
 from mindeye2.stages.prepare.run import prepare
 
@@ -23,11 +25,13 @@ __all__ = [
     "BidsPreparation",
     "GlmsinglePreparation",
     "Kriegeskorte92Preparation",
+    "LaionFmriPreparation",
     "NsdPreparation",
     "PrepareSettings",
     "ReleasedPreparation",
     "ScenePreparation",
     "SimulatedPreparation",
     "TablePreparation",
+    "ThingsFmriPreparation",
     "prepare",
 ]

@@ -13,10 +13,12 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.data.bids import read_bids
 from mindeye2.data.glmsingle import read_glmsingle
 from mindeye2.data.kriegeskorte92 import read_kriegeskorte92
+from mindeye2.data.laion_fmri import read_laion_fmri
 from mindeye2.data.mindeye2_release import read_released
 from mindeye2.data.nsd import read_nsd
 from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.data.table import read_study
+from mindeye2.data.things_fmri import read_things_fmri
 from mindeye2.stages.prepare.simulation_adapters import compose_scenes, simulate_subjects
 
 __all__ = ["KINDS", "Adapter"]
@@ -45,6 +47,10 @@ KINDS: dict[str, Adapter] = {
         "kriegeskorte92.npz, or the folder of the published files",
     ),
     "nsd": _reads("nsd", read_nsd, "the folder of nsddata, nsddata_betas and nsddata_stimuli"),
+    "laion_fmri": _reads("laion_fmri", read_laion_fmri, "the folder of derivatives and stimuli"),
+    "things_fmri": _reads(
+        "things_fmri", read_things_fmri, "the folder of betas_csv and the images"
+    ),
     "released": _reads("released", read_released, "the folder of MindEye2's published files"),
     "bids": _reads("bids", read_bids, "the BIDS folder"),
     "glmsingle": _reads("glmsingle", read_glmsingle, "the folder that GLMsingle filled"),

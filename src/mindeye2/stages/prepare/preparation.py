@@ -10,16 +10,19 @@ from mindeye2.core.settings import Settings
 from mindeye2.data.bids import BidsSettings
 from mindeye2.data.glmsingle import GlmsingleSettings
 from mindeye2.data.kriegeskorte92 import Kriegeskorte92Settings
+from mindeye2.data.laion_fmri import LaionFmriSettings
 from mindeye2.data.mindeye2_release import ReleasedSettings
 from mindeye2.data.nsd import NsdSettings
 from mindeye2.data.simulated import SimulationSettings
 from mindeye2.data.table import TableSettings
+from mindeye2.data.things_fmri import ThingsFmriSettings
 
 __all__ = [
     "SETTINGS",
     "BidsPreparation",
     "GlmsinglePreparation",
     "Kriegeskorte92Preparation",
+    "LaionFmriPreparation",
     "NsdPreparation",
     "Preparation",
     "PrepareSettings",
@@ -28,6 +31,7 @@ __all__ = [
     "ScenePreparation",
     "SimulatedPreparation",
     "TablePreparation",
+    "ThingsFmriPreparation",
 ]
 
 
@@ -113,6 +117,30 @@ class NsdPreparation(Preparation):
     """Subjects, sessions, version of the betas, region."""
 
 
+class LaionFmriPreparation(Preparation):
+    """LAION-fMRI as it is distributed."""
+
+    kind: Literal["laion_fmri"] = "laion_fmri"
+    """The tag."""
+
+    encoders: tuple[str, ...] = ()
+    """Frozen encoders of further targets, which need the images; published embeddings are in
+    `laion_fmri.embeddings`."""
+
+    laion_fmri: LaionFmriSettings = LaionFmriSettings()
+    """Subjects, sessions, voxels, split, embeddings."""
+
+
+class ThingsFmriPreparation(Preparation):
+    """THINGS-fMRI in table format."""
+
+    kind: Literal["things_fmri"] = "things_fmri"
+    """The tag."""
+
+    things_fmri: ThingsFmriSettings = ThingsFmriSettings()
+    """Subjects, voxels, images."""
+
+
 class ReleasedPreparation(Preparation):
     """The data files that were published with MindEye2."""
 
@@ -158,6 +186,8 @@ PrepareSettings = Annotated[
     | ScenePreparation
     | Kriegeskorte92Preparation
     | NsdPreparation
+    | LaionFmriPreparation
+    | ThingsFmriPreparation
     | ReleasedPreparation
     | BidsPreparation
     | GlmsinglePreparation
