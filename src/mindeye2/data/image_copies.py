@@ -15,7 +15,7 @@ from scipy.fft import dctn
 
 from mindeye2.core.runtime import progress
 
-__all__ = ["SIDE", "Thumbnails", "find_copies", "shrink_images"]
+__all__ = ["Thumbnails", "find_copies", "shrink_images"]
 
 SIDE = 32
 """Side of a thumbnail in pixels."""

@@ -73,8 +73,8 @@ def check_counts(view: DatasetView) -> list[Finding]:
     findings = [*_betas(view), *_per_image(view), *_against_source(view)]
     if not any(f.is_wrong for f in findings):
         n_trials = 0 if view.trials is None else len(view.trials)
-        found = f"{len(view.betas)} subjects, {n_trials} trials, {view.n_images or 0} images: consistent"
-        findings.append(_finding(view, "ok", found))
+        counted = f"{len(view.betas)} subjects, {n_trials} trials, {view.n_images or 0} images"
+        findings.append(_finding(view, "ok", f"{counted}: consistent"))
     return findings
 
 

@@ -126,7 +126,7 @@ def _check_dataset(folder: Path, manifest: dict[str, Any]) -> list[Finding]:
     findings += [*check_counts(view), *check_trial_table(view), *check_masks(view)]
     features, source = None, ""
     if view.n_images is not None and view.trials is not None:
-        thumbnails = make_thumbnails(view)
+        thumbnails = None if view.images is None else make_thumbnails(view)
         findings += check_images(view, thumbnails)
         if view.trials["image"].between(0, view.n_images - 1).all():
             features, source = image_features(view, thumbnails)

@@ -3,11 +3,11 @@
 import numpy as np
 from jaxtyping import Int64
 
-from mindeye2.data.image_copies import SIDE, Thumbnails, find_copies, shrink_images
+from mindeye2.data.image_copies import Thumbnails, find_copies, shrink_images
 from mindeye2.doctor.dataset_view import DatasetView
 from mindeye2.doctor.finding import Finding, first_few
 
-__all__ = ["check_images", "make_thumbnails"]
+__all__ = ["check_images", "make_thumbnails", "shown_images"]
 
 CHECK = "images"
 
@@ -15,36 +15,42 @@ BLANK = 1.0
 """Standard deviation over a thumbnail (of 255) below which an image is of one colour."""
 
 
-def make_thumbnails(view: DatasetView) -> Thumbnails:
-    """Downsample every image that a trial shows; without images only their rows are known."""
+def shown_images(view: DatasetView) -> Int64[np.ndarray, " _"]:
+    """Return the rows of the images that a trial shows, ascending."""
     assert view.n_images is not None
     assert view.trials is not None
     shown = np.unique(view.trials["image"].to_numpy()).astype(np.int64)
-    shown = shown[(shown >= 0) & (shown < view.n_images)]
-    if view.images is None:
-        return Thumbnails(rows=shown, values=np.empty((0, SIDE, SIDE, 3), np.uint8))
-    return shrink_images(view.images, shown)
+    return shown[(shown >= 0) & (shown < view.n_images)]
 
 
-def check_images(view: DatasetView, thumbnails: Thumbnails) -> list[Finding]:
-    """Search for images that train and test share, and for images of one colour."""
+def make_thumbnails(view: DatasetView) -> Thumbnails:
+    """Downsample every image that a trial shows."""
+    assert view.images is not None
+    return shrink_images(view.images, shown_images(view))
+
+
+def check_images(view: DatasetView, thumbnails: Thumbnails | None) -> list[Finding]:
+    """Search for images that train and test share, and for images of one colour.
+
+    Without `thumbnails`, of a data set without images, only their names are compared.
+    """
     assert view.trials is not None
-    findings = [] if view.images is None else _blank(view, thumbnails)
+    findings = [] if thumbnails is None else _blank(view, thumbnails)
     if view.prepared.known_images:
         n = len(view.prepared.images_of("test"))
         found = f"the {n} test images are training images too, as the design of known images says"
         return [*findings, Finding("note", CHECK, where="train and test", found=found)]
     split = view.trials.drop_duplicates("image").set_index("image")["split"]
-    is_test = split.reindex(thumbnails.rows).to_numpy() == "test"
+    is_test = split.reindex(shown_images(view)).to_numpy() == "test"
     test, rest = np.flatnonzero(is_test), np.flatnonzero(~is_test)
-    shared = [*_same_source(view), *_copies(view, thumbnails, test=test, rest=rest)]
+    shared, how = _same_source(view), "by name (there are no images to compare)"
+    if thumbnails is not None:
+        shared, how = (
+            [*shared, *_copies(view, thumbnails, test=test, rest=rest)],
+            "exactly or nearly",
+        )
     where = "train and test"
     if not shared:
-        how = (
-            "by name (there are no images to compare)"
-            if view.images is None
-            else ("exactly or nearly")
-        )
         found = f"none of {len(test)} test images is among {len(rest)} others, {how}"
         return [*findings, Finding("ok", CHECK, where=where, found=found)]
     fix = view.prepare_again(first="give both images of each pair one split")
@@ -81,8 +87,7 @@ def _copies(
     rest: Int64[np.ndarray, " _"],
 ) -> list[str]:
     """Describe pairs of a test image and another that are the same, similar or mirrored."""
-    if view.images is None:
-        return []
+    assert view.images is not None
     sets = (Thumbnails(rows=thumbnails.rows[r], values=thumbnails.values[r]) for r in (test, rest))
     groups: dict[str, list[str]] = {}
     for (a, b), how in find_copies(view.images, *sets).items():

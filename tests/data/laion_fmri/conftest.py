@@ -2,8 +2,8 @@
 
 What is true to the release, as its documentation gives it: paths, names of images, columns and
 labels of tables, one volume per trial, counting from 0, sessions of different lengths, NaN at the
-edge of the brain, float16 embeddings in another order than the images, images as JPEG bytes in
-the order of the metadata. What is small: the volumes, the trials and the images.
+edge of the brain, float16 embeddings in another order than the images, images as the bytes of
+image files in the order of the metadata. What is small: the volumes, the trials and the images.
 """
 
 import io
@@ -108,13 +108,18 @@ def write_stimuli(folder, truth, rng):
     import h5py
 
     folder.mkdir(parents=True)
+    # Images are 4 x 4 blocks of one colour each, so that resizing keeps their colours.
     pd.DataFrame({"image_name": truth.names, "dataset": "LAION-natural"}).to_csv(
         folder / "task-images_metadata.csv", index=False
     )
     captions = pd.DataFrame(
-        [(n, k, s, f"{s} {k} of {n}") for n in truth.names for k, s in ((0, "ai"), (2, "human"), (1, "human"))],
+        [
+            (n, k, s, f"{s} {k} of {n}")
+            for n in truth.names
+            for k, s in ((0, "ai"), (2, "human"), (1, "human"))
+        ],
         columns=["image_name", "caption_idx", "source", "caption"],
-    )  # fmt: skip
+    )
     captions.to_csv(folder / "task-images_desc-captions.csv", index=False)
     order = rng.permutation(truth.names)
     width = 1024
@@ -128,11 +133,12 @@ def write_stimuli(folder, truth, rng):
     with h5py.File(folder / "task-images_stimuli.h5", "w") as file:
         stored = file.create_dataset("images", (len(truth.names),), h5py.vlen_dtype(np.uint8))
         for row in range(len(truth.names)):
-            pixels = rng.integers(0, 255, (8, 8, 3)).astype("u1")
+            blocks = rng.integers(0, 255, (4, 4, 3)).astype("u1")
+            pixels = blocks.repeat(25, axis=0).repeat(25, axis=1)
             content = io.BytesIO()
-            Image.fromarray(pixels).resize((100, 100)).save(content, format="PNG")
+            Image.fromarray(pixels).save(content, format="PNG")
             stored[row] = np.frombuffer(content.getvalue(), np.uint8)
-            truth.pixels[truth.names[row]] = pixels
+            truth.corner[truth.names[row]] = blocks[0, 0]
 
 
 def write_splits(folder, truth):
@@ -161,7 +167,7 @@ def laion(tmp_path_factory):
     rng = np.random.default_rng(0)
     names = image_names()
     features = dict(zip(names, rng.normal(size=(len(names), 8)), strict=True))
-    truth = SimpleNamespace(root=root, names=names, features=features, subjects={}, pixels={})
+    truth = SimpleNamespace(root=root, names=names, features=features, subjects={}, corner={})
     for subject in LENGTHS:
         write_subject(root, subject, truth, rng)
     write_stimuli(root / "stimuli", truth, rng)

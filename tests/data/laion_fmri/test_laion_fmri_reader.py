@@ -1,5 +1,3 @@
-import gzip
-
 import numpy as np
 import pytest
 
@@ -20,7 +18,9 @@ def test_betas_are_those_of_the_volumes_of_every_trial(laion, read):
     expected = np.concatenate([own.betas[s][ijk].T for s in (1, 2, 5)])
     np.testing.assert_array_equal(dataset.betas["sub-01"][:], expected)
     np.testing.assert_array_equal(dataset.betas["sub-01"][40:60], expected[40:60])
-    assert dataset.trials["source_image"].tolist() == sum(own.labels.values(), [])
+    assert dataset.trials["source_image"].tolist() == [
+        name for shown in own.labels.values() for name in shown
+    ]
     assert dataset.trials.groupby("session")["run"].max().tolist() == [4, 4, 4]
 
 
@@ -33,8 +33,8 @@ def test_every_image_has_its_pixels_embedding_and_best_human_caption(laion, read
         true = laion.embedding[name]
         np.testing.assert_allclose(embedding[row, 0], true / np.linalg.norm(true), atol=1e-3)
         assert dataset.captions[row] == f"human 1 of {name}"
-        corner = dataset.images[row : row + 1][0, 0, 0].astype(int)
-        assert np.abs(corner - laion.pixels[name][0, 0]).max() < 40
+        image = dataset.images[row : row + 1][0]
+        np.testing.assert_array_equal(image[2, 2], laion.corner[name])
     # Rows in another order than the file's.
     some = np.array([0, 5, 9])
     np.testing.assert_array_equal(dataset.embeddings["laion-clip"].values[some], embedding[some])
@@ -75,7 +75,7 @@ def test_an_unknown_label_and_a_truncated_file_are_named(download, read):
     name = path.relative_to(download.root)
     download.replace(name, path.read_bytes()[: path.stat().st_size // 2])
     dataset = read(download.root, subjects=("sub-03",))  # its header and first volume are whole
-    with pytest.raises(ArtifactError, match=r"ses-01.*was not downloaded to its end.*volume"):
+    with pytest.raises(ArtifactError, match=r"ses-01.*was not downloaded to its end: EOFError"):
         dataset.betas["sub-03"][:]
     download.replace(name, path.read_bytes()[:200])
     with pytest.raises(ArtifactError, match=r"\(200 bytes\) is damaged or was not downloaded"):
@@ -122,16 +122,15 @@ def test_a_download_becomes_a_data_set_z_scored_by_session(laion, tmp_path, caps
     assert "error" not in levels.values()
 
 
-def test_a_late_nan_is_refused_with_its_trial(download, read):
+def test_a_late_nan_is_refused_with_its_trial(download):
     """The first volume shows voxels that were never fitted, not single values."""
-    values = download.truth.subjects["sub-03"].betas[1].copy()
-    values[1, 0, 1, 9] = np.nan
     import nibabel
 
+    values = download.truth.subjects["sub-03"].betas[1].copy()
+    values[1, 0, 1, 9] = np.nan
     path = download.betas("sub-03", 1)
     path.unlink()
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
-    assert gzip.open(path).read(1)
     settings = LaionFmriPreparation(
         laion_fmri=LaionFmriSettings(subjects=("sub-03",), image_size=32)
     )

@@ -100,8 +100,8 @@ def _read_split(settings: LaionFmriSettings, subject: str) -> _ImageSplit:
         train, test = ([str(n) for n in variant[f"{side}_ids"]] for side in ("train", "test"))
     except FileNotFoundError as error:
         raise ArtifactError(
-            f"{path} does not exist. Give with --set laion_fmri.splits_file=... a JSON file of the "
-            "release's splits, or the folder that holds <pool>/<split>.json."
+            f"{path} does not exist. Give with --set laion_fmri.splits_file=... a JSON file of "
+            "the release's splits, or the folder that holds <pool>/<split>.json."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(

@@ -29,7 +29,7 @@ def choose_voxels(tree: LaionTree, subject: str, *, shape: tuple[int, ...]) -> p
     chosen = np.ones(shape, bool)
     paths = tree.rois(subject)
     if settings.roi:
-        names = [_find_roi(tree, subject, name, paths) for name in settings.roi]
+        names = [_find_roi(name, paths, tree=tree, subject=subject) for name in settings.roi]
         chosen &= np.logical_or.reduce([_load(paths[n], shape=shape) > 0 for n in names])
     elif settings.min_noise_ceiling is None:
         raise ArtifactError(
@@ -88,7 +88,7 @@ def drop_nan_voxels(
     return voxels[~bad].reset_index(drop=True), counts
 
 
-def _find_roi(tree: LaionTree, subject: str, name: str, paths: Mapping[str, Path]) -> str:
+def _find_roi(name: str, paths: Mapping[str, Path], *, tree: LaionTree, subject: str) -> str:
     """Find a region; the release's package removes hyphens from names as it downloads them."""
     plain = {re.sub(r"-", "", known).lower(): known for known in paths}
     found = plain.get(name.replace("-", "").lower())

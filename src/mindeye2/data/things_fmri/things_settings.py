@@ -1,6 +1,5 @@
 """Settings of the THINGS-fMRI adapter."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -34,7 +33,7 @@ class ThingsFmriSettings(Settings):
     """Lowest noise ceiling of single trials (``nc_singletrial``) in percent of variance. The
     release estimates it from the test images."""
 
-    images: Path = Path("object_images")
+    images: str = "object_images"
     """Folder of the THINGS images, inside the source or absolute: ``dog/dog_12s.jpg`` or
     ``dog_12s.jpg``."""
 

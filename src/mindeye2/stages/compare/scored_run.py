@@ -75,6 +75,7 @@ def check_protocol(first: ScoredRun, other: ScoredRun) -> None:
         ("extractor_size", "feature extractors of two sizes"),
         ("sentence_encoder", "two sentence encoders"),
         ("design", "two designs, one of them with known images"),
+        ("image_split", "two of the data set's splits of images"),
     ):
         _check_alike(first, other, key=key, what=what)
 

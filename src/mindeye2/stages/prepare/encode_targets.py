@@ -13,6 +13,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from mindeye2.core.artifacts import hash_file, write_json
+from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import progress
 from mindeye2.data.prepared.writer import write_rows
 from mindeye2.data.source_dataset import Embedding
@@ -104,6 +105,11 @@ def write_embedding(folder: Path, embedding: Embedding, *, name: str) -> None:
         for start in progress(range(0, len(values), _BLOCK), label=f"targets: {name}"):
             block = np.asarray(values[start : start + _BLOCK], np.float32)
             norms = np.linalg.norm(block, axis=-1, keepdims=True)
+            if not (np.isfinite(norms) & (norms > 0)).all():
+                raise ArtifactError(
+                    f"the published embedding {name!r} ({embedding.key}) has rows of zeros, NaN "
+                    "or infinite values. Download its file again, or leave it out."
+                )
             yield slice(start, start + _BLOCK), block / norms * np.sqrt(block.shape[-1])
 
     write_rows(target / "values.npy", blocks(), shape=tuple(values.shape), dtype=np.float16)

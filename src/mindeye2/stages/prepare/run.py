@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mindeye2.core.artifacts import claim_folder, keep_settings, record_path
-from mindeye2.core.errors import check_choice
+from mindeye2.core.errors import ArtifactError, check_choice
 from mindeye2.core.runtime import progress
 from mindeye2.core.settings import plain
 from mindeye2.data.prepared.consistency import check_parts

@@ -17,6 +17,7 @@ from mindeye2.core.artifacts import (
     record_path,
     write_manifest,
 )
+from mindeye2.core.errors import ArtifactError
 from mindeye2.core.partial_arrays import PartialArrays
 from mindeye2.core.runtime import peak_memory_gib
 from mindeye2.core.settings import plain
