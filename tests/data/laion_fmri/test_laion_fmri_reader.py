@@ -136,3 +136,13 @@ def test_a_late_nan_is_refused_with_its_trial(download):
     )
     with pytest.raises(ArtifactError, match=r"betas of sub-03 hold 1 .*NaN"):
         prepare(settings, source=download.root, out=download.root / "out")
+
+
+def test_training_and_test_sessions_are_chosen_apart(laion, read):
+    """Sessions of which only test trials are kept are still z-scored on their other trials."""
+    trials = read(laion.root, subjects=("sub-01",), train_sessions=(1,)).trials
+    kept = trials[trials["split"] != "scaling"]
+    assert set(kept.loc[kept["split"] != "test", "session"]) == {1}
+    assert set(kept.loc[kept["split"] == "test", "session"]) == {1, 2, 5}
+    assert set(trials.loc[trials["split"] == "scaling", "session"]) == {2, 5}
+    assert not trials.loc[trials["split"] == "scaling", "source_image"].str.startswith("sh").any()

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from mindeye2.core.errors import ArtifactError
@@ -12,8 +13,14 @@ def test_a_split_of_the_release_decides_train_and_test(laion, read):
     by_split = trials.groupby("split")["source_image"].agg(set)
     assert by_split["test"] == set(variant["test_ids"])
     assert by_split["train"] | by_split["validation"] <= set(variant["train_ids"])
-    # Images on neither side fit the z-scoring and are not kept.
-    assert all("_OOD_" in name for name in by_split["scaling"])
+    assert not trials["source_image"].str.contains("_OOD_").any()
+    labels = laion.subjects["sub-01"].labels
+    kept = [["_OOD_" not in name for name in labels[s]] for s in (1, 2, 5)]
+    index = tuple(dataset.voxels["sub-01"][["i", "j", "k"]].to_numpy().T)
+    betas = [
+        laion.subjects["sub-01"].betas[s][index].T[k] for s, k in zip((1, 2, 5), kept, strict=True)
+    ]
+    np.testing.assert_array_equal(dataset.betas["sub-01"][:], np.concatenate(betas))
     assert dataset.facts["image_split"] == "tau (pool subject)"
     assert dataset.facts["split_images"]["none"] == 3
     assert "split tau (pool subject)" in dataset.label
@@ -33,9 +40,8 @@ def test_subjects_share_a_split_or_are_prepared_one_by_one(laion, read):
     with pytest.raises(ArtifactError, match=r"8 images are training images of one subject and "):
         read(laion.root, **settings)
     trials = read(laion.root, **settings, pool="shared").trials
-    shown = trials[trials["split"] != "scaling"]
-    assert shown["source_image"].str.startswith("shared_12rep").all()
-    assert set(shown["subject"]) == {"sub-01", "sub-03"}
+    assert trials["source_image"].str.startswith("shared_12rep").all()
+    assert set(trials["subject"]) == {"sub-01", "sub-03"}
     assert set(read(laion.root, split="ood", splits_file=laion.splits).trials["subject"])
 
 

@@ -187,24 +187,23 @@ def _read_subject(
 
 def _split(trials: pd.DataFrame, settings: LaionFmriSettings) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Assign splits; return all trials that are read, and those that are kept."""
+    members = trials[trials["member"]]
     chosen = choose_sessions(
-        trials,
-        test=trials["test"].to_numpy(bool),
+        members,
+        test=members["test"].to_numpy(bool),
         train_sessions=settings.train_sessions,
         test_sessions=settings.test_sessions,
     )
-    # Images on neither side of the split still tell a session's mean and spread.
-    scaling = chosen["scaling"] | ~chosen["member"]
     used = split_held_out(
-        chosen[~scaling],
+        chosen[~chosen["scaling"]],
         held_out="test",
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )
-    others = chosen[scaling].assign(image=-1, repeat=-1, split=SCALING)
-    every = pd.concat([used, others]).sort_index()
+    others = chosen[chosen["scaling"]].assign(image=-1, repeat=-1, split=SCALING)
     drop = ["scaling", "test", "member"]
-    return every.drop(columns=drop).reset_index(drop=True), used.drop(columns=drop)
+    every = pd.concat([used, others]).sort_index().drop(columns=drop)
+    return every.reset_index(drop=True), used.drop(columns=drop)
 
 
 def _betas(subject: _Subject, trials: pd.DataFrame) -> Rows:
@@ -255,7 +254,7 @@ def _notes(
     if split_counts["none"]:
         notes.append(
             f"{split_counts['none']} images are on neither side of the split "
-            f"{split_label(tree.settings)!r}: their trials serve z-scoring only."
+            f"{split_label(tree.settings)!r}: their trials are left out."
         )
     if not has_images:
         notes.append(

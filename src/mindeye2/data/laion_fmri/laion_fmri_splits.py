@@ -4,13 +4,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.laion_fmri.laion_fmri_settings import LaionFmriSettings
 
-__all__ = ["assign_images", "split_label"]
+__all__ = ["assign_images", "count_images", "split_label"]
 
 SHARED = "shared"
 """Our split: the images that all subjects saw are the test."""
@@ -137,5 +136,5 @@ def count_images(trials: pd.DataFrame) -> dict[str, int]:
     return {
         "test": int((shown["test"] & shown["member"]).sum()),
         "training": int((~shown["test"] & shown["member"]).sum()),
-        "none": int(np.sum(~shown["member"])),
+        "none": int((~shown["member"]).sum()),
     }

@@ -1,5 +1,6 @@
 """Reader of THINGS-fMRI: responses, trials, voxels, images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.data.image_files import ImageFiles, find_images
-from mindeye2.data.source_dataset import SourceDataset
+from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import split_held_out
 from mindeye2.data.things_fmri.things_responses import TableBetas, find_block
 from mindeye2.data.things_fmri.things_settings import ThingsFmriSettings
@@ -51,18 +52,19 @@ def read_things_fmri(source: Path, *, settings: ThingsFmriSettings) -> SourceDat
     """
     source = Path(source)
     folder = source / "betas_csv"
-    subjects = settings.subjects or tuple(
-        s for s in SUBJECTS if (folder / f"{s}_{_FILES[0]}").exists()
-    )
+    present = (s for s in SUBJECTS if (folder / f"{s}_{_FILES[0]}").exists())
+    subjects: Sequence[str] = settings.subjects or tuple(present)
     wanted = [folder / f"{s}_{file}" for s in subjects or SUBJECTS[:1] for file in _FILES]
     if lacking := [path for path in wanted if not path.exists()]:
-        names = ", ".join(path.relative_to(source).as_posix() for path in lacking)
+        listed = ", ".join(path.relative_to(source).as_posix() for path in lacking)
         raise ArtifactError(
-            f"{source} lacks {names}. Download the single-trial responses in table format, "
+            f"{source} lacks {listed}. Download the single-trial responses in table format, "
             "betas_csv.zip, from https://doi.org/10.25452/figshare.plus.20492835 and unpack them "
             f"there. {TERMS}"
         )
-    tables, betas, voxels = [], {}, {}
+    tables: list[pd.DataFrame] = []
+    betas: dict[str, Rows] = {}
+    voxels: dict[str, pd.DataFrame] = {}
     for subject in subjects:
         trials = _read_trials(folder / f"{subject}_{_FILES[1]}", subject)
         every = _read_voxels(folder / f"{subject}_{_FILES[2]}")
@@ -163,7 +165,8 @@ def _choose(
     """Return the rows of the chosen voxels, and their voxel table."""
     lacking = [name for name in settings.roi if name not in table]
     if lacking:
-        regions = [c for c in table if c not in _VOXELS and not c.startswith(("prf-", "glasser-"))]
+        others = ("prf-", "glasser-")
+        regions = [c for c in map(str, table) if c not in _VOXELS and not c.startswith(others)]
         raise ArtifactError(
             f"the voxel metadata of {subject} have no region {lacking}; they have {regions}, and "
             "areas of Glasser's atlas as glasser-V1 etc. Set things_fmri.roi to some of these."
@@ -185,8 +188,8 @@ def _choose(
     # Of overlapping regions the first: visual areas come before selective regions.
     first = inside[rows].argmax(axis=1) if settings.roi else np.zeros(len(rows), int)
     labels = np.array(settings.roi or ("brain",), object)[first]
-    atlas = {c.removeprefix("glasser-"): own[c].to_numpy() > 0 for c in own if "glasser-" in c}
     areas = np.full(len(own), "", object)
-    for name, mask in atlas.items():
-        areas[mask] = name
+    for name in map(str, own):
+        if name.startswith("glasser-"):
+            areas[own[name].to_numpy() > 0] = name.removeprefix("glasser-")
     return rows, kept.assign(roi=labels, glasser=areas)

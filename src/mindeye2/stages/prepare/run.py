@@ -144,7 +144,7 @@ def _write_parts(out: Path, dataset: SourceDataset, settings: PrepareSettings) -
 
 
 def _seal(out: Path, dataset: SourceDataset, *, config: dict[str, Any]) -> None:
-    facts = {"notes": list(dataset.notes)} if dataset.notes else {}
+    facts: dict[str, Any] = {"notes": list(dataset.notes)} if dataset.notes else {}
     if dataset.images is None:
         digest = digest_images(used_trials(dataset.trials))
         facts |= {
