@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mindeye2.core.errors import ArtifactError, require
 
-__all__ = ["damaged_download", "open_series", "read_series", "reporting_damage"]
+__all__ = ["open_series", "read_series", "reporting_damage"]
 
 
 def damaged_download(path: Path, error: Exception) -> ArtifactError:

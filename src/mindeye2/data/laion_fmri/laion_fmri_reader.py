@@ -26,7 +26,7 @@ from mindeye2.data.nifti_series import open_series, read_series, reporting_damag
 from mindeye2.data.source_dataset import SCALING, Rows, SourceDataset
 from mindeye2.data.splits import choose_sessions, split_held_out
 
-__all__ = ["TrialVolumes", "read_laion_fmri"]
+__all__ = ["read_laion_fmri"]
 
 
 def read_laion_fmri(source: Path, *, settings: LaionFmriSettings) -> SourceDataset:

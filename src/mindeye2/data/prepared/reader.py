@@ -46,7 +46,7 @@ class Prepared:
             raise ArtifactError(
                 f"{self.folder} was prepared without images, from published embeddings of them: "
                 "responses can be trained on and images retrieved, but nothing that shows, "
-                "generates or compares pictures. Get the images and prepare again (docs/data.md)."
+                "generates or compares pictures. Get the images and prepare again."
             )
         return _open_array(self.folder / "images.npy")
 

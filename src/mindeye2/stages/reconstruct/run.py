@@ -103,7 +103,7 @@ def reconstruct(
             f"{source} was prepared from published embeddings of the images, without the images: "
             f"no image decoder generates pictures from tokens of {pipeline.encoder!r}. Write "
             "tokens only, for retrieval, with --set images=false; or get the images and prepare "
-            "them with encoders (docs/data.md)."
+            "them with encoders."
         )
     check_fit(prepared, pipeline, settings.subject)
     prepared.targets(pipeline.encoder)
