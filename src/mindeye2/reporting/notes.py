@@ -15,10 +15,13 @@ NOISE_CEILING = (
 """Explanation of the bounds, for tables and pages."""
 
 
-def default_notes(*, simulated: bool, noise_ceiling: bool = False) -> tuple[Note, ...]:
-    """Return the notes of every report, and those on simulated responses and noise ceilings."""
+def default_notes(
+    *, simulated: bool, noise_ceiling: bool = False, borrowed_detail: bool = False
+) -> tuple[Note, ...]:
+    """Return the notes of every report, and those on what only some have."""
+    borrowed = (BORROWED,) if borrowed_detail else ()
     ceiling = (Note(title="Noise ceiling", text=NOISE_CEILING),) if noise_ceiling else ()
-    return (*COMMON, *ceiling, SIMULATED if simulated else MEASURED)
+    return (*borrowed, *COMMON, *ceiling, SIMULATED if simulated else MEASURED)
 
 
 COMMON = (
@@ -51,6 +54,13 @@ COMMON = (
     ),
 )
 
+BORROWED = Note(
+    title="Fine detail is borrowed",
+    text="A reconstruction has the fine detail of a reference scene: the one of 8,000 scenes of "
+    "training photographs whose visual features are nearest to those expected from the decoded "
+    "tokens. Kinds of things, place, light and colours are decoded; the particular object and "
+    "building are the reference scene's. The unCLIP image is what is decoded without it.",
+)
 SIMULATED = Note(
     title="Simulated responses test the software",
     text="They show that every stage works, and its effect under known conditions. They do not "

@@ -150,6 +150,7 @@ def report(
     subject = str(scores["subject"])
     label, _, explanation = str(scores.get("label") or "Brain responses").partition(":")
     simulated = bool(prepared.manifest.get("simulated", False))
+    borrowed = reconstructed.get("references") == "scenes"
     gallery = RunGallery(source, decoded=decoded, prepared=prepared)
     best = gallery.best
     check = check_test_images(prepared, table["image"].tolist())
@@ -165,6 +166,11 @@ def report(
             f"Images, captions and retrieval decoded from the responses of {subject} to "
             f"{len(table)} test images{check.clause}. "
             + (f"The decoder was {trained}. " if trained else "")
+            + (
+                "Fine detail of the reconstructions is that of other scenes, shown beside them. "
+                if borrowed
+                else ""
+            )
             + "Every score is given with its chance level."
         ),
         statement=headline_sentence(rows, n_trials=_n_trials(decoded)),
@@ -198,6 +204,7 @@ def report(
             *default_notes(
                 simulated=simulated,
                 noise_ceiling=any(row.noise_ceiling is not None for row in rows.values()),
+                borrowed_detail=borrowed,
             ),
             *_missing(scores),
         ],
