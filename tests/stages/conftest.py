@@ -61,6 +61,8 @@ def subjects():
             trials_per_session=40,
             runs_per_session=2,
             test_repeats=2,
+            component_nonlinearity=0.0,
+            voxel_nonlinearity=0.0,
         ),
     )
 
