@@ -3,7 +3,7 @@
 Help texts and shell completion read them at once; a test compares them with adapters and recipes.
 """
 
-__all__ = ["ANALYSES", "GPUS", "IMAGE_DECODERS", "KINDS", "RECIPES", "STAGES"]
+__all__ = ["ANALYSES", "GPUS", "IMAGE_DECODERS", "KINDS", "RECIPES", "STAGES", "STUDIES"]
 
 KINDS = {
     "table": "arrays, a trial table and images of your own",
@@ -55,3 +55,11 @@ ANALYSES = {
 
 GPUS = ("h200", "h100", "a100", "a100-40", "l40s", "a6000", "a40", "4090", "3090")
 """GPUs that ``mindeye2 plan`` knows."""
+
+STUDIES = {
+    "laptop": "simulated subjects, each the new one once; no data and no GPU",
+    "paper-1h": "NSD: pretrained on seven subjects, adapted to the eighth with one session",
+    "paper-40h": "the same with all sessions of the new subject",
+    "kriegeskorte92": "responses of four subjects to 92 photographs; no GPU",
+}
+"""Ready configs of ``mindeye2 study init``."""

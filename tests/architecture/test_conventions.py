@@ -18,6 +18,8 @@ WITHOUT_MIRROR: dict[str, str] = {
     "data/things_fmri/things_settings.py": "fields only; test_things_reader.py",
     "data/mindeye2_release/release_settings.py": "fields only; test_release_reader.py",
     "controls.py": "stages/evaluate/test_battery.py",
+    "cli/study_command.py": "study/test_study_folder.py, architecture/test_public_names.py",
+    "study/study_settings.py": "study/test_study_check.py",
     "stages/compare/arm_scores.py": "stages/compare/test_arms.py",
     "stages/compare/arm_tables.py": "stages/compare/test_arms.py",
     "stages/compare/compare_settings.py": "fields only; stages/compare/test_arms.py",

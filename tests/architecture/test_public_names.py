@@ -36,6 +36,8 @@ OPTIONS = {
     "analyse": COMMON | {"kind", "--source", "--data", "--init", "--subject", "--device"},
     "import": COMMON | {"file", "--data", "--released", "--yes"},
     "export": {"run", "--out", "--push", "--debug"},
+    "study init": {"folder", "--config", "--debug"},
+    "study check": {"folder", "--debug"},
     "app": {"run", "--source", "--port", "--config", "--set", "--device", "--debug"},
     "serve": {"run", "--host", "--port", "--token", "--config", "--set", "--device", "--debug"},
 }
@@ -43,7 +45,12 @@ OPTIONS = {
 
 
 def commands():
-    return typer.main.get_command(app).commands
+    """Return every command; those of a group after its name."""
+    found = {}
+    for verb, command in typer.main.get_command(app).commands.items():
+        parts = getattr(command, "commands", None)
+        found |= {f"{verb} {p}": c for p, c in parts.items()} if parts else {verb: command}
+    return found
 
 
 def test_public_names_are_frozen():
