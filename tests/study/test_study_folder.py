@@ -80,10 +80,9 @@ def test_every_ready_config_has_a_plan(tmp_path, config):
     init_study(tmp_path / config, config=config)
     for name in ("natural-scenes-dataset", "kriegeskorte92", "weights"):
         (tmp_path / config / name).mkdir()
-    code, text = snakemake(tmp_path / config, "--dry-run", "--quiet", "rules")
+    code, text = snakemake(tmp_path / config, "--dry-run")
     assert code == 0, text
-    assert "prepare                1" in text
-    assert "compare                1" in text
+    assert {"prepare 1", "compare 1"} <= {" ".join(line.split()) for line in text.splitlines()}
 
 
 @pytest.mark.slow
