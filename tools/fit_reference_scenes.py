@@ -1,23 +1,34 @@
-"""Fit what the package ships of its 8,000 reference scenes: features, and their regression.
+"""Fit what the package ships of its 8,000 reference scenes: features, their regression, kinds.
 
 Run: mindeye2 prepare scenes --out runs/scenes
-     python tools/fit_reference_scenes.py runs/scenes
+     mindeye2 demo --out runs/demo
+     python tools/fit_reference_scenes.py runs/scenes runs/demo/adapted
+The probabilities of kinds are calibrated for decoding as the run's forward model expects it.
 Writes src/mindeye2/assets/scenes/scenes.safetensors. `mindeye2.generation.reference_scenes` says
 what is in it.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mindeye2.core.runtime import progress
+from mindeye2.core.runtime import generator, progress
 from mindeye2.data.prepared import open_prepared
-from mindeye2.data.scenes import describe_reference
+from mindeye2.data.scenes import reference_photographs
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
-from mindeye2.generation.reference_scenes import ReferenceScenes
+from mindeye2.generation.reference_scenes import (
+    OBJECTS,
+    SETTINGS,
+    ReferenceScenes,
+    expected_components,
+)
+from mindeye2.generation.scene_kinds import calibrate_kinds
+from mindeye2.models.checkpoint import load_run
+from mindeye2.models.forward_model import load_forward_model
 from mindeye2.models.pca import pca_components
 
 N_COMPONENTS = 128
@@ -27,6 +38,7 @@ N_COMPONENTS = 128
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenes", type=Path, help="prepared data set of the recipe 'scenes'")
+    parser.add_argument("run", type=Path, help="run of the encoder lite0 with a forward model")
     parser.add_argument(
         "--out", type=Path, default=Path("src/mindeye2/assets/scenes/scenes.safetensors")
     )
@@ -47,16 +59,37 @@ def main() -> None:
     components, mean = pca_components(tokens, n_components=N_COMPONENTS)
     scores = (tokens - mean) @ components
     sd = scores.std(dim=0)
-    kinds = [describe_reference(i) for i in range(len(tokens))]
+    model = load_forward_model(args.run, load_run(args.run).model.backbone.output)
+    if model is None:
+        parser.error(
+            f"{args.run} has no forward model; give a run that was adapted, or pretrained."
+        )
+    scaled = (components * sd).T
+    expected = expected_components(
+        scaled, mean=mean, shape=prepared.targets("lite0").shape[1:], forward_model=model
+    )
+    photographs = [reference_photographs(i) for i in range(len(tokens))]
+    objects, settings = (
+        calibrate_kinds(
+            scores / sd,
+            np.array([shown[part].category for shown in photographs]),
+            photographs=np.array([shown[part].source for shown in photographs]),
+            names=list(names),
+            gram=expected @ expected.T,
+            generator=generator(0, "kinds", str(part)),
+        )
+        for part, names in enumerate((OBJECTS, SETTINGS))
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     ReferenceScenes(
         token_mean=mean,
-        token_components=(components * sd).T,
+        token_components=scaled,
         features=features,
         covariance=(scores / sd).T @ features / len(tokens),
-        objects=np.array([kind for kind, _ in kinds]),
-        settings=np.array([kind for _, kind in kinds]),
+        objects=objects,
+        settings=settings,
     ).save(args.out)
+    sys.stdout.write(f"weights: objects {objects.weight:.2f}, settings {settings.weight:.2f}\n")
 
 
 if __name__ == "__main__":

@@ -29,5 +29,6 @@ AXES: dict[str, str] = {
     "components": "PCA components of the target tokens, or eigenvectors of a ridge problem",
     "maps": "Gabor energy maps of a simulated visual area",
     "words": "text tokens of a caption",
+    "kinds": "kinds of things that a scene may show",
     "groups": "subjects, and runs that differ in their seed only",
 }

@@ -82,6 +82,9 @@ class SourceDataset:
     categories: Sequence[str] | None = None
     """Category of each captioned image, e.g. ``"animal"``, where it is known."""
 
+    setting_kinds: Sequence[str] | None = None
+    """Kind of the background of each captioned image, e.g. ``"mountain"``, where it is known."""
+
     design: ImageDesign = "new_images"
     """Whether test trials show images of the training trials; recorded in the manifest."""
 

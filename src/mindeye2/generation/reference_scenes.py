@@ -6,24 +6,31 @@ features are nearest to those expected from the decoded tokens: retrieval-augmen
 Blattmann et al. 2022, arXiv:2204.11824. Only training photographs are shown in the scenes.
 """
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor
 
 from mindeye2.core.tensors import save_tensors
 from mindeye2.data.scenes import render_references
 from mindeye2.encoders.bank import to_float
+from mindeye2.generation.scene_kinds import SceneKinds
 
-__all__ = ["ReferenceScenes", "add_detail", "load_reference_scenes"]
+__all__ = [
+    "OBJECTS",
+    "SETTINGS",
+    "DescribedScene",
+    "ReferenceScenes",
+    "add_detail",
+    "expected_components",
+    "load_reference_scenes",
+]
 
 NOISE = 1 / 3
 """Variance of the noise of decoded tokens in each principal component, in units of the mean
@@ -32,8 +39,32 @@ variance of the expected tokens. From a tenth to one, references hardly change."
 COARSE = 14
 """Cells along each side of an image, below which detail begins."""
 
-VOTERS = 100
-"""References whose kinds of object and setting make up a caption."""
+SURE = 0.5
+"""Probability below which a caption leaves a kind out: it is named if more likely than not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedScene:
+    """Most probable kinds of a scene's largest object and of its setting."""
+
+    object: str
+    """Kind of object, e.g. ``"animal"``."""
+
+    object_probability: float
+    """Its probability."""
+
+    setting: str
+    """Kind of setting, e.g. ``"mountain"``."""
+
+    setting_probability: float
+    """Its probability."""
+
+    def caption(self) -> str:
+        """Return what is more likely than not, e.g. ``"something in front of mountains"``."""
+        words = [OBJECTS[self.object] if self.object_probability > SURE else "something"]
+        if self.setting_probability > SURE:
+            words.append(SETTINGS[self.setting])
+        return " ".join(words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +83,11 @@ class ReferenceScenes:
     covariance: Float[Tensor, "components features2"]
     """Covariance of the tokens' standardised scores with the features."""
 
-    objects: Shaped[np.ndarray, " images"]
-    """Kind of the largest object of each scene, e.g. ``"animal"``."""
+    objects: SceneKinds
+    """Kinds of the largest object."""
 
-    settings: Shaped[np.ndarray, " images"]
-    """Kind of the background of each scene, e.g. ``"mountain"``."""
+    settings: SceneKinds
+    """Kinds of the background."""
 
     def rank(
         self,
@@ -87,14 +118,9 @@ class ReferenceScenes:
         Tensor
             Numbers of scenes.
         """
-        shape = preds.shape[1:]
-        true = torch.cat([self.token_mean[None], self.token_mean + self.token_components])
-        expected = forward_model(true.unflatten(1, shape)).flatten(1)
-        loadings = expected[1:] - expected[0]
-        gram = loadings @ loadings.T
+        products, gram = self._compare(preds - mean, forward_model)
         gram.diagonal().add_(NOISE * gram.trace() / len(gram))
-        scores = (preds - mean).flatten(1).float() @ loadings.T
-        found = scores @ torch.linalg.solve(gram, self.covariance)
+        found = products @ torch.linalg.solve(gram, self.covariance)
         near = F.normalize(found, dim=1) @ F.normalize(self.features, dim=1).T
         return near.topk(k, dim=1).indices
 
@@ -104,17 +130,40 @@ class ReferenceScenes:
         """Compose scenes by their numbers: RGB in [0, 1], `size` pixels a side."""
         return to_float(render_references(scenes.tolist(), size=size))
 
-    def describe(self, ranked: Int[Tensor, "query _"]) -> list[str]:
-        """Describe images by the most frequent kinds among their nearest scenes.
+    def describe(
+        self,
+        preds: Float[Tensor, "query tokens features"],
+        *,
+        mean: Float[Tensor, "tokens features"],
+        forward_model: Callable[[Tensor], Tensor],
+    ) -> list[DescribedScene]:
+        """Describe what decoded tokens show; parameters as for `rank`."""
+        products, gram = self._compare(preds - mean, forward_model)
+        objects = self.objects.probabilities(products, gram=gram).max(dim=1)
+        settings = self.settings.probabilities(products, gram=gram).max(dim=1)
+        return [
+            DescribedScene(
+                object=self.objects.names[int(objects.indices[i])],
+                object_probability=float(objects.values[i]),
+                setting=self.settings.names[int(settings.indices[i])],
+                setting_probability=float(settings.values[i]),
+            )
+            for i in range(len(preds))
+        ]
 
-        Frequent kinds do not win by being frequent: each counts by its share over all scenes, to
-        the power 1/2.
-        """
-        captions = []
-        for scenes in ranked[:, :VOTERS].numpy():
-            kind = _elect(self.objects, scenes)
-            captions.append(f"{_OBJECTS[kind]} {_SETTINGS[_elect(self.settings, scenes)]}")
-        return captions
+    def _compare(
+        self,
+        centred: Float[Tensor, "query tokens features"],
+        forward_model: Callable[[Tensor], Tensor],
+    ) -> tuple[Float[Tensor, "query components"], Float[Tensor, "components components"]]:
+        """Return inner products of tokens with expected components, and of the latter."""
+        loadings = expected_components(
+            self.token_components,
+            mean=self.token_mean,
+            shape=centred.shape[1:],
+            forward_model=forward_model,
+        )
+        return centred.flatten(1).float() @ loadings.T, loadings @ loadings.T
 
     def save(self, path: Path) -> None:
         """Write 8-bit integers with a scale for each row or column, and kinds as numbers."""
@@ -125,9 +174,9 @@ class ReferenceScenes:
             tensors[name] = (values / scale).round().to(torch.int8)
             tensors[f"{name}_scale"] = scale
         tensors["covariance"] = self.covariance
-        for name, names in (("objects", _OBJECTS), ("settings", _SETTINGS)):
-            codes = [list(names).index(kind) for kind in getattr(self, name)]
-            tensors[name] = torch.tensor(codes, dtype=torch.uint8)
+        for name, kinds in (("objects", self.objects), ("settings", self.settings)):
+            tensors[f"{name}_shares"], tensors[f"{name}_means"] = kinds.shares, kinds.means
+            tensors[f"{name}_weight"] = torch.tensor(kinds.weight)
         save_tensors(tensors, path)
 
 
@@ -141,9 +190,39 @@ def load_reference_scenes(path: Path | None = None) -> ReferenceScenes:
         token_components=stored["token_components"] * stored["token_components_scale"],
         features=stored["features"] * stored["features_scale"],
         covariance=stored["covariance"],
-        objects=np.array(list(_OBJECTS))[stored["objects"].numpy()],
-        settings=np.array(list(_SETTINGS))[stored["settings"].numpy()],
+        objects=_load_kinds(stored, "objects", names=list(OBJECTS)),
+        settings=_load_kinds(stored, "settings", names=list(SETTINGS)),
     )
+
+
+def expected_components(
+    components: Float[Tensor, "components features"],
+    *,
+    mean: Float[Tensor, " features"],
+    shape: Sequence[int],
+    forward_model: Callable[[Tensor], Tensor],
+) -> Float[Tensor, "components features"]:
+    """Return components of true tokens as they are expected to be decoded.
+
+    Parameters
+    ----------
+    components
+        Principal components of true tokens.
+    mean
+        Mean true tokens.
+    shape
+        Number of tokens, and their width.
+    forward_model
+        Affine map from true tokens to those that decoding is expected to give.
+
+    Returns
+    -------
+    Tensor
+        Expected change of decoded tokens for each component.
+    """
+    true = torch.cat([mean[None], mean + components])
+    expected = forward_model(true.unflatten(1, tuple(shape))).flatten(1)
+    return expected[1:] - expected[0]
 
 
 def add_detail(
@@ -174,13 +253,16 @@ def add_detail(
     return (detailed + weight * change).clamp(0, 1)
 
 
-def _elect(kinds: Shaped[np.ndarray, " images"], scenes: Shaped[np.ndarray, " _"]) -> str:
-    """Return the kind that is most frequent among scenes, relative to its root share."""
-    total, votes = Counter(kinds.tolist()), Counter(kinds[scenes].tolist())
-    return str(max(votes, key=lambda kind: votes[kind] / total[kind] ** 0.5))
+def _load_kinds(stored: Mapping[str, Tensor], name: str, *, names: list[str]) -> SceneKinds:
+    return SceneKinds(
+        names=names,
+        shares=stored[f"{name}_shares"],
+        means=stored[f"{name}_means"],
+        weight=float(stored[f"{name}_weight"]),
+    )
 
 
-_OBJECTS = {
+OBJECTS = {
     "animal": "an animal",
     "building": "a building",
     "food": "food",
@@ -191,9 +273,9 @@ _OBJECTS = {
     "tool": "a tool",
     "vehicle": "a vehicle",
 }
-"""Words for the kinds of objects."""
+"""Words of captions for each kind of object."""
 
-_SETTINGS = {
+SETTINGS = {
     "building": "in front of a building",
     "city": "in a city",
     "coast": "at a coast",
@@ -204,4 +286,4 @@ _SETTINGS = {
     "space": "in space",
     "underwater": "under water",
 }
-"""Words for the kinds of backgrounds."""
+"""Words of captions for each kind of setting."""

@@ -250,6 +250,24 @@ METRICS: dict[str, Metric] = {
         "Fraction of images whose nearest training image shows a main object of the same category "
         "(animal, food, tool, ...).",
     ),
+    **{
+        name: Metric(title, "Captions", None, text)
+        for part, label in (("object", "the main object"), ("setting", "the setting"))
+        for name, title, text in (
+            (
+                f"{part}_kind",
+                f"Kind of {label}",
+                f"Fraction of images for which the most probable kind of {label} is right, named "
+                "or not; chance is the kind of a random training image.",
+            ),
+            (
+                f"{part}_named",
+                f"Kind of {label} named",
+                f"Fraction of captions that name a kind of {label}, because it is more likely "
+                "than not; captions.json says how often it is then right.",
+            ),
+        )
+    },
     "caption": Metric(
         "Words shared with the true caption",
         "Captions",

@@ -59,7 +59,7 @@ def caption_note(reconstructed: Mapping[str, Any]) -> str:
     """Return where captions come from, if not from a captioner."""
     config = reconstructed["config"]
     if reconstructed.get("references") == "scenes":
-        return "from the kinds of things in the nearest of 8,000 training scenes"
+        return "naming kinds of things that are more likely than not"
     encoder = str(reconstructed.get("encoder", "bigg" if "source_files" in reconstructed else ""))
     nearest = config.get("captioner") == "nearest" or not encoder.startswith("bigg")
     return "from the nearest training image" if nearest else ""

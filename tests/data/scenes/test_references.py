@@ -1,9 +1,9 @@
 import numpy as np
 
 from mindeye2.data.scenes import (
-    describe_reference,
     load_photographs,
     make_scenes,
+    reference_photographs,
     render_references,
 )
 
@@ -14,6 +14,6 @@ def test_references_are_the_scenes_of_the_recipe_in_any_order():
     np.testing.assert_array_equal(render_references([3, 0], size=64), images[[3, 0]])
     kinds = {c.credit.caption: c.credit.category for c in library.cutouts}
     places = {b.credit.caption: b.credit.category for b in library.backgrounds}
-    objects, setting = describe_reference(0)
-    assert objects in {kind for noun, kind in kinds.items() if noun in captions[0]}
-    assert setting in {kind for noun, kind in places.items() if captions[0].endswith(noun)}
+    shown, background = reference_photographs(0)
+    assert shown.category in {kind for noun, kind in kinds.items() if noun in captions[0]}
+    assert background.category in {kind for n, kind in places.items() if captions[0].endswith(n)}

@@ -10,6 +10,8 @@ def test_the_splits_have_the_images_asked_for(prepared):
     assert test.tolist() == list(range(72, 82))
     assert prepared.images.shape == (82, 96, 96, 3)
     assert len(prepared.captions) == len(prepared.categories) == 82
+    assert len(prepared.setting_kinds) == 82
+    assert "mountain" in prepared.setting_kinds
     assert all(60 <= n <= 90 for n in prepared.n_voxels.values())
 
 

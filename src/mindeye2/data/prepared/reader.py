@@ -67,9 +67,17 @@ class Prepared:
     @cached_property
     def categories(self) -> list[str] | None:
         """One category per image, e.g. ``"animal"``, or None where the source has none."""
+        return self._kinds("category")
+
+    @cached_property
+    def setting_kinds(self) -> list[str] | None:
+        """Kind of each image's background, e.g. ``"mountain"``, or None where it is unknown."""
+        return self._kinds("setting")
+
+    def _kinds(self, column: str) -> list[str] | None:
         path = self.folder / "captions.parquet"
         table = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-        return table["category"].tolist() if "category" in table else None
+        return table[column].tolist() if column in table else None
 
     @property
     def subjects(self) -> list[str]:

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
-from mindeye2.data.scenes.compositor import Scene
-from mindeye2.data.scenes.photographs import load_photographs
-from mindeye2.data.scenes.scene_sampling import make_scenes, sample_scene
+from mindeye2.data.scenes.photographs import Credit, load_photographs
+from mindeye2.data.scenes.scene_sampling import make_scenes, sample_scene, scene_photographs
 
-__all__ = ["describe_reference", "render_references"]
+__all__ = ["reference_photographs", "render_references"]
 
 _SEED = 1
 """Of the recipe ``scenes``."""
@@ -26,12 +25,7 @@ def render_references(
     return np.concatenate(composed)
 
 
-def describe_reference(scene: int) -> tuple[str, str]:
-    """Return the category of a scene's largest object, and that of its background."""
+def reference_photographs(scene: int) -> tuple[Credit, Credit]:
+    """Return the credits of a reference scene's largest object and of its background."""
     library = load_photographs(split="train")
-    sampled: Scene = sample_scene(_SEED, scene, library)
-    largest = max(sampled.objects, key=lambda placed: placed.size)
-    return (
-        library.cutouts[largest.index].credit.category,
-        library.backgrounds[sampled.background].credit.category,
-    )
+    return scene_photographs(sample_scene(_SEED, scene, library), library)

@@ -9,9 +9,9 @@ from jaxtyping import UInt8
 
 from mindeye2.core.runtime import numpy_rng
 from mindeye2.data.scenes.compositor import Light, PlacedObject, Scene, render
-from mindeye2.data.scenes.photographs import PhotographLibrary
+from mindeye2.data.scenes.photographs import Credit, PhotographLibrary
 
-__all__ = ["make_scenes", "sample_scene"]
+__all__ = ["make_scenes", "sample_scene", "scene_photographs"]
 
 TWO_OBJECTS = 0.3
 """Fraction of scenes with two objects."""
@@ -128,6 +128,12 @@ def sample_scene(seed: int, i: int, library: PhotographLibrary) -> Scene:
     cutout, background = _object_and_background(seed, i, library)
     rng = numpy_rng(seed, "scene", i)
     return _sample_scene(rng, library, cutout=cutout, background=background)
+
+
+def scene_photographs(scene: Scene, library: PhotographLibrary) -> tuple[Credit, Credit]:
+    """Return the credits of a scene's largest object and of its background; they name kinds."""
+    largest = max(scene.objects, key=lambda placed: placed.size)
+    return library.cutouts[largest.index].credit, library.backgrounds[scene.background].credit
 
 
 def make_scenes(

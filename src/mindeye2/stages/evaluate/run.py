@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from mindeye2.core.artifacts import (
 )
 from mindeye2.core.runtime import generator, peak_memory_gib
 from mindeye2.core.settings import plain
-from mindeye2.data.prepared import Prepared, open_prepared
+from mindeye2.data.prepared import open_prepared
 from mindeye2.metrics import bootstrap_interval, match_ranks
 from mindeye2.metrics.catalogue import METRICS
 from mindeye2.metrics.noise_ceiling import NoiseCeiling
@@ -44,6 +43,7 @@ from mindeye2.stages.evaluate.decoded import Decoded, Job, Scores
 from mindeye2.stages.evaluate.evaluate_settings import EvaluateSettings
 from mindeye2.stages.evaluate.image_scores import laptop_image_scores, published_image_scores
 from mindeye2.stages.evaluate.input_checks import check_decoded
+from mindeye2.stages.evaluate.kind_scores import kind_scores, write_named_kinds
 from mindeye2.stages.evaluate.known_image_scores import known_image_scores, open_known_images
 from mindeye2.stages.evaluate.repeat_scores import repeat_scores
 from mindeye2.stages.evaluate.retrieval_scores import write_retrieval
@@ -211,14 +211,12 @@ def _score_tokens(job: Job) -> Scores:
 def _write_scores(out: Path, job: Job, groups: Sequence[Scores]) -> list[int]:
     """Write scores by image, their summary, and the tables; return the ranked images."""
     decoded, settings = job.decoded, job.settings
+    if job.protocol.retrieval == "calibrated":
+        kinds = kind_scores(decoded)
+        groups = [*groups, kinds]
+        write_named_kinds(decoded, kinds, out / "captions.json")
     scores = {name: x for group in groups for name, x in group.values.items()}
     chances = {name: chance for group in groups for name, chance in group.chances.items()}
-    if (
-        job.protocol.retrieval == "calibrated"
-        and decoded.prepared.categories is not None
-        and "nearest_training_image" in decoded.items
-    ):
-        scores["category"], chances["category"] = _category_scores(decoded, decoded.prepared)
     table = pd.DataFrame({"image": decoded.images, **{k: v.numpy() for k, v in scores.items()}})
     gallery = _rank(decoded, table, out)
     table.to_parquet(out / "scores.parquet", index=False)
@@ -251,19 +249,6 @@ def _rank(decoded: Decoded, table: pd.DataFrame, out: Path) -> list[int]:
     ranks = match_ranks(near, match=None if known is None else known.target)
     table["rank"] = ranks.ceil().long().numpy()
     return decoded.images if known is None else [int(i) for i in known.images]
-
-
-def _category_scores(
-    decoded: Decoded, prepared: Prepared
-) -> tuple[Float[Tensor, " images"], float]:
-    """Score the category of the nearest training image; chance is that of a random one."""
-    categories = prepared.categories
-    assert categories is not None
-    targets = [categories[i] for i in decoded.images]
-    preds = [categories[i] for i in decoded.items["nearest_training_image"]]
-    training = [categories[i] for i in decoded.manifest["training_images"]]
-    chance = sum(training.count(c) / len(training) for c in targets) / len(targets)
-    return torch.tensor([float(p == t) for p, t in zip(preds, targets, strict=True)]), chance
 
 
 def _summary(

@@ -1,12 +1,14 @@
 """Adapters without a source: simulated subjects, and the composed scenes that they are shown."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float32, UInt8
 
 from mindeye2.core.runtime import progress
-from mindeye2.data.scenes import PhotographLibrary, Scene, load_photographs, make_scenes
+from mindeye2.data.scenes import load_photographs, make_scenes, scene_photographs
 from mindeye2.data.simulated import simulate
 from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.encoders.bank import to_float
@@ -22,13 +24,16 @@ __all__ = ["compose_scenes", "simulate_subjects"]
 
 def simulate_subjects(settings: SimulatedPreparation) -> SourceDataset:
     """Simulate the responses of subjects to composed scenes."""
-    images, captions, categories, split = _scenes(settings)
-    semantic = _semantic(images, size=settings.brain_size)
-    study = simulate(images, semantic, split, settings=settings.simulation, seed=settings.seed)
+    scenes = _scenes(settings)
+    semantic = _semantic(scenes.images, size=settings.brain_size)
+    study = simulate(
+        scenes.images, semantic, scenes.split, settings=settings.simulation, seed=settings.seed
+    )
     return SourceDataset(
-        images=images,
-        captions=captions,
-        categories=categories,
+        images=scenes.images,
+        captions=scenes.captions,
+        categories=scenes.categories,
+        setting_kinds=scenes.setting_kinds,
         trials=study.trials,
         betas=study.betas,
         voxels=study.voxels,
@@ -39,11 +44,12 @@ def simulate_subjects(settings: SimulatedPreparation) -> SourceDataset:
 
 def compose_scenes(settings: ScenePreparation) -> SourceDataset:
     """Compose scenes without subjects."""
-    images, captions, categories, _split = _scenes(settings)
+    scenes = _scenes(settings)
     return SourceDataset(
-        images=images,
-        captions=captions,
-        categories=categories,
+        images=scenes.images,
+        captions=scenes.captions,
+        categories=scenes.categories,
+        setting_kinds=scenes.setting_kinds,
         trials=pd.DataFrame(),
         betas={},
         voxels={},
@@ -51,10 +57,22 @@ def compose_scenes(settings: ScenePreparation) -> SourceDataset:
     )
 
 
-def _scenes(
-    settings: SceneComposition,
-) -> tuple[UInt8[np.ndarray, "images height width rgb"], list[str], list[str], list[str]]:
-    images, captions, categories, split = [], [], [], []
+@dataclass(frozen=True)
+class _ComposedScenes:
+    """Scenes of all splits, with what they show."""
+
+    images: UInt8[np.ndarray, "images height width rgb"]
+    captions: list[str]
+    categories: list[str]
+    setting_kinds: list[str]
+    split: list[str]
+
+
+def _scenes(settings: SceneComposition) -> _ComposedScenes:
+    images: list[UInt8[np.ndarray, "_ height width rgb"]] = []
+    captions: list[str] = []
+    kinds: list[tuple[str, str]] = []
+    split: list[str] = []
     # Validation scenes use the training photographs, because settings are chosen on them and must
     # not depend on the photographs of the test scenes.
     for name, library, count in (
@@ -72,15 +90,17 @@ def _scenes(
             )
             images.append(composed)
             captions += texts
-            categories += [_kind(scene, photographs) for scene in scenes]
+            for scene in scenes:
+                shown, background = scene_photographs(scene, photographs)
+                kinds.append((shown.category, background.category))
             split += [name] * count
-    return np.concatenate(images), captions, categories, split
-
-
-def _kind(scene: Scene, photographs: PhotographLibrary) -> str:
-    """Return the category of the scene's largest object."""
-    largest = max(scene.objects, key=lambda placed: placed.size)
-    return photographs.cutouts[largest.index].credit.category
+    return _ComposedScenes(
+        images=np.concatenate(images),
+        captions=captions,
+        categories=[category for category, _ in kinds],
+        setting_kinds=[setting for _, setting in kinds],
+        split=split,
+    )
 
 
 def _semantic(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mindeye2.generation.reference_scenes import VOTERS, ReferenceScenes, add_detail
+from mindeye2.generation.reference_scenes import DescribedScene, ReferenceScenes, add_detail
 from mindeye2.models.training_bank import TrainingBank
 
 __all__ = ["ChosenScenes", "choose_scenes"]
@@ -17,22 +17,20 @@ _SIZE = 224
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenScenes:
-    """The scenes nearest to each decoded image."""
+    """The scene nearest to each decoded image, and what kinds of things images show."""
 
     scenes: ReferenceScenes
     """What was chosen from."""
 
-    ranked: Int[Tensor, "images _"]
-    """Numbers of scenes, nearest first."""
+    nearest: Int[Tensor, " images"]
+    """Number of the scene nearest to each image."""
 
-    @property
-    def nearest(self) -> Int[Tensor, " images"]:
-        """Return the number of each image's nearest scene."""
-        return self.ranked[:, 0]
+    described: Sequence[DescribedScene]
+    """Kinds of object and setting of each image."""
 
     def captions(self) -> list[str]:
-        """Describe each image by its nearest scenes."""
-        return self.scenes.describe(self.ranked)
+        """Describe each image by what is more likely than not."""
+        return [scene.caption() for scene in self.described]
 
     def refine(
         self, decoded: Float[Tensor, "batch rgb _ _"], *, images: Sequence[int] | slice
@@ -53,5 +51,6 @@ def choose_scenes(
     if scenes is None or bank is None:
         return None
     mean = bank.preds.mean(dim=0)
-    ranked = scenes.rank(preds, mean=mean, forward_model=forward_model, k=VOTERS)
-    return ChosenScenes(scenes=scenes, ranked=ranked)
+    ranked = scenes.rank(preds, mean=mean, forward_model=forward_model, k=1)
+    described = scenes.describe(preds, mean=mean, forward_model=forward_model)
+    return ChosenScenes(scenes=scenes, nearest=ranked[:, 0], described=described)

@@ -1,0 +1,78 @@
+"""Scores of the kinds of object and setting that captions name, for data sets that know them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mindeye2.core.artifacts import write_json
+from mindeye2.generation.reference_scenes import SURE
+from mindeye2.metrics import proportion_interval
+from mindeye2.stages.evaluate.decoded import Decoded, Scores
+
+__all__ = ["kind_scores", "write_named_kinds"]
+
+
+def kind_scores(decoded: Decoded) -> Scores:
+    """Score the most probable kinds, and of the nearest training image the category.
+
+    Chance is the kind of a random training image.
+    """
+    scores = Scores()
+    for column, targets in (
+        ("nearest_training_image", decoded.prepared.categories),
+        ("object", decoded.prepared.categories),
+        ("setting", decoded.prepared.setting_kinds),
+    ):
+        if targets is None or column not in decoded.items:
+            continue
+        preds = decoded.items[column].tolist()
+        name = f"{column}_kind"
+        if column == "nearest_training_image":
+            name, preds = "category", [targets[i] for i in preds]
+        right = [p == targets[i] for p, i in zip(preds, decoded.images, strict=True)]
+        scores.values[name] = torch.tensor(right).float()
+        scores.chances[name] = float(_chances(decoded, targets).mean())
+        if name != "category":
+            scores.values[f"{column}_named"] = _named(decoded, column).float()
+    return scores
+
+
+def write_named_kinds(decoded: Decoded, scores: Scores, path: Path) -> None:
+    """Write how often captions name a kind, and how often it is right where they do."""
+    found = {}
+    for part, targets in (
+        ("object", decoded.prepared.categories),
+        ("setting", decoded.prepared.setting_kinds),
+    ):
+        if f"{part}_kind" not in scores.values or targets is None:
+            continue
+        named = _named(decoded, part)
+        n, right = int(named.sum()), int(scores.values[f"{part}_kind"][named].sum())
+        entry: dict[str, float | int] = {"n": len(named), "n_named": n, "n_right": right}
+        if n:
+            interval = proportion_interval(right / n, n=n)
+            probability = decoded.items[f"{part}_probability"].to_numpy()
+            entry |= {
+                "right_where_named": right / n,
+                "low": interval.low,
+                "high": interval.high,
+                "mean_probability": float(probability[named.numpy()].mean()),
+                "chance": float(_chances(decoded, targets)[named.numpy()].mean()),
+            }
+        found[part] = entry
+    if found:
+        write_json(path, found)
+
+
+def _named(decoded: Decoded, part: str) -> Tensor:
+    return torch.from_numpy(decoded.items[f"{part}_probability"].to_numpy() > SURE)
+
+
+def _chances(decoded: Decoded, targets: Sequence[str]) -> np.ndarray:
+    """Return each test image's fraction of training images of its kind."""
+    training = [targets[i] for i in decoded.manifest["training_images"]]
+    shares = {kind: training.count(kind) / len(training) for kind in set(targets)}
+    return np.array([shares[targets[i]] for i in decoded.images])
