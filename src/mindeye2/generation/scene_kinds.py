@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-__all__ = ["SceneKinds", "calibrate_kinds", "fit_kinds"]
+__all__ = ["SceneKinds", "calibrate_kinds"]
 
 NOISE = 1.0
 """Variance of the noise of decoded tokens in each principal component, in units of the mean
