@@ -5,6 +5,8 @@ Networks are of the published classes with few weights, files in the published l
 
 import importlib.util
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from mindeye2.cli import app
+from mindeye2.metrics.catalogue import CAPTION_SCORES
 
 
 def fixtures_of(name):
@@ -29,7 +32,8 @@ published = fixtures_of("released")
 golden_case, files, git, settings = (
     getattr(published, name) for name in ("golden_case", "files", "git", "settings")
 )
-original = fixtures_of("data/nsd").original
+nsd, judging = fixtures_of("data/nsd"), fixtures_of("stages/evaluate")
+original, networks, torchvision_files = nsd.original, judging.networks, judging.torchvision_files
 
 WIDTH = 104  # of tokens: a head of OpenCLIP bigG
 FEW = {
@@ -55,6 +59,25 @@ def command(*words, **options):
 
 def assigned(values):
     return [w for name, value in values.items() for w in ("--set", f"{name}={value}")]
+
+
+def n_voxels(data):
+    return json.loads((data / "manifest.json").read_text())["subjects"]["subj01"]
+
+
+def score_as_published(decoded, networks, out):
+    """Score every column of the paper's tables for every image."""
+    chosen = {"protocol": "mindeye2-2024-first-caption", "networks": networks, "n_resamples": 100}
+    command("evaluate", *assigned(chosen), source=decoded, out=out, device="cpu")
+    table = pd.read_parquet(out / "scores.parquet")
+    images = ("pixcorr", "ssim", "alexnet2", "alexnet5", "inception", "clip", "effnet", "swav")
+    per_image = [*images, "brain_correlation_V1"]
+    kinds = ("unclip", "refined", "blended", "lowlevel")
+    wanted = {f"{name}_{kind}" for name in per_image for kind in kinds}
+    wanted |= {f"{name}_{k}" for name in CAPTION_SCORES for k in ("coco", "git", "git_coco")}
+    wanted |= {"image_given_brain_300", "brain_given_image_300"}
+    assert wanted <= set(table)
+    assert np.isfinite(table[[*wanted]].to_numpy(float)).all()
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +114,35 @@ def weights(files, fill, golden_case, tmp_path_factory):
     return folder / "imported"
 
 
+@pytest.fixture
+def judges(networks, torchvision_files, tmp_path):
+    """Return a function that gives a folder of the paper's networks, GNet's for some subject."""
+
+    def _judges(subject, n_voxels):
+        folder = tmp_path / "judges"
+        folder.mkdir()
+        for file in (*networks.iterdir(), *torchvision_files.iterdir()):
+            # The tower of the published gallery has another width than these tokens.
+            if file.name not in {"gnet", "clip_tokens"}:
+                # nltk reads nothing behind a link.
+                copy = shutil.copytree if file.is_dir() else os.link
+                copy(file, folder / file.name)
+        judging.save_gnet(folder / "gnet", subject=subject, n_voxels=n_voxels)
+        return folder
+
+    return _judges
+
+
 @pytest.mark.slow
 def test_nsd_is_prepared_learned_decoded_scored_and_exported(
-    original, weights, settings, tmp_path
+    original, weights, judges, settings, tmp_path
 ):
     data, tuned = tmp_path / "data", tmp_path / "tuned"
     sources = {"bigg": "unclip", "sd-latents": "lowlevel"}
     sources |= {"convnext": "convnext", "convnext-augmented": "convnext"}
     encoders = {"encoders": f"[{','.join(sources)}]", "nsd.image_size": 64}
+    nsd.write_captions(tmp_path / "captions", original, range(73_000))
+    encoders["nsd.captions"] = tmp_path / "captions"
     encoders |= {f"encoder_weights.{n}": weights / folder for n, folder in sources.items()}
     command("prepare", "nsd", *assigned(encoders), source=original.root, out=data, device="cpu")
 
@@ -124,6 +168,8 @@ def test_nsd_is_prepared_learned_decoded_scored_and_exported(
     assert np.isfinite(pd.read_parquet(scores / "scores.parquet").to_numpy(float)).all()
     command("report", source=scores, out=tmp_path / "page")
     assert "Natural Scenes Dataset" in (tmp_path / "page" / "index.html").read_text()
+
+    score_as_published(decoded, judges("subj01", n_voxels(data)), tmp_path / "paper")
 
     file, imported, again = (tmp_path / n for n in ("last.safetensors", "imported", "again"))
     command("export", tuned, out=file)

@@ -119,14 +119,14 @@ def save_texts(folder):
     processor.save_pretrained(folder / "git-large-coco")
 
 
-def save_gnet(folder):
+def save_gnet(folder, *, subject="subj01", n_voxels=N_VOXELS):
     """Write a narrow GNet of one subject, as an import does."""
     from mindeye2.encoders.gnet import build_gnet
 
-    net = build_gnet(trunk_width=4, block_width=8, n_voxels=N_VOXELS, size=227, sizes=(25, 13))
+    net = build_gnet(trunk_width=4, block_width=8, n_voxels=n_voxels, size=227, sizes=(25, 13))
     filled(net)
     state = {f"encoder.{k}": v for k, v in net.trunk.state_dict().items()}
-    state |= {f"readout.subj01.{k}": v for k, v in net.readout.state_dict().items()}
+    state |= {f"readout.{subject}.{k}": v for k, v in net.readout.state_dict().items()}
     folder.mkdir()
     save_file(state, folder / "gnet.safetensors", {"kind": "gnet"})
     write_manifest(folder, stage="import", config={}, kind="gnet")
