@@ -24,16 +24,17 @@ def build_app(view: TrialView) -> gr.Blocks:
     def decode(subject: str, image: float | None, upload: bytes | None, *chosen: float) -> str:
         n_candidates, n_repeats, prior_samples, prior_steps, lowlevel_weight = chosen
         try:
-            html, warned = view.decode(
-                subject,
-                int(image or 0),
-                upload,
-                n_candidates=int(n_candidates),
-                n_repeats=int(n_repeats),
-                prior_samples=int(prior_samples),
-                prior_steps=int(prior_steps),
-                lowlevel_weight=lowlevel_weight,
-            )
+            with view.decoding:
+                html, warned = view.decode(
+                    subject,
+                    int(image or 0),
+                    upload,
+                    n_candidates=int(n_candidates),
+                    n_repeats=int(n_repeats),
+                    prior_samples=int(prior_samples),
+                    prior_steps=int(prior_steps),
+                    lowlevel_weight=lowlevel_weight,
+                )
         except ValueError as error:
             raise gr.Error(str(error), duration=None, print_exception=False) from error
         for message in warned:

@@ -1,5 +1,6 @@
 """What the page shows of one image, as HTML without files."""
 
+import threading
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -32,9 +33,16 @@ class TrialView:
         Decodes.
     data
         Prepared data set, whose test images are shown and retrieved from; None for uploads alone.
+
+    Attributes
+    ----------
+    decoding
+        Lock to hold while an image is decoded: by one request at a time, and at the end by the
+        process, which PyTorch would abort in the middle of a computation.
     """
 
     def __init__(self, decoder: Decoder, data: Path | None) -> None:
+        self.decoding = threading.Lock()
         self._decoder = decoder
         self._data = data
         self._responses = lru_cache(maxsize=1)(self._load)

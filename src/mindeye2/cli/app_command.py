@@ -46,7 +46,8 @@ def open_app(
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         from mindeye2.app import TrialView, build_app
 
-        page = build_app(TrialView(decoder, source or recorded_data(Path(run))))
+        view = TrialView(decoder, source or recorded_data(Path(run)))
+        page = build_app(view)
         page.launch(
             server_name="127.0.0.1",
             server_port=port,
@@ -63,3 +64,4 @@ def open_app(
             page.block_thread()
         finally:
             page.close(verbose=False)
+            view.decoding.acquire()  # for good: nothing is computed from here on
