@@ -57,7 +57,7 @@ def test_generated_noise_correlates_less_than_the_seen_image(table):
     """The decoder of these tests generates noise."""
     scores, _ = table
     v1 = scores[scores["region"] == "V1"].set_index("images")
-    assert set(v1.index) == {"seen", "unclip", "lowlevel", "blended", "ceiling"}
+    assert set(v1.index) == {"seen", "unclip", "refined", "lowlevel", "blended", "ceiling"}
     assert v1.loc["seen", "value"] > v1.loc["unclip", "value"]
 
 
