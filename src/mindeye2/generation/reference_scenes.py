@@ -144,9 +144,10 @@ class ReferenceScenes:
         return [
             DescribedScene(
                 object=self.objects.names[int(objects.indices[i])],
-                object_probability=float(objects.values[i]),
+                # Rounded: other numbers of threads change the last digits.
+                object_probability=round(float(objects.values[i]), 3),
                 setting=self.settings.names[int(settings.indices[i])],
-                setting_probability=float(settings.values[i]),
+                setting_probability=round(float(settings.values[i]), 3),
             )
             for i in range(len(preds))
         ]
