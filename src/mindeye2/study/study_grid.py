@@ -177,7 +177,7 @@ class Study:
 
 
 def assignments(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return nested settings as words of the command line: ``--set key.path=value`` each."""
+    """Return nested settings as words of the command line, a dotted name and value each."""
     words: list[str] = []
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
