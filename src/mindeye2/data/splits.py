@@ -12,8 +12,15 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import numpy_rng
 from mindeye2.core.settings import Settings
 from mindeye2.data.known_images import KNOWN_IMAGES, ImageDesign, split_known_images
+from mindeye2.data.source_dataset import SCALING
 
-__all__ = ["SplitSettings", "choose_sessions", "make_splits", "split_held_out"]
+__all__ = [
+    "SplitSettings",
+    "choose_sessions",
+    "make_splits",
+    "split_chosen",
+    "split_held_out",
+]
 
 
 class SplitSettings(Settings):
@@ -158,3 +165,22 @@ def split_held_out(
         repeat=trials.groupby(["subject", "source_image"]).cumcount(),
         split=np.where(test, "test", split),
     )
+
+
+def split_chosen(
+    trials: pd.DataFrame, *, held_out: str, validation_fraction: float, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Assign splits to the trials of `choose_sessions`; those for z-scoring get `SCALING`.
+
+    Returns all trials, in their order and without the column ``scaling``, and those that are
+    kept.
+    """
+    used = split_held_out(
+        trials[~trials["scaling"]],
+        held_out=held_out,
+        validation_fraction=validation_fraction,
+        seed=seed,
+    )
+    others = trials[trials["scaling"]].assign(image=-1, repeat=-1, split=SCALING)
+    every = pd.concat([used, others]).sort_index().drop(columns="scaling")
+    return every, used.drop(columns="scaling")

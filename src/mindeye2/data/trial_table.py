@@ -1,6 +1,6 @@
 """A lab's own trial table, completed to the columns of the prepared data set."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ import pandas as pd
 
 from mindeye2.core.errors import ArtifactError
 
-__all__ = ["StudyTable", "complete_trials", "number_images", "read_table"]
+__all__ = ["StudyTable", "complete_trials", "number_images", "read_released_table", "read_table"]
 
 _READ = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
@@ -70,6 +70,27 @@ def read_table(
     if not len(table):
         raise ArtifactError(f"{purpose} {path} has no rows. Write one row per trial.")
     _check_separator(table, path, purpose=purpose)
+    return table
+
+
+def read_released_table(
+    path: Path, columns: Sequence[str], *, text: Collection[str] = (), purpose: str
+) -> pd.DataFrame:
+    """Read a table of a public release; refuse one without some columns, or that was cut off."""
+    table = read_table(path, text=text, purpose=purpose)
+    lacking = [c for c in columns if c not in table]
+    if lacking:
+        raise ArtifactError(
+            f"{path} has no column {lacking}; it has {list(table.columns)[:12]}. Take the file as "
+            "distributed."
+        )
+    # A file that was cut off ends in the middle of a row.
+    empty = table[list(columns)].isna().any(axis=1)
+    if empty.any():
+        raise ArtifactError(
+            f"{path} lacks values in line {int(np.argmax(empty)) + 2}: it was not downloaded to "
+            "its end. Download it again."
+        )
     return table
 
 

@@ -23,8 +23,8 @@ from mindeye2.data.laion_fmri.laion_fmri_tree import LaionTree, find_laion_sessi
 from mindeye2.data.laion_fmri.laion_fmri_trials import read_laion_trials
 from mindeye2.data.laion_fmri.laion_fmri_voxels import choose_voxels, drop_nan_voxels
 from mindeye2.data.nifti_series import open_series, read_series, reporting_damage
-from mindeye2.data.source_dataset import SCALING, Rows, SourceDataset
-from mindeye2.data.splits import choose_sessions, split_held_out
+from mindeye2.data.source_dataset import Rows, SourceDataset
+from mindeye2.data.splits import choose_sessions, split_chosen
 
 __all__ = ["read_laion_fmri"]
 
@@ -194,16 +194,14 @@ def _split(trials: pd.DataFrame, settings: LaionFmriSettings) -> tuple[pd.DataFr
         train_sessions=settings.train_sessions,
         test_sessions=settings.test_sessions,
     )
-    used = split_held_out(
-        chosen[~chosen["scaling"]],
+    every, used = split_chosen(
+        chosen,
         held_out="test",
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )
-    others = chosen[chosen["scaling"]].assign(image=-1, repeat=-1, split=SCALING)
-    drop = ["scaling", "test", "member"]
-    every = pd.concat([used, others]).sort_index().drop(columns=drop)
-    return every.reset_index(drop=True), used.drop(columns=drop)
+    drop = ["test", "member"]
+    return every.drop(columns=drop).reset_index(drop=True), used.drop(columns=drop)
 
 
 def _betas(subject: _Subject, trials: pd.DataFrame) -> Rows:

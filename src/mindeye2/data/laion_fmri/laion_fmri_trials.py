@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mindeye2.core.errors import ArtifactError
-from mindeye2.data.trial_table import read_table
+from mindeye2.data.trial_table import read_released_table
 
 __all__ = ["read_laion_trials"]
 
@@ -20,20 +20,9 @@ def read_laion_trials(path: Path, *, subject: str, session: int, n_volumes: int)
     of the file) and ``beta_index`` (the volume, from 0). Sessions differ in length, so an index
     can only be checked within each.
     """
-    table = read_table(path, text=["session", "run", "label"], purpose="the table of trials")
-    lacking = [c for c in _COLUMNS if c not in table]
-    if lacking:
-        raise ArtifactError(
-            f"{path} has no column {lacking}; it has {list(table.columns)}. Take the file as "
-            "distributed."
-        )
-    # A file that was cut off ends in the middle of a row.
-    if table[_COLUMNS].isna().to_numpy().any():
-        row = int(np.argmax(table[_COLUMNS].isna().any(axis=1)))
-        raise ArtifactError(
-            f"{path} lacks values in line {row + 2}: it was not downloaded to its end. Download "
-            "it again."
-        )
+    table = read_released_table(
+        path, _COLUMNS, text=["session", "run", "label"], purpose="the table of trials"
+    )
     numbers = {name: _numbers(table, name, path) for name in ("session", "run", "beta_index")}
     others = sorted({*numbers["session"]} - {session})
     if others:

@@ -14,8 +14,8 @@ from mindeye2.data.nsd.nsd_settings import NsdSettings
 from mindeye2.data.nsd.nsd_trials import read_stim_info, read_trials
 from mindeye2.data.nsd.sessions import SessionBetas, check_session
 from mindeye2.data.nsd.tree import Tree, find_subjects
-from mindeye2.data.source_dataset import SCALING, Rows, SourceDataset
-from mindeye2.data.splits import choose_sessions, split_held_out
+from mindeye2.data.source_dataset import Rows, SourceDataset
+from mindeye2.data.splits import choose_sessions, split_chosen
 
 __all__ = ["read_nsd"]
 
@@ -54,15 +54,12 @@ def read_nsd(source: Path, *, settings: NsdSettings) -> SourceDataset:
         betas[subject] = _betas(files, trials, ijk, shape=shape)
         voxels[subject] = read_voxels(tree, subject, ijk, shape=shape)
         tables.append(trials)
-    trials = pd.concat(tables, ignore_index=True)
-    used = split_held_out(
-        trials[~trials["scaling"]],
+    trials, used = split_chosen(
+        pd.concat(tables, ignore_index=True),
         held_out="shared1000",
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )
-    others = trials[trials["scaling"]].assign(image=-1, repeat=-1, split=SCALING)
-    trials = pd.concat([used, others]).sort_index().drop(columns="scaling")
     ids = np.unique(used["source_image"].to_numpy())
     check_stimuli(tree.stimuli, ids)
     captions, caption_notes = _captions(tree, ids)

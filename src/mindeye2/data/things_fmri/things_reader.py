@@ -12,7 +12,7 @@ from mindeye2.data.source_dataset import Rows, SourceDataset
 from mindeye2.data.splits import split_held_out
 from mindeye2.data.things_fmri.things_responses import TableBetas, find_block
 from mindeye2.data.things_fmri.things_settings import ThingsFmriSettings
-from mindeye2.data.trial_table import read_table
+from mindeye2.data.trial_table import read_released_table
 
 __all__ = ["read_things_fmri"]
 
@@ -106,7 +106,7 @@ def read_things_fmri(source: Path, *, settings: ThingsFmriSettings) -> SourceDat
 
 
 def _read_trials(path: Path, subject: str) -> pd.DataFrame:
-    table = _read_columns(path, _TRIALS)
+    table = read_released_table(path, _TRIALS, purpose="the metadata")
     if table["trial_id"].tolist() != list(range(len(table))):
         raise ArtifactError(
             f"{path} does not count trial_id from 0 without gaps; row n is the nth column of the "
@@ -133,28 +133,11 @@ def _read_trials(path: Path, subject: str) -> pd.DataFrame:
 
 
 def _read_voxels(path: Path) -> pd.DataFrame:
-    table = _read_columns(path, _VOXELS)
+    table = read_released_table(path, _VOXELS, purpose="the metadata")
     if table["voxel_id"].tolist() != list(range(len(table))):
         raise ArtifactError(
             f"{path} does not count voxel_id from 0 without gaps; row n is the nth row of the "
             "responses. Take the file as distributed."
-        )
-    return table
-
-
-def _read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
-    table = read_table(path, purpose="the metadata")
-    lacking = [c for c in columns if c not in table]
-    if lacking:
-        raise ArtifactError(
-            f"{path} has no column {lacking}; it has {list(table.columns)[:12]}. Take the file as "
-            "distributed."
-        )
-    if table[columns].isna().to_numpy().any():
-        row = int(np.argmax(table[columns].isna().any(axis=1)))
-        raise ArtifactError(
-            f"{path} lacks values in line {row + 2}: it was not downloaded to its end. Download "
-            "it again."
         )
     return table
 
