@@ -9,9 +9,10 @@ halves shows it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from jaxtyping import Float, Int
+import numpy as np
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mindeye2.metrics.correlation import row_correlation
@@ -44,6 +45,10 @@ class Halves:
     """Presentations of the first half."""
     n_second: Int[Tensor, " images"]
     """Presentations of the second half."""
+
+    def of(self, features: Bool[Tensor, " features"] | Bool[np.ndarray, " features"]) -> "Halves":
+        """Return the halves of some features, e.g. of the voxels of a region."""
+        return replace(self, first=self.first[:, features], second=self.second[:, features])
 
     def average(self) -> Float[Tensor, "images features"]:
         """Average over all presentations."""

@@ -51,6 +51,12 @@ class ResponseSource:
     explanation: str
     """Which parts are simulated, or which participants were scanned and where published."""
 
+    @classmethod
+    def of_label(cls, label: object, *, simulated: bool) -> "ResponseSource":
+        """Read the label of a data set, ``"LABEL: EXPLANATION"``, where it has one."""
+        name, _, explanation = str(label or "Brain responses").partition(":")
+        return cls(label=name, simulated=simulated, explanation=explanation.strip() or name)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreRow:

@@ -148,7 +148,6 @@ def report(
     rows, table = _rows(source), _table(source)
     protocol = PROTOCOLS[scores["config"].get("protocol", "laptop")]
     subject = str(scores["subject"])
-    label, _, explanation = str(scores.get("label") or "Brain responses").partition(":")
     simulated = bool(prepared.manifest.get("simulated", False))
     borrowed = reconstructed.get("references") == "scenes"
     gallery = RunGallery(source, decoded=decoded, prepared=prepared)
@@ -176,9 +175,7 @@ def report(
         statement=headline_sentence(rows, n_trials=_n_trials(decoded)),
         arms={name: line for c in comparisons for name, line in compare_arms(c).items()},
         warnings=[*filter(None, [check.warning]), *gallery_warnings(retrieval)],
-        responses=ResponseSource(
-            label=label, simulated=simulated, explanation=explanation.strip() or label
-        ),
+        responses=ResponseSource.of_label(scores.get("label"), simulated=simulated),
         headline=[rows[n] for n in headline if n in rows],
         columns=gallery.columns,
         items=gallery.items(most=settings.max_images, seed=settings.seed),

@@ -5,7 +5,6 @@ with a ridge encoding model that is fitted here to the subject's training trials
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -135,9 +134,7 @@ def _noise_ceiling(halves: Halves | None, mask: Bool[np.ndarray, " voxels"]) -> 
     """Bound the correlation over the voxels of a region; NaN where images were shown once."""
     if halves is None:
         return {"noise_ceiling_low": np.nan, "noise_ceiling_high": np.nan}
-    ceiling = correlation_ceiling(
-        replace(halves, first=halves.first[:, mask], second=halves.second[:, mask])
-    )
+    ceiling = correlation_ceiling(halves.of(mask))
     return {"noise_ceiling_low": ceiling.low, "noise_ceiling_high": ceiling.high}
 
 

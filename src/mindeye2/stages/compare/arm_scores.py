@@ -29,7 +29,7 @@ class ArmDifference:
 
     def record(self, *, level: float) -> dict[str, Any]:
         """Return names, numbers and verdict as plain values."""
-        row = next(iter(self.arm.runs.values())).summary[self.metric]
+        row = self.arm.first.summary[self.metric]
         better = row.get("higher_is_better", True)
         return {
             "metric": self.metric,
@@ -103,7 +103,7 @@ def learning_curves(
     several = {f: found for f, found in several.items() if len({size for size, _ in found}) > 1}
     panels = []
     for metric in metrics if several else ():
-        row = next(iter(arms[0].runs.values())).summary[metric]
+        row = arms[0].first.summary[metric]
         curves = []
         for family, found in list(several.items())[:6]:
             scores = [intervals[arm.label, metric] for _, arm in found]

@@ -7,7 +7,7 @@ import pandas as pd
 from mindeye2.metrics.stats import FEWEST_SUBJECTS, Interval
 from mindeye2.reporting import Column, Table, TableRow, paper_tables
 from mindeye2.stages.compare.arm_scores import ArmDifference
-from mindeye2.stages.compare.arms import RunArm
+from mindeye2.stages.compare.arms import RunArm, subjects_of
 from mindeye2.stages.compare.compare_settings import CompareSettings
 
 __all__ = ["differences_table", "published_tables", "runs_frame", "scores_table"]
@@ -21,8 +21,8 @@ def scores_table(
     level: float,
 ) -> Table:
     """Lay out arms side by side; of several subjects, a row for each metric and arm."""
-    subjects = list(dict.fromkeys(s for arm in arms for s in arm.subjects))
-    first = next(iter(arms[0].runs.values()))
+    subjects = subjects_of(arms)
+    first = arms[0].first
     if len(subjects) == 1:
         rows = [
             TableRow(
@@ -98,8 +98,8 @@ def differences_table(differences: Sequence[ArmDifference], settings: CompareSet
 
 def published_tables(arms: Sequence[RunArm]) -> list[Table]:
     """Return the paper's tables with the means of arms, then with those of each subject."""
-    first = next(iter(arms[0].runs.values()))
-    subjects = list(dict.fromkeys(s for arm in arms for s in arm.subjects))
+    first = arms[0].first
+    subjects = subjects_of(arms)
     names = [
         n for n in first.summary if all(n in r.summary for a in arms for r in a.runs.values())
     ]
@@ -140,7 +140,7 @@ def runs_frame(arms: Sequence[RunArm], metrics: Sequence[str]) -> pd.DataFrame:
 
 
 def _row_label(arm: RunArm, metric: str, *, alone: bool) -> str:
-    title = str(next(iter(arm.runs.values())).summary[metric]["title"])
+    title = str(arm.first.summary[metric]["title"])
     return title if alone else f"{title}: {arm.label}"
 
 

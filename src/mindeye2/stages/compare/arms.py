@@ -12,7 +12,7 @@ from mindeye2.metrics.stats import FEWEST_SUBJECTS
 from mindeye2.stages.compare.scored_run import ScoredRun, check_same_images
 from mindeye2.stages.compare.training_facts import Amount, label_settings
 
-__all__ = ["RunArm", "group_runs", "pair_arms", "paired_tables", "score_table"]
+__all__ = ["RunArm", "group_runs", "pair_arms", "paired_tables", "score_table", "subjects_of"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class RunArm:
     """`family`, with the amount where there are several of it."""
     runs: dict[tuple[str, int], ScoredRun]
     """By subject and seed."""
+
+    @property
+    def first(self) -> ScoredRun:
+        """First run, whose titles and protocol are those of all."""
+        return next(iter(self.runs.values()))
 
     @property
     def subjects(self) -> list[str]:
@@ -58,6 +63,11 @@ class RunArm:
         """Return the mean score of one subject over seeds."""
         values = [self.runs[subject, seed].summary[metric]["value"] for seed in self.seeds]
         return float(sum(values) / len(values))
+
+
+def subjects_of(arms: Sequence[RunArm]) -> list[str]:
+    """Return the subjects of all arms, in the order of the runs."""
+    return list(dict.fromkeys(subject for arm in arms for subject in arm.subjects))
 
 
 def group_runs(runs: Sequence[ScoredRun], names: Sequence[str]) -> list[RunArm]:

@@ -16,7 +16,7 @@ from mindeye2.reporting import (
     score_row,
 )
 from mindeye2.stages.compare.arm_scores import ArmDifference
-from mindeye2.stages.compare.arms import RunArm
+from mindeye2.stages.compare.arms import RunArm, subjects_of
 
 __all__ = ["comparison_content"]
 
@@ -31,18 +31,15 @@ def comparison_content(
     tables: Sequence[Table],
 ) -> ReportContent:
     """Describe a comparison: arms side by side, their differences, learning curves and tables."""
-    first = next(iter(arms[0].runs.values()))
-    label, _, explanation = str(first.manifest.get("label") or "Brain responses").partition(":")
+    first = arms[0].first
     names = [arm.label for arm in arms]
     return ReportContent(
         title=" and ".join(names)
         if 1 < len(names) < 4
         else f"{sum(len(a.runs) for a in arms)} runs",
         summary=_summary(arms),
-        responses=ResponseSource(
-            label=label,
-            simulated=bool(first.manifest.get("simulated", False)),
-            explanation=explanation.strip() or label,
+        responses=ResponseSource.of_label(
+            first.manifest.get("label"), simulated=bool(first.manifest.get("simulated", False))
         ),
         tables=tables,
         comparisons=[
@@ -73,10 +70,10 @@ def comparison_content(
 
 
 def _summary(arms: Sequence[RunArm]) -> str:
-    first = next(iter(arms[0].runs.values()))
+    first = arms[0].first
     protocol = PROTOCOLS[first.protocol]
     scored = f"scored by the protocol {protocol.name} ({protocol.summary})."
-    subjects = list(dict.fromkeys(s for arm in arms for s in arm.subjects))
+    subjects = subjects_of(arms)
     who = ", ".join(subjects)
     if len(arms) == 1:
         return f"{len(subjects)} subjects, {who}, {scored}"
@@ -94,7 +91,7 @@ def _summary(arms: Sequence[RunArm]) -> str:
 
 
 def _explanation(arm: RunArm) -> str:
-    run = next(iter(arm.runs.values()))
+    run = arm.first
     if not run.facts.recipe:
         return ""
     trials = "" if arm.n_trials is None else f", {arm.n_trials:,.0f} trials"
@@ -124,7 +121,7 @@ def _subjects(arm: RunArm, metrics: Sequence[str]) -> list[Arm]:
 
 
 def _difference(found: ArmDifference) -> Difference:
-    row = score_row(next(iter(found.arm.runs.values())).summary[found.metric])
+    row = score_row(found.arm.first.summary[found.metric])
     return Difference(
         a=found.arm.label,
         b=found.reference.label,

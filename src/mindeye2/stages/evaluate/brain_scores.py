@@ -1,7 +1,6 @@
 """Brain correlation: responses that GNet predicts for images, against the measured ones."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +76,7 @@ def _noise_ceilings(
     """Bound the correlation over the voxels of each region."""
     if halves is None:
         return {}
-    return {
-        region: correlation_ceiling(
-            replace(halves, first=halves.first[:, mask], second=halves.second[:, mask])
-        )
-        for region, mask in regions.items()
-    }
+    return {region: correlation_ceiling(halves.of(mask)) for region, mask in regions.items()}
 
 
 def _measured(decoded: Decoded, subject: str) -> Float[Tensor, "images voxels"]:

@@ -21,34 +21,29 @@ def kind_scores(decoded: Decoded) -> Scores:
     Chance is the kind of a random training image.
     """
     scores = Scores()
-    for column, targets in (
-        ("nearest_training_image", decoded.prepared.categories),
-        ("object", decoded.prepared.categories),
-        ("setting", decoded.prepared.setting_kinds),
-    ):
-        if targets is None or column not in decoded.items:
-            continue
-        preds = decoded.items[column].tolist()
-        name = f"{column}_kind"
-        if column == "nearest_training_image":
-            name, preds = "category", [targets[i] for i in preds]
+
+    def score(name: str, preds: Sequence[str], targets: Sequence[str]) -> None:
         right = [p == targets[i] for p, i in zip(preds, decoded.images, strict=True)]
         scores.values[name] = torch.tensor(right).float()
         scores.chances[name] = float(_chances(decoded, targets).mean())
-        if name != "category":
-            scores.values[f"{column}_named"] = _named(decoded, column).float()
+
+    categories = decoded.prepared.categories
+    if categories is not None and "nearest_training_image" in decoded.items:
+        score(
+            "category",
+            [categories[i] for i in decoded.items["nearest_training_image"]],
+            categories,
+        )
+    for part, targets in _known_kinds(decoded).items():
+        score(f"{part}_kind", decoded.items[part].tolist(), targets)
+        scores.values[f"{part}_named"] = _named(decoded, part).float()
     return scores
 
 
 def write_named_kinds(decoded: Decoded, scores: Scores, path: Path) -> None:
     """Write how often captions name a kind, and how often it is right where they do."""
     found = {}
-    for part, targets in (
-        ("object", decoded.prepared.categories),
-        ("setting", decoded.prepared.setting_kinds),
-    ):
-        if f"{part}_kind" not in scores.values or targets is None:
-            continue
+    for part, targets in _known_kinds(decoded).items():
         named = _named(decoded, part)
         n, right = int(named.sum()), int(scores.values[f"{part}_kind"][named].sum())
         entry: dict[str, float | int] = {"n": len(named), "n_named": n, "n_right": right}
@@ -65,6 +60,14 @@ def write_named_kinds(decoded: Decoded, scores: Scores, path: Path) -> None:
         found[part] = entry
     if found:
         write_json(path, found)
+
+
+def _known_kinds(decoded: Decoded) -> dict[str, Sequence[str]]:
+    """Return each image's kind by what was decoded, where the data set knows it."""
+    known = {"object": decoded.prepared.categories, "setting": decoded.prepared.setting_kinds}
+    return {
+        part: kinds for part, kinds in known.items() if kinds is not None and part in decoded.items
+    }
 
 
 def _named(decoded: Decoded, part: str) -> Tensor:
