@@ -394,9 +394,11 @@ class Decoder:
         subject = find_subject(subject, self.subjects)
         predictions = self._predictions(betas, subject)
         seeds = image_seeds(predictions.images, seed)
-        bank = self._pipeline.training_bank(subject)
+        scenes = self._pipeline.reference_scenes()
+        # At the published size a training bank is read for half a gigabyte or more.
+        bank = self._pipeline.training_bank(subject) if settings.captions or scenes else None
         references = choose_scenes(
-            self._pipeline.reference_scenes(),
+            scenes,
             predictions.backbone,
             bank=bank,
             forward_model=self._pipeline.forward_model,

@@ -52,12 +52,12 @@ def test_features_are_expected_by_ridge_regression_on_decoded_tokens():
     preds = torch.randn(30, 12, generator=rng)
     expected = F.normalize(torch.from_numpy(ridge.predict(preds)).float(), dim=1)
     best = (expected @ F.normalize(scenes.features, dim=1).T).topk(3, dim=1).indices
-    found = scenes.rank(
+    evidence = scenes.weigh(
         preds.view(30, 3, 4) + 2.0,
         mean=torch.full((3, 4), 2.0),
         forward_model=lambda t: (t.flatten(1) @ shrink + 1.0).view(t.shape),
-        k=3,
     )
+    found = scenes.rank(evidence, k=3)
     assert torch.equal(found, best)
 
 
@@ -86,7 +86,7 @@ def test_images_are_described_by_their_decoded_tokens_and_by_the_shares_without(
     scenes, mean = _scenes(), torch.ones(3, 4)
     own = scenes.objects.means[[0, 2, 7]] @ scenes.token_components
     tokens = torch.cat([20 * own, torch.zeros(1, 12)]).view(4, 3, 4)
-    found = scenes.describe(tokens + mean, mean=mean, forward_model=lambda t: t)
+    found = scenes.describe(scenes.weigh(tokens + mean, mean=mean, forward_model=lambda t: t))
     assert [scene.object for scene in found] == ["animal", "food", "tool", "animal"]
     assert found[0].object_probability > found[3].object_probability > 1 / 3
 
@@ -112,7 +112,8 @@ def test_the_shipped_features_are_those_of_the_scenes(shipped):
     numbers = list(range(0, 8000, 500))
     tokens = Lite0Tokens()(to_float(render_references(numbers, size=224)))
     mean = shipped.token_mean.view(49, 128)
-    ranked = shipped.rank(tokens, mean=mean, forward_model=lambda t: t, k=80)
+    evidence = shipped.weigh(tokens, mean=mean, forward_model=lambda t: t)
+    ranked = shipped.rank(evidence, k=80)
     own = (ranked == torch.tensor(numbers)[:, None]).any(dim=1)
     assert own.float().mean() > 0.8
 

@@ -27,6 +27,7 @@ __all__ = [
     "SETTINGS",
     "DescribedScene",
     "ReferenceScenes",
+    "TokenEvidence",
     "add_detail",
     "expected_components",
     "load_reference_scenes",
@@ -67,6 +68,18 @@ class DescribedScene:
         return " ".join(words)
 
 
+@dataclass(frozen=True)
+class TokenEvidence:
+    """Decoded tokens, as far as principal components of true tokens explain them."""
+
+    products: Float[Tensor, "query components"]
+    """Inner products of centred decoded tokens with what decoding is expected to give for each
+    component."""
+
+    gram: Float[Tensor, "components components"]
+    """Inner products of the latter with each other."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReferenceScenes:
     """Training scenes, their features, and the regression of features on tokens."""
@@ -89,18 +102,14 @@ class ReferenceScenes:
     settings: SceneKinds
     """Kinds of the background."""
 
-    def rank(
+    def weigh(
         self,
         preds: Float[Tensor, "query tokens features"],
         *,
         mean: Float[Tensor, "tokens features"],
         forward_model: Callable[[Tensor], Tensor],
-        k: int,
-    ) -> Int[Tensor, "query _"]:
-        """Return the `k` scenes nearest to decoded tokens, nearest first.
-
-        Features are expected by the linear regression on decoded tokens, of which `forward_model`
-        gives the part that the image determines, and compared by cosine.
+    ) -> TokenEvidence:
+        """Return what decoded tokens say, for `rank` and `describe`.
 
         Parameters
         ----------
@@ -110,17 +119,29 @@ class ReferenceScenes:
             Mean decoded tokens of training images.
         forward_model
             Affine map from true tokens to those that decoding is expected to give.
-        k
-            At most the number of scenes.
 
         Returns
         -------
-        Tensor
-            Numbers of scenes.
+        TokenEvidence
+            One row per image.
         """
-        products, gram = self._compare(preds - mean, forward_model)
-        gram.diagonal().add_(NOISE * gram.trace() / len(gram))
-        found = products @ torch.linalg.solve(gram, self.covariance)
+        loadings = expected_components(
+            self.token_components,
+            mean=self.token_mean,
+            shape=preds.shape[1:],
+            forward_model=forward_model,
+        )
+        return TokenEvidence((preds - mean).flatten(1).float() @ loadings.T, loadings @ loadings.T)
+
+    def rank(self, evidence: TokenEvidence, *, k: int) -> Int[Tensor, "query _"]:
+        """Return the numbers of the `k` scenes nearest to decoded tokens, nearest first.
+
+        Features are expected by linear regression on decoded tokens and compared by cosine.
+        """
+        gram = evidence.gram
+        noise = NOISE * gram.trace() / len(gram)
+        regularised = gram + noise * torch.eye(len(gram))
+        found = evidence.products @ torch.linalg.solve(regularised, self.covariance)
         near = F.normalize(found, dim=1) @ F.normalize(self.features, dim=1).T
         return near.topk(k, dim=1).indices
 
@@ -130,17 +151,12 @@ class ReferenceScenes:
         """Compose scenes by their numbers: RGB in [0, 1], `size` pixels a side."""
         return to_float(render_references(scenes.tolist(), size=size))
 
-    def describe(
-        self,
-        preds: Float[Tensor, "query tokens features"],
-        *,
-        mean: Float[Tensor, "tokens features"],
-        forward_model: Callable[[Tensor], Tensor],
-    ) -> list[DescribedScene]:
-        """Describe what decoded tokens show; parameters as for `rank`."""
-        products, gram = self._compare(preds - mean, forward_model)
-        objects = self.objects.probabilities(products, gram=gram).max(dim=1)
-        settings = self.settings.probabilities(products, gram=gram).max(dim=1)
+    def describe(self, evidence: TokenEvidence) -> list[DescribedScene]:
+        """Describe what decoded tokens show."""
+        objects, settings = (
+            kinds.probabilities(evidence.products, gram=evidence.gram).max(dim=1)
+            for kinds in (self.objects, self.settings)
+        )
         return [
             DescribedScene(
                 object=self.objects.names[int(objects.indices[i])],
@@ -149,22 +165,8 @@ class ReferenceScenes:
                 setting=self.settings.names[int(settings.indices[i])],
                 setting_probability=round(float(settings.values[i]), 3),
             )
-            for i in range(len(preds))
+            for i in range(len(evidence.products))
         ]
-
-    def _compare(
-        self,
-        centred: Float[Tensor, "query tokens features"],
-        forward_model: Callable[[Tensor], Tensor],
-    ) -> tuple[Float[Tensor, "query components"], Float[Tensor, "components components"]]:
-        """Return inner products of tokens with expected components, and of the latter."""
-        loadings = expected_components(
-            self.token_components,
-            mean=self.token_mean,
-            shape=centred.shape[1:],
-            forward_model=forward_model,
-        )
-        return centred.flatten(1).float() @ loadings.T, loadings @ loadings.T
 
     def save(self, path: Path) -> None:
         """Write 8-bit integers with a scale for each row or column, and kinds as numbers."""

@@ -1,6 +1,7 @@
 """Pipelines of reconstruction: a brain decoder with the frozen networks around it."""
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -125,7 +126,7 @@ class RunPipeline:
         found = run.manifest.get("images")
         self.images_hash = None if found is None else str(found)
         self._forward_model = load_forward_model(self.folder, self.model.backbone.output)
-        self._references = self._wants_references(run, settings)
+        self._has_references = self._wants_references(run, settings)
 
     def _wants_references(self, run: LoadedRun, settings: ReconstructSettings) -> bool:
         if settings.references == "scenes" and run.encoder != _SCENE_ENCODER:
@@ -157,7 +158,11 @@ class RunPipeline:
 
     def reference_scenes(self) -> ReferenceScenes | None:
         """Load the shipped scenes, for a run on composed scenes or where they are asked for."""
-        return load_reference_scenes() if self._references else None
+        return self._scenes if self._has_references else None
+
+    @cached_property
+    def _scenes(self) -> ReferenceScenes:
+        return load_reference_scenes()
 
 
 def check_fit(prepared: Prepared, pipeline: Pipeline, subject: str) -> None:

@@ -50,7 +50,9 @@ def choose_scenes(
     """Choose the scenes nearest to decoded tokens; none without scenes or a training bank."""
     if scenes is None or bank is None:
         return None
-    mean = bank.preds.mean(dim=0)
-    ranked = scenes.rank(preds, mean=mean, forward_model=forward_model, k=1)
-    described = scenes.describe(preds, mean=mean, forward_model=forward_model)
-    return ChosenScenes(scenes=scenes, nearest=ranked[:, 0], described=described)
+    evidence = scenes.weigh(preds, mean=bank.preds.mean(dim=0), forward_model=forward_model)
+    return ChosenScenes(
+        scenes=scenes,
+        nearest=scenes.rank(evidence, k=1)[:, 0],
+        described=scenes.describe(evidence),
+    )
