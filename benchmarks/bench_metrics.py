@@ -10,9 +10,9 @@ The notebook's retrieval encodes the images of each random gallery anew: 30 of 3
 nine encodings an image, as are 30 of 3 among 10, or 12 of 3 among 4. It is counted once; the
 notebook repeats it for each kind. Of 48 blocks of bigG `--blocks` are kept; all take 8 GB.
 Both ways must find the same images, in both directions, in a gallery of all.
-Seconds are those of the CPU, because the machine may be shared. Ours include reading the weights
-of each network, the notebook's do not. The last line is JSON: `times_images` is the ratio of the
-sums over the image columns, `times` that of all columns.
+Seconds are those of the CPU, because the machine may be shared. Both include reading the weights
+of each network, the notebook's once, though it reads them for each kind. The last line is JSON:
+`times_images` is the ratio of the sums over the image columns, `times` that of all columns.
 `--ours-only` skips the notebook, e.g. for the memory of 1,000 images.
 """
 
@@ -21,7 +21,8 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -83,10 +84,9 @@ def notebook_pixels(images: dict[str, Tensor]) -> Scored:
     return scores
 
 
-def notebook_network(
-    names: Sequence[str], network: nn.Module, images: dict[str, Tensor]
-) -> Scored:
+def notebook_network(model: str, folder: Path, images: dict[str, Tensor]) -> Scored:
     """Score each layer and kind by two passes of all images at once, as cells 14 to 28 do."""
+    names, network = NETWORKS[model], load_unfolded(model, folder)
     extraction: Any = require(
         "torchvision.models.feature_extraction", extra="demo", purpose="The published loop"
     )
@@ -295,15 +295,8 @@ def compare(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = [timed("pixels", image_scores, theirs(lambda: notebook_pixels(images)))]
     for model in options.networks:
         save_weights(model, networks)
-        names = NETWORKS[model]
-        network = nn.Identity() if options.ours_only else load_unfolded(model, networks)
-        rows.append(
-            timed(
-                model,
-                image_scores,
-                theirs(lambda: notebook_network(names, network, images)),  # noqa: B023
-            )
-        )
+        loop = partial(notebook_network, model, networks, images)
+        rows.append(timed(model, image_scores, theirs(loop)))
     if options.blocks:
         save_tower(networks / "clip_tokens", options.blocks)
         rows.append(compare_retrieval(job, images.get("seen"), options))
@@ -315,8 +308,6 @@ def compare_retrieval(
 ) -> dict[str, Any]:
     folder = cast("Path", job.settings.networks) / "clip_tokens"
     brain = job.decoded.tokens("retrieval")
-    # Loaded before the clock starts, and gone when ours begins: each takes 8 GB.
-    towers = [] if seen is None else [load_clip_tokens(folder, head_width=WIDTH // HEADS)]
 
     def ours() -> Scored:
         scores = published_scores(job).values
@@ -324,14 +315,14 @@ def compare_retrieval(
 
     def theirs() -> Scored:
         return notebook_retrieval(
-            towers.pop(),
+            load_clip_tokens(folder, head_width=WIDTH // HEADS),
             images=cast("Tensor", seen),
             brain=brain,
             n_galleries=options.galleries,
             pool=options.pool,
         )
 
-    return timed("retrieval", ours, theirs if towers else None)
+    return timed("retrieval", ours, None if seen is None else theirs)
 
 
 if __name__ == "__main__":
