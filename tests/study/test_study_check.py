@@ -24,8 +24,8 @@ def changed(tmp_path):
 
 def test_a_study_that_fits_is_counted(changed):
     settings, counts = changed()
-    assert settings == "settings of 2 arms are valid; data set not prepared yet"
-    assert counts == "24 pretrained runs, 96 cells"
+    assert settings == "settings of 3 arms are valid; data set not prepared yet"
+    assert counts == "24 pretrained runs, 120 cells"
 
 
 @pytest.mark.parametrize(

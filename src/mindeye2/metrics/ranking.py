@@ -6,10 +6,10 @@ ranks the gallery; image given brain is ``top_k_accuracy(brain, images, k=1)``.
 """
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from scipy.stats import hypergeom
 from torch import Tensor
 
 from mindeye2.metrics.checks import check_finite
@@ -168,7 +168,7 @@ def expected_hits(
         return (k - better).clamp(min=0).minimum(ties + 1) / (ties + 1)
     # Of all `n_gallery - 1` distractors `size - 1` are sampled; fewer than k may be better.
     at_rank = torch.from_numpy(
-        hypergeom.cdf(k - 1, n_gallery - 1, np.arange(n_gallery), pool - 1)
+        scipy.stats.hypergeom.cdf(k - 1, n_gallery - 1, np.arange(n_gallery), pool - 1)
     ).to(better.device, torch.float32)
     return torch.stack([at_rank[b : b + t + 1].mean() for b, t in zip(better, ties, strict=True)])
 

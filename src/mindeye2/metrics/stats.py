@@ -7,9 +7,9 @@ other training runs, and other subjects.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 __all__ = [
@@ -137,7 +137,7 @@ def paired_difference(
     interval = _bca(table, generator, level=level, n_resamples=n_resamples)
     means = unit_means(table)
     if table.ndim < 3:
-        p = stats.permutation_test(
+        p = scipy.stats.permutation_test(
             (means,),
             np.mean,
             permutation_type="samples",
@@ -149,7 +149,7 @@ def paired_difference(
     elif np.ptp(means) <= 1e-12:  # t divides by the spread
         p = float(abs(means.mean()) <= 1e-12)
     else:
-        p = stats.ttest_1samp(means, 0.0).pvalue
+        p = scipy.stats.ttest_1samp(means, 0.0).pvalue
     return Difference(interval.mean, interval.low, interval.high, p=float(p))
 
 
@@ -190,7 +190,7 @@ def proportion_interval(proportion: float, *, n: int, level: float = 0.95) -> In
             f"a proportion of trials is between 0 and 1 of at least one trial, got {proportion} "
             f"of {n}."
         )
-    ends = stats.binomtest(round(proportion * n), n).proportion_ci(level, method="wilson")
+    ends = scipy.stats.binomtest(round(proportion * n), n).proportion_ci(level, method="wilson")
     return Interval(proportion, float(ends.low), float(ends.high))
 
 
@@ -221,7 +221,7 @@ def _bca(
         resampled: np.ndarray | np.float64 = means
         return resampled
 
-    ends = stats.bootstrap(
+    ends = scipy.stats.bootstrap(
         [np.arange(n) for n in table.shape],
         resampled_mean,
         n_resamples=n_resamples,

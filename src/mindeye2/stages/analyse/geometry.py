@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from scipy import stats
 from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError, MissingExtraError
@@ -94,16 +94,16 @@ def correlate_geometry(
     """
     left, right = (1 - (x @ x.T).double().numpy() for x in standardise_pair(preds, true))
     upper = np.triu_indices(len(left), 1)
-    ranks = stats.zscore(stats.rankdata(right[upper]))
+    ranks = scipy.stats.zscore(scipy.stats.rankdata(right[upper]))
     # Permuting images permutes the pairs, so that the ranks are computed once.
     table = np.zeros_like(left)
-    table[upper] = stats.zscore(stats.rankdata(left[upper]))
+    table[upper] = scipy.stats.zscore(scipy.stats.rankdata(left[upper]))
     table += table.T
 
     def statistic(order: np.ndarray) -> float:
         return float(table[np.ix_(order, order)][upper] @ ranks / len(ranks))
 
-    test = stats.permutation_test(
+    test = scipy.stats.permutation_test(
         (np.arange(len(left)),),
         statistic,
         permutation_type="pairings",

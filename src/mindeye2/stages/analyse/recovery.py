@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from scipy import stats
 from torch import Tensor
 
 from mindeye2.core.runtime import generator, progress
@@ -112,11 +112,11 @@ def _correlations(
     """Correlate over images, component by component, with one-sided p and false discovery rate."""
     with np.errstate(all="ignore"):
         found = [
-            stats.pearsonr(p, t, alternative="greater") if np.ptp(p) > 0 else (0.0, 1.0)
+            scipy.stats.pearsonr(p, t, alternative="greater") if np.ptp(p) > 0 else (0.0, 1.0)
             for p, t in zip(preds.T, true.T, strict=True)
         ]
     r, p = np.array(found, dtype=float).T
-    q = stats.false_discovery_control(p)
+    q = scipy.stats.false_discovery_control(p)
     return {"correlation": r, "p": p, "q": q, "recovered": q < level}
 
 

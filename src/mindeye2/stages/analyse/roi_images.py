@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from jaxtyping import Bool, Float, UInt8
 from pydantic import Field
-from scipy import stats
 from torch import Tensor
 
 from mindeye2.core.runtime import generator
@@ -92,7 +92,7 @@ def generate_roi_images(settings: RoiImagesSettings, job: AnalysisJob) -> Analys
                     "caption": captions[number * n + sample] if captions else "",
                     "response": value,
                     "response_to_others": others.mean() if len(others) else np.nan,
-                    "percentile": stats.percentileofscore(norm[:, number], value),
+                    "percentile": scipy.stats.percentileofscore(norm[:, number], value),
                 }
             )
     table = pd.DataFrame(rows)

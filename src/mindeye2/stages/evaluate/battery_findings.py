@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scipy.stats import binom
+import scipy
 
 from mindeye2.stages.evaluate.battery_controls import NEAREST, RANDOM, RUN, SHUFFLED
 
@@ -74,7 +74,10 @@ def _brain(result: Mapping[str, Any]) -> Iterator[Finding]:
         return
     order = result["order"]
     # If predictions fit no test image, test and training images match them best equally often.
-    matched = order and binom.sf(order["test_first"] * order["n"] - 1, order["n"], 0.5) < ALPHA
+    matched = (
+        order
+        and scipy.stats.binom.sf(order["test_first"] * order["n"] - 1, order["n"], 0.5) < ALPHA
+    )
     text = "The run does no better than its own output shuffled over images, by any score: "
     if matched:
         text += (
