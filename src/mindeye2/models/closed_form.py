@@ -4,6 +4,7 @@ Alpha chosen by squared error shrinks too much: it explains more variance and id
 images.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,6 +67,10 @@ class RidgeFit:
     fitted: tuple[Float[Tensor, "batch voxels"], Int[Tensor, " batch"]] | None = None
     """X, and the numbers of its trials, where `vectors` is U."""
 
+    start: Float[Tensor, "voxels features"] | None = None
+    """Weights that the solution shrinks towards; zero by default. `rotated` is then of Y less what
+    they predict."""
+
     @cached_property
     def basis(self) -> Float[Tensor, "voxels components"]:
         """Return B."""
@@ -82,13 +87,16 @@ class RidgeFit:
             if self.fitted is None
             else self.fitted[0].T @ (self.vectors @ solved)
         )
+        if self.start is not None:
+            weights = weights + self.start
         return weights, self.y_mean - self.x_mean @ weights
 
     def predict(
         self, betas: Float[Tensor, "batch voxels"], alpha: float
     ) -> Float[Tensor, "batch features"]:
         """Predict targets for one alpha above 0, without forming the weights."""
-        return self.predict_projected(self.project(betas), alpha)
+        preds = self.predict_projected(self.project(betas), alpha)
+        return preds if self.start is None else preds + (betas - self.x_mean) @ self.start
 
     def project(self, betas: Float[Tensor, "batch voxels"]) -> Float[Tensor, "batch components"]:
         """Return components of betas in the basis, which predictions for every alpha share."""
@@ -97,7 +105,10 @@ class RidgeFit:
     def predict_projected(
         self, projected: Float[Tensor, "batch components"], alpha: float
     ) -> Float[Tensor, "batch features"]:
-        """Predict targets for one alpha above 0 from the output of `project`."""
+        """Predict targets for one alpha above 0 from the output of `project`.
+
+        What `start` predicts is not included.
+        """
         return projected @ (self.rotated / (self.eigenvalues + alpha)[:, None]) + self.y_mean
 
 
@@ -124,29 +135,45 @@ class RidgeProblem:
         self._width = betas.shape[1] + targets.shape[1]
         self._total: Moments | None = None
         self._every: tuple[Tensor, Tensor, Tensor] | None = None
+        self._start: Callable[[Tensor], Tensor] | None = None
+
+    def towards(
+        self, start: Callable[[Int[Tensor, " batch"]], Float[Tensor, "voxels features"]]
+    ) -> "RidgeProblem":
+        """Return the same problem with weights that shrink towards others than zero.
+
+        `start` returns these for the trials that are fitted, and may use no others.
+        """
+        problem = copy.copy(self)
+        problem._start = start
+        return problem
 
     def fit(self, trials: Int[Tensor, " batch"] | None = None) -> RidgeFit:
         """Decompose the problem of some trials, all by default, once for all alphas.
 
-        Minimises ``|XW + b - Y|^2 + alpha |W|^2`` with an unpenalised bias b. Costs the third
-        power of the number of trials or of voxels, whichever is smaller, and its square in memory;
-        ValueError if both are above `LARGEST_EIGH`.
+        Minimises ``|XW + b - Y|^2 + alpha |W - S|^2`` with an unpenalised bias b; S is zero, or
+        what `towards` was given. Costs the third power of the number of trials or of voxels,
+        whichever is smaller, and its square in memory; ValueError if both are above
+        `LARGEST_EIGH`.
         """
         n_trials, n_voxels = self.betas.shape
         trials = torch.arange(n_trials) if trials is None else trials
         problem = f"ridge regression with {len(trials)} trials and {n_voxels} voxels"
+        start = None if self._start is None else self._start(trials)
         if len(trials) <= n_voxels:
             offset, X, gram = self._gram(trials)
             mean, Y = X.mean(dim=0), self.targets[trials].to(self.device)
             y_mean = Y.mean(dim=0)
             eigenvalues, vectors = decompose(_centre(gram, gram), problem)
+            X, Y = X - mean, Y - y_mean
             return RidgeFit(
                 x_mean=offset + mean,
                 y_mean=y_mean,
                 eigenvalues=eigenvalues,
                 vectors=vectors,
-                rotated=vectors.T @ (Y - y_mean),
-                fitted=(X - mean, trials),
+                rotated=vectors.T @ (Y if start is None else Y - X @ start),
+                fitted=(X, trials),
+                start=start,
             )
         moments = self._moments(trials)
         gram, products = moments.centred()
@@ -156,7 +183,8 @@ class RidgeProblem:
             y_mean=moments.y_mean,
             eigenvalues=eigenvalues,
             vectors=vectors,
-            rotated=vectors.T @ products,
+            rotated=vectors.T @ (products if start is None else products - gram @ start),
+            start=start,
         )
 
     def project(self, ridge: RidgeFit, trials: Int[Tensor, " batch"]) -> Float[Tensor, "batch _"]:
@@ -166,6 +194,17 @@ class RidgeProblem:
             return _centre(gram[trials][:, rows], gram[rows][:, rows]) @ ridge.vectors
         chunks = row_chunks(trials, width=self._width)
         return torch.cat([ridge.project(self.betas[c].to(self.device)) for c in chunks])
+
+    def start_predictions(
+        self, ridge: RidgeFit, trials: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch features"]:
+        """Return what the weights that a fit shrinks towards predict for some trials, or zeros."""
+        if ridge.start is None:
+            return ridge.y_mean.new_zeros(len(trials), len(ridge.y_mean))
+        chunks = row_chunks(trials, width=self._width)
+        return torch.cat(
+            [(self.betas[c].to(self.device) - ridge.x_mean) @ ridge.start for c in chunks]
+        )
 
     def _gram(self, trials: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return an offset near the mean, betas less it, and their inner products."""
@@ -367,10 +406,11 @@ def choose_alpha(
         else:
             gallery = gallery_of(shown)
         projected = problem.project(ridge, trials)
+        started = problem.start_predictions(ridge, trials)
         for alpha in alphas:
             averaged = torch.zeros_like(gallery)
             for chunk in row_chunks(torch.arange(len(trials)), width=gallery.shape[1]):
-                preds = ridge.predict_projected(projected[chunk], alpha)
+                preds = ridge.predict_projected(projected[chunk], alpha) + started[chunk]
                 preds = read_out(preds) if read_out else preds
                 averaged.index_add_(0, row[chunk].to(preds.device), preds)
             averaged /= row.bincount()[:, None].to(averaged)

@@ -9,30 +9,30 @@ images of the new subject, then fitted again on all of them.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 from accelerate.utils import broadcast_object_list
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.runtime import generator
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
-from mindeye2.models.closed_form import RidgeProblem, choose_alpha, image_folds
+from mindeye2.models.closed_form import image_folds
 from mindeye2.models.decoder import MindEye
-from mindeye2.stages.train.closed_form_start import latent_targets, set_ridge
+from mindeye2.models.encoding_models import EncodingModels
 from mindeye2.stages.train.lora import LoraTraining, add_adapters
+from mindeye2.stages.train.new_ridge import NewRidge, fit_new_ridge
 from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.training_targets import TargetSettings
 from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
 from mindeye2.training.brain_step import BrainStep, LossSettings, contrastive_phase
 from mindeye2.training.distributed import current_shard
 from mindeye2.training.loop import OptimizerSettings, fit
-from mindeye2.training.trials import SubjectTrials, TargetRows
+from mindeye2.training.trials import SubjectTrials
 
 __all__ = ["AdaptTraining", "train_adapt"]
 
@@ -119,12 +119,15 @@ def train_adapt(
     *,
     trials: SubjectTrials,
     model: MindEye,
+    encoding_models: EncodingModels | None,
     prepared: Prepared,
     targets: TrainingTargets,
     out: Path,
     device: torch.device,
 ) -> tuple[MindEye, dict[str, object]]:
     """Adapt a pretrained model on `device`; return it and facts for the manifest.
+
+    `encoding_models` are those of the pretraining subjects' voxels, if the run has them.
 
     Raises ArtifactError if the model has a ridge for the subject with another number of voxels.
     """
@@ -145,7 +148,7 @@ def train_adapt(
     for part in (trials, fitted):
         size = min(settings.batch_size, len(part))
         current_shard().check(size, rows=f"trials of {subject}")
-    adapter = _Adapter(settings, targets, device)
+    adapter = _Adapter(settings, targets, device, encoding_models)
     scores: dict[Level, dict[str, float]] = {}
     level = settings.levels[-1]
     if len(settings.levels) > 1:
@@ -160,7 +163,8 @@ def train_adapt(
         "level": level,
         "held_out": scores,
         "held_out_images": len(trials.rows(folds[0]).images.unique()),
-        "alpha": adapter.alpha,
+        "alpha": adapter.new_ridge.alpha,
+        "similar_voxels": adapter.new_ridge.strength,
     }
 
 
@@ -195,7 +199,8 @@ class _Adapter:
     settings: AdaptTraining
     targets: TrainingTargets
     device: torch.device
-    alpha: float = 0.0
+    encoding_models: EncodingModels | None
+    new_ridge: NewRidge = field(default_factory=NewRidge)
 
     def score_levels(
         self, model: MindEye, fitted: SubjectTrials, held_out: SubjectTrials, *, folder: Path
@@ -221,10 +226,19 @@ class _Adapter:
 
     def fit(self, level: Level, model: MindEye, trials: SubjectTrials, *, folder: Path) -> None:
         """Fit one level to trials, starting from the model as it is."""
-        if level == "closed_form":
-            self._closed_form(model, trials, folder=folder)
-            return
         settings = self.settings
+        if level == "closed_form":
+            folder.mkdir(parents=True, exist_ok=True)
+            self.new_ridge = fit_new_ridge(
+                model,
+                settings.subject,
+                trials,
+                tokens=self.targets.tokens,
+                encoding_models=self.encoding_models,
+                seed=settings.seed,
+                folder=folder,
+            )
+            return
         optimizers = {"ridge": settings.ridge, "lora": settings.lora, "full": settings.full}
         optimizer = optimizers[level]
         # What no loss reaches is frozen by BrainStep.
@@ -259,27 +273,3 @@ class _Adapter:
         )
         if merge is not None:
             merge()
-
-    @torch.no_grad()
-    def _closed_form(self, model: MindEye, trials: SubjectTrials, *, folder: Path) -> None:
-        """Fit the ridge whose latents the body maps closest to the true tokens."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tokens = self.targets.tokens
-        targets = latent_targets(model, trials.images, tokens=tokens, folder=folder)
-        problem = RidgeProblem(
-            trials.betas, TargetRows(targets, trials.images), device=self.device
-        )
-
-        def read_out(latents: Tensor) -> Tensor:
-            return model.heads(latents).backbone_tokens.flatten(1).cpu()
-
-        model.eval()
-        subject = self.settings.subject
-        self.alpha, _ = choose_alpha(
-            problem,
-            trials.images,
-            generator=generator(self.settings.seed, "folds", subject),
-            read_out=read_out,
-            gallery_of=tokens.flat.__getitem__,
-        )
-        set_ridge(model, subject, problem, alpha=self.alpha)

@@ -9,6 +9,7 @@ import torch
 from mindeye2.data.prepared import Prepared
 from mindeye2.models.checkpoint import LoadedRun, save_run
 from mindeye2.models.decoder import MindEye
+from mindeye2.models.encoding_models import copy_encoding_models, load_encoding_models
 from mindeye2.models.forward_model import copy_forward_model
 from mindeye2.models.training_bank import TrainingBank, save_training_bank
 from mindeye2.stages.train.adapt import AdaptTraining, train_adapt
@@ -46,7 +47,13 @@ def train_brain(
     targets = open_targets(chosen, prepared=prepared, sizes=sizes, losses=settings.losses)
     trials = training_trials(settings, prepared, tokens=targets.tokens)
     if init is not None:
-        run_on_rank0(lambda: copy_forward_model(init, out))
+        pretrained = init
+
+        def copy() -> None:
+            copy_forward_model(pretrained, out)
+            copy_encoding_models(pretrained, out)
+
+        run_on_rank0(copy)
     if isinstance(settings, SharedTraining):
         model, facts = train_shared(
             settings,
@@ -59,10 +66,12 @@ def train_brain(
         )
     else:
         assert start is not None
+        assert init is not None
         model, facts = train_adapt(
             settings,
             trials=trials[settings.subject],
             model=start.model.to(device),
+            encoding_models=load_encoding_models(init),
             prepared=prepared,
             targets=targets,
             out=out,

@@ -13,8 +13,9 @@ from mindeye2.core.runtime import generator, process_rng
 from mindeye2.core.settings import Settings
 from mindeye2.data.prepared import Prepared
 from mindeye2.models.decoder import MindEye, build_mindeye
+from mindeye2.models.encoding_models import fit_encoding_models
 from mindeye2.models.model_settings import ModelSettings
-from mindeye2.stages.train.closed_form_start import cross_fitted, start_closed_form
+from mindeye2.stages.train.closed_form_start import cross_fitted, latent_targets, start_closed_form
 from mindeye2.stages.train.forward_model_fit import fit_on_held_out
 from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.training_targets import TargetSettings
@@ -24,7 +25,7 @@ from mindeye2.training.brain_step import BrainStep, PriorStep, contrastive_phase
 from mindeye2.training.brain_training import BrainTraining
 from mindeye2.training.distributed import current_shard, run_on_rank0
 from mindeye2.training.loop import OptimizerSettings, fit
-from mindeye2.training.trials import SubjectTrials, TargetBank, load_trials
+from mindeye2.training.trials import SubjectTrials, TargetBank, all_images, load_trials
 
 __all__ = ["PriorTraining", "SharedTraining", "train_shared"]
 
@@ -167,6 +168,8 @@ def train_shared(
     model.eval()
     if validation:
         facts["validation"] = validate()
+    if len(subjects) > 1:
+        run_on_rank0(lambda: _keep_encoding_models(model, trials, tokens=targets.tokens, out=out))
     prior_alone = settings.train_prior and not settings.losses.prior
     several = len(subjects) > 1 and bool(validation)
     if not (prior_alone or several):
@@ -202,6 +205,19 @@ def train_shared(
             device=device,
         )
     return model, facts
+
+
+@torch.no_grad()
+def _keep_encoding_models(
+    model: MindEye, trials: Mapping[str, SubjectTrials], *, tokens: TargetBank, out: Path
+) -> None:
+    """Write how each voxel responds to images, from which new subjects' ridges start."""
+    images = all_images(trials)
+    latents = latent_targets(model, images, tokens=tokens, folder=out)[images]
+    fit_encoding_models(
+        latents.to(model.backbone.output.weight.device),
+        {s: (own.betas, torch.searchsorted(images, own.images)) for s, own in trials.items()},
+    ).save(out)
 
 
 def _validation_trials(

@@ -1,0 +1,170 @@
+"""Ridge weights for a new subject's voxels from the most similar voxels of other subjects.
+
+A pretrained run keeps a linear encoding model of each voxel: how it responds to images. Whether a
+new voxel is like a known one shows in how well the known voxel's model predicts the new voxel's
+responses, to whatever images the new subject saw; no image is shared and no anatomy is needed. The
+weights of the most similar voxels, averaged, are what a new ridge shrinks towards instead of zero.
+With few trials most of the new ridge's weights are not determined by data, and these are a better
+guess. Brain-IT starts new voxels from similar ones likewise, by learned voxel embeddings.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mindeye2.core.tensors import save_tensors
+from mindeye2.models.closed_form import RidgeProblem, mean_by_image
+from mindeye2.models.moments import Rows, row_chunks
+
+__all__ = [
+    "EncodingModels",
+    "copy_encoding_models",
+    "fit_encoding_models",
+    "load_encoding_models",
+    "similar_weights",
+]
+
+N_COMPONENTS = 60
+"""Principal components of latents that encoding models are fitted to."""
+
+N_NEIGHBOURS = 20
+"""Similar voxels that are averaged. With 5 or 100, 75 trials of the demo identify fewer images."""
+
+_ALPHA = 30.0
+"""L2 penalty of encoding models, for standardised scores."""
+
+_FILE = "encoding_models.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodingModels:
+    """Linear encoding models of the voxels of several subjects."""
+
+    mean: Float[Tensor, " latent"]
+    """Mean latents of training images."""
+
+    components: Float[Tensor, "latent components"]
+    """From centred latents to standardised principal scores."""
+
+    weights: Mapping[str, Float[Tensor, "components voxels"]]
+    """Change of each voxel's response with the scores, by subject."""
+
+    def scores(
+        self, latents: Float[Tensor, "images latent"]
+    ) -> Float[Tensor, "images components"]:
+        """Return standardised principal scores of images from their latents."""
+        return (latents - self.mean) @ self.components
+
+    def save(self, folder: Path) -> None:
+        """Write them into a run folder, in half precision."""
+        tensors = {f"weights.{s}": w.half().contiguous() for s, w in self.weights.items()}
+        save_tensors({"mean": self.mean, "components": self.components, **tensors}, folder / _FILE)
+
+
+def load_encoding_models(folder: Path) -> EncodingModels | None:
+    """Read the encoding models of a run; None if it has none."""
+    if not (folder / _FILE).exists():
+        return None
+    stored = load_file(folder / _FILE)
+    return EncodingModels(
+        mean=stored.pop("mean"),
+        components=stored.pop("components"),
+        weights={n.removeprefix("weights."): w.float() for n, w in stored.items()},
+    )
+
+
+def copy_encoding_models(run: Path, out: Path) -> None:
+    """Give a run the encoding models of the one that it starts from, if that has any."""
+    if (run / _FILE).exists():
+        shutil.copyfile(run / _FILE, out / _FILE)
+
+
+def fit_encoding_models(
+    latents: Float[Tensor, "images latent"],
+    trials: Mapping[str, tuple[Rows, Int[Tensor, " trials"]]],
+) -> EncodingModels:
+    """Fit an encoding model of each voxel by ridge regression.
+
+    Parameters
+    ----------
+    latents
+        Latents of training images, at least two.
+    trials
+        Betas, (trials, voxels), and the row of `latents` of each trial's image, by subject.
+
+    Returns
+    -------
+    EncodingModels
+        On the CPU.
+    """
+    mean = latents.mean(dim=0)
+    centred = latents - mean
+    eigenvalues, vectors = torch.linalg.eigh(centred.T @ centred / len(latents))
+    largest = eigenvalues.flip(0)[: min(N_COMPONENTS, len(latents) - 1)].clamp_min(1e-12)
+    components = vectors.flip(1)[:, : len(largest)] / largest.sqrt()
+    scores = centred @ components
+    weights = {}
+    for subject, (betas, rows) in trials.items():
+        ridge = RidgeProblem(scores[rows], betas, device=scores.device).fit()
+        weights[subject] = ridge.weights(_ALPHA)[0].cpu()
+    return EncodingModels(mean=mean.cpu(), components=components.cpu(), weights=weights)
+
+
+def similar_weights(
+    betas: Float[Tensor, "trials voxels"],
+    images: Int[Tensor, " trials"],
+    scores: Float[Tensor, "trials components"],
+    *,
+    encoding: Sequence[Float[Tensor, "components _"]],
+    ridges: Sequence[Float[Tensor, "latent _"]],
+    n_neighbours: int = N_NEIGHBOURS,
+) -> Float[Tensor, "voxels latent"]:
+    """Return the mean ridge weights of the known voxels most similar to each new one.
+
+    Similarity is the correlation, over images, of a new voxel's responses with those that the
+    encoding model of a known voxel predicts; weights are averaged in proportion to it.
+
+    Parameters
+    ----------
+    betas
+        Trials of the new subject.
+    images
+        Image of each; repeats are averaged.
+    scores
+        Standardised principal scores of each trial's image.
+    encoding
+        Encoding models of each pretraining subject's voxels.
+    ridges
+        Ridge weights of the same voxels.
+    n_neighbours
+        Known voxels that are averaged; all, if there are fewer.
+
+    Returns
+    -------
+    Tensor
+        Ridge weights for the new voxels, of the scale of the known ones.
+    """
+    responses, _ = mean_by_image(betas, images)
+    shown, _ = mean_by_image(scores, images)
+    responses = F.normalize(responses - responses.mean(dim=0), dim=0)
+    shown = shown - shown.mean(dim=0)
+    known, decoding = torch.cat(list(encoding), dim=1), torch.cat([w.T for w in ridges])
+    # Correlations with predicted responses, without forming these.
+    spread = ((shown.T @ shown @ known) * known).sum(dim=0).clamp_min(1e-12).sqrt()
+    profile, known = responses.T @ shown, known / spread
+    weights = torch.empty(len(profile), decoding.shape[1], device=betas.device)
+    k = min(n_neighbours, len(decoding))
+    width = max(known.shape[1], k * decoding.shape[1])
+    for voxels in row_chunks(torch.arange(len(profile)), width=width):
+        near = (profile[voxels] @ known).topk(k, dim=1)
+        share = near.values.clamp_min(0)
+        share = share / share.sum(dim=1, keepdim=True).clamp_min(1e-12)
+        weights[voxels] = (share[..., None] * decoding[near.indices]).sum(dim=1)
+    return weights

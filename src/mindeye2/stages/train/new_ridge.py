@@ -1,0 +1,136 @@
+"""The closed-form ridge of a subject that a pretrained model has not seen."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mindeye2.core.runtime import generator
+from mindeye2.models.closed_form import RidgeProblem, choose_alpha
+from mindeye2.models.decoder import MindEye
+from mindeye2.models.encoding_models import EncodingModels, similar_weights
+from mindeye2.stages.train.closed_form_start import latent_targets, set_ridge
+from mindeye2.training.trials import SubjectTrials, TargetBank, TargetRows
+
+__all__ = ["NewRidge", "fit_new_ridge"]
+
+STRENGTHS = (1.0, 2.0)
+"""Factors of similar voxels' weights to choose from, beside zero. Above one, because these weights
+are averages of weights that shrink."""
+
+
+@dataclass(frozen=True)
+class NewRidge:
+    """What was chosen for the ridge."""
+
+    alpha: float = 0.0
+    """L2 penalty."""
+
+    strength: float = 0.0
+    """Factor of the weights of similar voxels, towards which the ridge shrinks."""
+
+
+@torch.no_grad()
+def fit_new_ridge(
+    model: MindEye,
+    subject: str,
+    trials: SubjectTrials,
+    *,
+    tokens: TargetBank,
+    encoding_models: EncodingModels | None,
+    seed: int,
+    folder: Path,
+) -> NewRidge:
+    """Set the ridge whose latents the body maps closest to the true tokens.
+
+    It shrinks towards zero or towards the weights of similar voxels of the pretraining subjects.
+    Which, and how much, is chosen by identification of held-out images.
+
+    Parameters
+    ----------
+    model
+        Changed in place; computed on its device.
+    subject
+        The new subject, which has a ridge in the model.
+    trials
+        Its trials.
+    tokens
+        True tokens of every image.
+    encoding_models
+        Of the pretraining subjects' voxels, if the run has them.
+    seed
+        Samples the folds.
+    folder
+        Where to keep latents of all images meanwhile.
+
+    Returns
+    -------
+    NewRidge
+        What was chosen.
+    """
+    device = model.backbone.output.weight.device
+    latents = latent_targets(model, trials.images, tokens=tokens, folder=folder)
+    problems = {0.0: RidgeProblem(trials.betas, TargetRows(latents, trials.images), device=device)}
+    # Where trials outnumber voxels, they determine all weights.
+    if encoding_models is not None and len(trials) < trials.betas.shape[1]:
+        similar = _similar(encoding_models, model, subject, trials=trials, latents=latents)
+        for strength in STRENGTHS:
+            problems[strength] = problems[0.0].towards(_times(strength, similar))
+
+    def read_out(rows: Tensor) -> Tensor:
+        return model.heads(rows).backbone_tokens.flatten(1).cpu()
+
+    model.eval()
+    chosen, best = NewRidge(), -1.0
+    for strength, problem in problems.items():
+        alpha, scores = choose_alpha(
+            problem,
+            trials.images,
+            generator=generator(seed, "folds", subject),
+            read_out=read_out,
+            gallery_of=tokens.flat.__getitem__,
+        )
+        if scores[alpha] > best:
+            chosen, best = NewRidge(alpha, strength), scores[alpha]
+    set_ridge(model, subject, problems[chosen.strength], alpha=chosen.alpha)
+    return chosen
+
+
+def _similar(
+    encoding_models: EncodingModels,
+    model: MindEye,
+    subject: str,
+    *,
+    trials: SubjectTrials,
+    latents: TargetBank,
+) -> Callable[[tuple[int, ...]], Float[Tensor, "voxels latent"]]:
+    """Return a function from trials to the weights of voxels that are similar in these."""
+    device = model.backbone.output.weight.device
+    ridges: Mapping[str, Tensor] = {
+        s: model.get_parameter(f"ridge.maps.{s}.weight")
+        for s in encoding_models.weights
+        if s != subject
+    }
+
+    @functools.cache
+    def similar(rows: tuple[int, ...]) -> Tensor:
+        part = trials.rows(torch.tensor(rows))
+        return similar_weights(
+            part.betas[torch.arange(len(part))].to(device),
+            part.images,
+            encoding_models.scores(latents[part.images]).to(device),
+            encoding=[encoding_models.weights[s].to(device) for s in ridges],
+            ridges=list(ridges.values()),
+        )
+
+    return similar
+
+
+def _times(
+    strength: float, similar: Callable[[tuple[int, ...]], Tensor]
+) -> Callable[[Int[Tensor, " batch"]], Tensor]:
+    return lambda rows: strength * similar(tuple(rows.tolist()))
