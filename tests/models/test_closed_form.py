@@ -41,6 +41,43 @@ def test_ridge_agrees_with_sklearn(shape, alpha, rng):
     torch.testing.assert_close(fitted.predict(fresh, alpha), fresh @ weights + bias, **close)
 
 
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40)], ids=["more trials", "more voxels"])
+def test_weights_that_shrink_towards_others_are_a_ridge_on_what_these_leave(shape, rng):
+    n_trials, n_voxels = shape
+    X = torch.randn(n_trials, n_voxels, generator=rng, dtype=torch.float64) + 2
+    Y = torch.randn(n_trials, 3, generator=rng, dtype=torch.float64) - 1
+    unit = torch.randn(n_voxels, 3, generator=rng, dtype=torch.float64)
+    problem = RidgeProblem(X, Y).towards(lambda trials: unit * len(trials))
+    fitted = problem.fit(torch.arange(1, n_trials))
+    start = unit * (n_trials - 1)
+    reference = Ridge(alpha=7.0).fit(X[1:].numpy(), (Y - X @ start)[1:].numpy())
+    weights, bias = fitted.weights(7.0)
+    close = {"rtol": 1e-7, "atol": 1e-8}
+    torch.testing.assert_close(weights - start, torch.from_numpy(reference.coef_.T), **close)
+    torch.testing.assert_close(bias, torch.from_numpy(reference.intercept_), **close)
+    torch.testing.assert_close(fitted.predict(X, 7.0), X @ weights + bias, **close)
+    projected = problem.project(fitted, torch.arange(n_trials))
+    preds = fitted.predict_projected(projected, 7.0)
+    preds += problem.start_predictions(fitted, torch.arange(n_trials))
+    torch.testing.assert_close(preds, X @ weights + bias, **close)
+
+
+def test_alpha_is_chosen_with_what_the_weights_shrink_towards(problem):
+    """So large an alpha keeps these weights: held-out images are identified by their output."""
+    betas, features, images = problem
+    start = torch.linalg.pinv(torch.linalg.lstsq(features, betas).solution)
+    given = {"alphas": (1e9,), "n_folds": 4}
+    shrunk = RidgeProblem(betas, features).towards(lambda _: start)
+    _, scores = choose_alpha(shrunk, images, generator=torch.Generator().manual_seed(0), **given)
+    folds = image_folds(images, n_folds=4, generator=torch.Generator().manual_seed(0))
+    expected = []
+    for rows in folds:
+        preds, shown = mean_by_image(betas[rows] @ start, images[rows])
+        expected.append(mean_reciprocal_rank(preds, features[shown]))
+    assert scores[1e9] == pytest.approx(sum(expected) / 4)
+    assert scores[1e9] > 0.9
+
+
 def test_the_smaller_side_is_decomposed(rng, monkeypatch):
     sizes, eigh = [], torch.linalg.eigh
     monkeypatch.setattr(torch.linalg, "eigh", lambda g: sizes.append(len(g)) or eigh(g))
