@@ -118,6 +118,31 @@ def test_a_killed_job_is_retried_and_a_changed_setting_reruns_what_depends_on_it
     assert "Comparison" in (tiny / "report.html").read_text()
 
 
+@pytest.mark.slow
+def test_no_more_jobs_run_at_once_than_there_are_cores(tiny):
+    """After jobs that were ready alone, as those of a study: Snakemake 9.10 lost count there."""
+    (tiny / "Snakefile").write_text(
+        """
+rule all:
+    input: expand("late-{n}", n=range(6))
+rule early:
+    input: lambda w: ["early-0"] * int(w.n)
+    output: "early-{n}"
+    shell: "touch {output}"
+rule late:
+    input: "early-0", "early-1"
+    output: "late-{n}"
+    shell: "date +%s.%N > {output}; sleep 1; date +%s.%N >> {output}"
+"""
+    )
+    code, text = snakemake(tiny, "--cores", "2")
+    assert code == 0, text
+    spans = [[float(x) for x in path.read_text().split()] for path in tiny.glob("late-*")]
+    assert len(spans) == 6
+    for start, _ in spans:
+        assert sum(other <= start < end for other, end in spans) <= 2
+
+
 def test_a_config_is_never_overwritten(tiny):
     with pytest.raises(ArtifactError, match=r"config.yaml exists already\. Edit it"):
         init_study(tiny)
