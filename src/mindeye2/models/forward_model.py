@@ -25,6 +25,7 @@ __all__ = [
     "copy_forward_model",
     "fit_forward_model",
     "load_forward_model",
+    "remove_forward_model",
 ]
 
 _FILE = "expectation.safetensors"
@@ -81,6 +82,11 @@ def copy_forward_model(run: Path, out: Path) -> None:
     """
     if (run / _FILE).exists():
         shutil.copyfile(run / _FILE, out / _FILE)
+
+
+def remove_forward_model(run: Path) -> None:
+    """Remove the forward model of a run, if it has one."""
+    (run / _FILE).unlink(missing_ok=True)
 
 
 def fit_forward_model(

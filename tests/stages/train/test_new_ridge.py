@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from mindeye2.data.prepared import open_prepared
 from mindeye2.models.checkpoint import load_run
 from mindeye2.models.closed_form import choose_alpha
 from mindeye2.models.encoding_models import load_encoding_models, similar_weights
+from mindeye2.models.forward_model import ForwardModel
 from mindeye2.stages.train import new_ridge
 from mindeye2.training.trials import BetaRows, load_targets, load_trials
 
@@ -16,7 +18,7 @@ def fit(data, pretrained, tmp_path):
     """Return a function that fits the ridge of subj03, and gives it and what was chosen."""
     prepared = open_prepared(data)
 
-    def _fit(*, known=True, n_voxels=None, seed=0):
+    def _fit(*, known=True, n_voxels=None, forward_model=None, seed=0):
         model = load_run(pretrained).model
         trials = load_trials(prepared, "subj03", ["train", "validation"], n_trials=30)
         betas = trials.betas[torch.arange(30)][:, :n_voxels]
@@ -28,6 +30,7 @@ def fit(data, pretrained, tmp_path):
             trials,
             tokens=load_targets(prepared, "lite0"),
             encoding_models=load_encoding_models(pretrained) if known else None,
+            forward_model=forward_model,
             seed=seed,
             folder=tmp_path,
         )
@@ -83,3 +86,35 @@ def test_the_same_seed_gives_the_same_ridge(fit):
     again, chosen_again = fit(seed=3)
     assert torch.equal(first, again)
     assert chosen == chosen_again
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stated(ForwardModel):
+    """A forward model that is any function of true tokens."""
+
+    function: Callable[[torch.Tensor], torch.Tensor]
+
+    def __call__(self, tokens):
+        return self.function(tokens)
+
+
+@pytest.fixture
+def stated():
+    """Return a function that makes a forward model of a function."""
+    unused = torch.zeros(1), torch.zeros(1, 1)
+    return lambda function: Stated(
+        mean=unused[0], components=unused[1], weights=unused[1], bias=unused[0], function=function
+    )
+
+
+def test_a_forward_model_that_identifies_fewer_images_than_none_is_not_kept(fit, stated):
+    """One that says the same of every image."""
+    _, chosen = fit(forward_model=stated(torch.zeros_like))
+    assert not chosen.keeps_forward_model
+
+
+def test_a_forward_model_is_kept_where_it_is_no_worse_than_none(fit, stated):
+    _, chosen = fit(forward_model=stated(lambda tokens: tokens))
+    _, without = fit()
+    assert chosen == dataclasses.replace(without, keeps_forward_model=True)
+    assert not without.keeps_forward_model

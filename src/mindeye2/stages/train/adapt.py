@@ -24,13 +24,18 @@ from mindeye2.data.prepared import Prepared
 from mindeye2.models.closed_form import image_folds
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.encoding_models import EncodingModels
+from mindeye2.models.forward_model import (
+    ForwardModel,
+    load_forward_model,
+    remove_forward_model,
+)
 from mindeye2.stages.train.lora import LoraTraining, add_adapters
 from mindeye2.stages.train.new_ridge import NewRidge, fit_new_ridge
 from mindeye2.stages.train.scores import identification
 from mindeye2.stages.train.training_targets import TargetSettings
 from mindeye2.training.batch_sampler import BatchSampler, TrainingTargets
 from mindeye2.training.brain_step import BrainStep, LossSettings, contrastive_phase
-from mindeye2.training.distributed import current_shard
+from mindeye2.training.distributed import current_shard, run_on_rank0
 from mindeye2.training.loop import OptimizerSettings, fit
 from mindeye2.training.trials import SubjectTrials
 
@@ -127,7 +132,8 @@ def train_adapt(
 ) -> tuple[MindEye, dict[str, object]]:
     """Adapt a pretrained model on `device`; return it and facts for the manifest.
 
-    `encoding_models` are those of the pretraining subjects' voxels, if the run has them.
+    `encoding_models` are those of the pretraining subjects' voxels, if the run has them. The
+    forward model, a copy in `out`, is removed where it identifies fewer held-out images than none.
 
     Raises ArtifactError if the model has a ridge for the subject with another number of voxels.
     """
@@ -148,7 +154,8 @@ def train_adapt(
     for part in (trials, fitted):
         size = min(settings.batch_size, len(part))
         current_shard().check(size, rows=f"trials of {subject}")
-    adapter = _Adapter(settings, targets, device, encoding_models)
+    forward_model = load_forward_model(out, model.backbone.output)
+    adapter = _Adapter(settings, targets, device, encoding_models, forward_model)
     scores: dict[Level, dict[str, float]] = {}
     level = settings.levels[-1]
     if len(settings.levels) > 1:
@@ -159,12 +166,15 @@ def train_adapt(
         if name in settings.levels or name == "closed_form":
             adapter.fit(name, model, trials, folder=out if name == level else out / name)
     model.eval()
+    if not adapter.new_ridge.keeps_forward_model:
+        run_on_rank0(lambda: remove_forward_model(out))
     return model, {
         "level": level,
         "held_out": scores,
         "held_out_images": len(trials.rows(folds[0]).images.unique()),
         "alpha": adapter.new_ridge.alpha,
         "similar_voxels": adapter.new_ridge.strength,
+        "forward_model": adapter.new_ridge.keeps_forward_model,
     }
 
 
@@ -200,6 +210,7 @@ class _Adapter:
     targets: TrainingTargets
     device: torch.device
     encoding_models: EncodingModels | None
+    forward_model: ForwardModel | None
     new_ridge: NewRidge = field(default_factory=NewRidge)
 
     def score_levels(
@@ -235,6 +246,7 @@ class _Adapter:
                 trials,
                 tokens=self.targets.tokens,
                 encoding_models=self.encoding_models,
+                forward_model=self.forward_model,
                 seed=settings.seed,
                 folder=folder,
             )

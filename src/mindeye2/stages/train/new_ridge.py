@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from mindeye2.core.runtime import generator
 from mindeye2.models.closed_form import RidgeProblem, choose_alpha
 from mindeye2.models.decoder import MindEye
 from mindeye2.models.encoding_models import EncodingModels, similar_weights
+from mindeye2.models.forward_model import ForwardModel
 from mindeye2.stages.train.closed_form_start import latent_targets, set_ridge
 from mindeye2.training.trials import SubjectTrials, TargetBank, TargetRows
 
@@ -33,6 +35,9 @@ class NewRidge:
     strength: float = 0.0
     """Factor of the weights of similar voxels, towards which the ridge shrinks."""
 
+    keeps_forward_model: bool = True
+    """Whether the forward model identifies more held-out images than the true tokens do."""
+
 
 @torch.no_grad()
 def fit_new_ridge(
@@ -42,13 +47,15 @@ def fit_new_ridge(
     *,
     tokens: TargetBank,
     encoding_models: EncodingModels | None,
+    forward_model: ForwardModel | None,
     seed: int,
     folder: Path,
 ) -> NewRidge:
     """Set the ridge whose latents the body maps closest to the true tokens.
 
     It shrinks towards zero or towards the weights of similar voxels of the pretraining subjects.
-    Which, and how much, is chosen by identification of held-out images.
+    Which, how much, and whether decoded tokens are compared by way of the forward model, is chosen
+    by identification of held-out images.
 
     Parameters
     ----------
@@ -62,6 +69,8 @@ def fit_new_ridge(
         True tokens of every image.
     encoding_models
         Of the pretraining subjects' voxels, if the run has them.
+    forward_model
+        Of the pretraining subjects, if the run has one.
     seed
         Samples the folds.
     folder
@@ -84,18 +93,26 @@ def fit_new_ridge(
     def read_out(rows: Tensor) -> Tensor:
         return model.heads(rows).backbone_tokens.flatten(1).cpu()
 
-    model.eval()
-    chosen, best = NewRidge(), -1.0
-    for strength, problem in problems.items():
+    def best(strength: float, gallery: ForwardModel | None) -> tuple[float, NewRidge]:
+        """Return the score of the best alpha, and what was chosen."""
         alpha, scores = choose_alpha(
-            problem,
+            problems[strength],
             trials.images,
             generator=generator(seed, "folds", subject),
             read_out=read_out,
-            gallery_of=tokens.flat.__getitem__,
+            gallery_of=lambda images: (
+                tokens.flat[images] if gallery is None else gallery(tokens[images]).flatten(1)
+            ),
         )
-        if scores[alpha] > best:
-            chosen, best = NewRidge(alpha, strength), scores[alpha]
+        return scores[alpha], NewRidge(alpha, strength, gallery is not None)
+
+    model.eval()
+    found = [best(strength, forward_model) for strength in problems]
+    if forward_model is not None:
+        # One of pretraining with few trials may predict what is decoded worse than no model.
+        _, likely = max(found, key=itemgetter(0))
+        found.append(best(likely.strength, None))
+    _, chosen = max(found, key=itemgetter(0))
     set_ridge(model, subject, problems[chosen.strength], alpha=chosen.alpha)
     return chosen
 
