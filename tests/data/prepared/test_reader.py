@@ -133,6 +133,13 @@ def test_an_encoder_that_was_not_run_is_refused_with_the_command_that_runs_it(pr
         prepared.require_targets(["lite0", "b", "a"])
 
 
+def test_published_embeddings_are_not_called_encoders_to_run(prepared):
+    with pytest.raises(
+        ArtifactError, match=r"laion-clip are no encoders .* laion_fmri.embeddings"
+    ):
+        prepared.targets("laion-clip")
+
+
 def test_a_truncated_array_is_named_when_it_is_opened(prepared):
     path = prepared.folder / "betas" / "subj01.npy"
     path.write_bytes(path.read_bytes()[:-8])

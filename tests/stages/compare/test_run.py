@@ -94,6 +94,16 @@ def test_scores_that_do_not_compare_are_refused_in_words(
     assert not (tmp_path / "out").exists()
 
 
+def test_runs_on_two_splits_of_one_data_set_are_refused_with_both_named(other, tmp_path):
+    tau = other("tau", image_split="tau (pool subject)")
+    clusters = other("clusters", image_split="cluster_k5_0 (pool subject)")
+    done = run(tau, clusters, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    for named in ("splits of images", "tau (pool subject)", "cluster_k5_0 (pool subject)"):
+        assert named in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_runs_and_metrics_must_fit(scores, better, tmp_path):
     for arguments, message in (
         ([scores], "at least two runs, got 1"),

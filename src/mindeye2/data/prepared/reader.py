@@ -18,6 +18,9 @@ from mindeye2.data.prepared.consistency import SPLITS
 
 __all__ = ["Prepared", "open_prepared"]
 
+PUBLISHED = "laion-"
+"""Names of targets begin so that are published embeddings: no encoder computes them."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -200,6 +203,13 @@ class Prepared:
     def command_for_targets(self, encoders: Sequence[str]) -> str:
         """Return the command that adds targets of some encoders, and what to know of it."""
         config = self.manifest["config"]
+        published = [name for name in encoders if name.startswith(PUBLISHED)]
+        if published:
+            return (
+                f"mindeye2 prepare {config.get('kind', 'KIND')} into another folder: "
+                f"{', '.join(published)} are no encoders but published embeddings, which "
+                "--set laion_fmri.embeddings=[...] chooses when LAION-fMRI is prepared."
+            )
         source = config.get("source")
         given = f" --source {(self.folder / source).resolve()}" if source else ""
         weights = " ".join(f"--set encoder_weights.{name}=FOLDER" for name in encoders)
