@@ -6,7 +6,8 @@ arms share the new subject's ridge onto the PCA scores of the tokens. They diffe
 scores are compared with: the true scores of each candidate (a plain ridge), with CSLS from the
 training bank, weighted by the reliability of each component in the other subjects, or mapped by a
 forward model (`mindeye2.models.forward_model`) of the other subjects or of the new subject's own
-trials. Top-1 among the test images, mean over subjects. The last line is JSON.
+trials; and in whether both sides are whitened by the errors of decoding, those of the same
+subjects. Top-1 among the test images, mean over subjects. The last line is JSON.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from mindeye2.core.runtime import generator
 from mindeye2.data.prepared import open_prepared
 from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.models.closed_form import fit_ridge, image_folds
-from mindeye2.models.forward_model import fit_forward_model
+from mindeye2.models.forward_model import fit_forward_model, whitening_map
 from mindeye2.models.moments import Moments
 from mindeye2.models.pca import pca_components
 from mindeye2.training.trials import SubjectTrials, all_images, load_targets, load_trials
@@ -38,6 +39,10 @@ def top1(scores: torch.Tensor) -> float:
 def centred(preds: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
     unit = [F.normalize(x - x.mean(dim=0), dim=1) for x in (preds, gallery)]
     return unit[0] @ unit[1].T
+
+
+def whitening(errors: torch.Tensor) -> torch.Tensor:
+    return whitening_map(errors.T.double() @ errors.double() / len(errors)).float()
 
 
 def held_out(
@@ -89,6 +94,12 @@ def score_subject(
         "plain ridge, centred and CSLS": top1(similarity(preds, true, plain)),
         "weighted by others' reliability": top1(centred(preds * weight, true * weight)),
     }
+    decoded, targets = sources["the subject's own trials"]
+    W = whitening(decoded - targets)
+    known = fit_calibration(bank_preds @ W, scores[bank.images] @ W)
+    found["plain ridge, whitened by its own errors, CSLS"] = top1(
+        similarity(preds @ W, true @ W, known)
+    )
     identity = {"mean": torch.zeros(width), "components": torch.eye(width)}
     for name, (decoded, targets) in sources.items():
         pairs = Moments.about(torch.zeros(width), torch.zeros(width))
@@ -99,8 +110,14 @@ def score_subject(
             gallery = forward_model(true)
             label = f"forward model of {name}, alpha {alpha:g}"
             found[label] = top1(centred(preds, gallery))
-            calibration = fit_calibration(bank_preds, forward_model(scores[bank.images]))
+            bank_gallery = forward_model(scores[bank.images])
+            calibration = fit_calibration(bank_preds, bank_gallery)
             found[f"{label}, CSLS"] = top1(similarity(preds, gallery, calibration))
+            W = whitening(decoded - forward_model(targets))
+            calibration = fit_calibration(bank_preds @ W, bank_gallery @ W)
+            found[f"{label}, whitened, CSLS"] = top1(
+                similarity(preds @ W, gallery @ W, calibration)
+            )
     return found
 
 
@@ -142,6 +159,7 @@ def main() -> None:
                 "subjects": len(subjects),
                 "test_images": len(prepared.images_of("test")),
                 "top1": means,
+                "by_subject": {k: [round(x, 3) for x in v] for k, v in results.items()},
                 "seconds": round(time.monotonic() - began),
                 "machine": platform.machine(),
                 "torch": torch.__version__,

@@ -21,6 +21,33 @@ def rng():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture
+def plant_whitening(rng):
+    """Return a function that gives a run a forward model with a whitening, and its two maps."""
+
+    def _plant(run):
+        import torch
+
+        from mindeye2.models.checkpoint import load_run
+        from mindeye2.models.forward_model import ForwardModel
+
+        output = load_run(run).model.backbone.output
+        W, mean = output.weight.detach(), output.bias.detach()
+        n = W.shape[1]
+        weights, bias = torch.randn(n, n, generator=rng) / n, torch.randn(n, generator=rng)
+        whitening = torch.randn(n, 5, generator=rng)
+        axes = {"mean": mean, "components": W, "weights": weights, "bias": bias}
+        ForwardModel(**axes, whitening=whitening).save(run)
+
+        def expect(true):
+            decoded = ((true.flatten(1) - mean) @ W @ weights + bias) @ W.T + mean
+            return decoded.view(true.shape)
+
+        return expect, lambda tokens: (tokens.flatten(1) - mean) @ W @ whitening
+
+    return _plant
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory):
     """Return the folder of an SDXL base model of tiny networks, in diffusers' layout."""

@@ -14,6 +14,8 @@ from mindeye2.core.errors import ArtifactError
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.registry import ENCODERS
 from mindeye2.encoders.tokens import Lite0Tokens
+from mindeye2.metrics.retrieval import fit_calibration, similarity
+from mindeye2.models.training_bank import load_training_bank
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,26 @@ def test_a_gallery_that_was_encoded_before_gives_the_same_images(decoder, betas,
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"gallery_tokens are of 40 images, the gallery has 39"):
         decoder.retrieve(betas, gallery=gallery[1:], gallery_tokens=tokens, **SUBJECT)
+
+
+def test_predictions_and_gallery_are_whitened_where_the_run_knows_its_errors(
+    run, betas, tmp_path, plant_whitening
+):
+    other = shutil.copytree(run, tmp_path / "run")
+    expect, whiten = plant_whitening(other)
+    decoder = Decoder.from_run(other, decoder=run, device="cpu")
+    gallery = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    bank = load_training_bank(run, "subj01")
+    preds = whiten(decoder.predict(betas, **SUBJECT))
+    compared, training = (
+        whiten(expect(t)) for t in (decoder.encode_gallery(gallery), bank.targets)
+    )
+    want = similarity(preds, compared, fit_calibration(whiten(bank.preds), training)).numpy()
+    found = decoder.retrieve(betas, gallery=gallery, k=40, **SUBJECT)
+    np.testing.assert_allclose(
+        found.scores, np.take_along_axis(want, found.indices, axis=1), rtol=1e-4, atol=1e-4
+    )
+    assert (np.diff(found.scores, axis=1) <= 0).all()
 
 
 def test_an_unfinished_run_is_refused(tmp_path):

@@ -432,11 +432,17 @@ class Decoder:
     ) -> list[str] | None:
         if bank is None or bank.captions is None:
             return None
-        gallery = self._pipeline.forward_model(bank.targets)
-        calibration = fit_calibration(bank.preds, gallery)
+        gallery, whiten = self._gallery(bank.targets), self._pipeline.whiten
+        calibration = fit_calibration(whiten(bank.preds), gallery)
         return nearest_captions(
-            similarity(predictions.backbone, gallery, calibration), bank.captions
+            similarity(whiten(predictions.backbone), gallery, calibration), bank.captions
         )
+
+    def _gallery(
+        self, true: Float[Tensor, "gallery tokens features"]
+    ) -> Float[Tensor, "gallery ..."]:
+        """Return what predictions are compared with for images of given tokens."""
+        return self._pipeline.whiten(self._pipeline.forward_model(true))
 
     @torch.no_grad()
     def encode_gallery(
@@ -523,11 +529,12 @@ class Decoder:
         if bank is None:
             queries = Queries(self._predictions(betas, subject).retrieval)
         else:
-            calibration = fit_calibration(bank.preds, self._pipeline.forward_model(bank.targets))
-            queries = Queries(self.predict(betas, subject=subject), calibration)
+            whiten = self._pipeline.whiten
+            calibration = fit_calibration(whiten(bank.preds), self._gallery(bank.targets))
+            queries = Queries(whiten(self.predict(betas, subject=subject)), calibration)
         # One block of images and tokens in memory at a time.
         encoded = self._encode(gallery) if gallery_tokens is None else gallery_tokens.split(32)
-        found = search_gallery(queries, map(self._pipeline.forward_model, encoded), k=k)
+        found = search_gallery(queries, map(self._gallery, encoded), k=k)
         return Retrieved(
             indices=found.indices.numpy(), scores=found.scores.numpy(), gallery=gallery
         )

@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import pytest
+import scipy.spatial
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.covariance import shrunk_covariance
 from sklearn.linear_model import Ridge
 from torch import nn
 
@@ -9,6 +13,7 @@ from mindeye2.models.forward_model import (
     copy_forward_model,
     fit_forward_model,
     load_forward_model,
+    whitening_map,
 )
 from mindeye2.models.moments import Moments
 
@@ -76,6 +81,43 @@ def test_a_stored_map_gives_the_same_tokens_and_refers_to_the_output_layer(
     tokens = targets.view(40, 3, 4)
     for folder in (tmp_path, tmp_path / "next"):
         torch.testing.assert_close(load_forward_model(folder, output)(tokens), fitted(tokens))
+
+
+def test_distances_between_whitened_tokens_are_mahalanobis_with_a_shrunken_covariance(rng):
+    errors = torch.randn(80, 5, generator=rng, dtype=torch.float64)
+    errors = errors @ torch.randn(5, 5, generator=rng, dtype=torch.float64)
+    covariance = errors.T @ errors / len(errors)
+    whitened = errors @ whitening_map(covariance)
+    inverse = torch.linalg.inv(torch.from_numpy(shrunk_covariance(covariance.numpy(), 0.5)))
+    reference = scipy.spatial.distance.cdist(errors[:9], errors, "mahalanobis", VI=inverse)
+    torch.testing.assert_close(
+        torch.cdist(whitened[:9], whitened), torch.from_numpy(reference), rtol=1e-6, atol=1e-6
+    )
+    assert torch.isfinite(whitening_map(torch.zeros(3, 3))).all()
+
+
+def test_whitening_finds_images_that_errors_in_one_direction_hide(output, rng, tmp_path):
+    latents = torch.randn(30, 5, generator=rng)
+    noise = 0.1 * torch.randn(30, 5, generator=rng) + 20 * torch.randn(
+        30, 1, generator=rng
+    ) * torch.tensor([1.0, 0, 0, 0, 0])
+    tokens, decoded = (output(x).detach().view(30, 3, 4) for x in (latents, latents + noise))
+    axes = {"mean": output.bias.detach(), "components": output.weight.detach()}
+    plain = fit(tokens.flatten(1), tokens.flatten(1), **axes, alpha=1e-4)
+    assert plain.whiten(tokens) is tokens
+    gram = output.weight.detach().T @ output.weight.detach()
+    # Inner products become latents, and these are whitened.
+    whitening = torch.linalg.inv(gram) @ whitening_map(noise.T @ noise / len(noise))
+    replace(plain, whitening=whitening).save(tmp_path)
+    loaded = load_forward_model(tmp_path, output)
+
+    def found(model):
+        gallery, queries = (model.whiten(x).flatten(1) for x in (tokens, decoded))
+        return int((torch.cdist(queries, gallery).argmin(dim=1) == torch.arange(30)).sum())
+
+    assert loaded.whiten(tokens).shape == (30, 5)
+    assert found(plain) < 10
+    assert found(loaded) == 30
 
 
 def test_components_that_earlier_versions_stored_are_used(space, output, tmp_path):

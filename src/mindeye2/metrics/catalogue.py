@@ -168,8 +168,8 @@ METRICS: dict[str, Metric] = {
         "Image given brain, top-1",
         "Retrieval",
         _top(1),
-        "Gallery tokens passed through the forward model, mean-centred, with CSLS from training "
-        "images.",
+        "Gallery tokens passed through the forward model, both sides whitened by the errors of "
+        "decoding, mean-centred, with CSLS from training images.",
     ),
     "image_top5": Metric(
         "Image given brain, top-5",
@@ -181,8 +181,7 @@ METRICS: dict[str, Metric] = {
         "Brain given image, top-1",
         "Retrieval",
         _top(1),
-        "True tokens, mean-centred, with CSLS from training images. Papers report this direction "
-        "as 'image'.",
+        "Compared as for image given brain. Papers report this direction as 'image'.",
     ),
     "image_top1_no_forward_model": Metric(
         "Image given brain, top-1, no forward model",

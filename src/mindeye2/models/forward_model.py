@@ -2,8 +2,10 @@
 
 Decoding shrinks token components with little signal in the voxels, for all subjects alike. So
 decoded tokens are compared with those that the forward model predicts for each candidate image,
-rather than with the candidate's true tokens. It is fitted to subjects with many trials and applied
-to a new subject with few.
+rather than with the candidate's true tokens. How decoding errs beyond that is alike for all
+subjects too: by the covariance of these errors both are whitened before they are compared, so that
+directions in which decoding errs much count less (linear discriminant analysis, Fisher 1936). Both
+are fitted to subjects with many trials and applied to a new subject with few.
 """
 
 import shutil
@@ -26,6 +28,7 @@ __all__ = [
     "fit_forward_model",
     "load_forward_model",
     "remove_forward_model",
+    "whitening_map",
 ]
 
 _FILE = "expectation.safetensors"
@@ -47,6 +50,10 @@ class ForwardModel:
     bias: Float[Tensor, " components"]
     """Coefficients of the tokens that are decoded for the mean."""
 
+    whitening: Float[Tensor, "components _"] | None = None
+    """From inner products of decoded tokens with the components to coordinates in which decoding
+    errs alike in every direction; None compares tokens as they are."""
+
     @torch.no_grad()
     def __call__(
         self, tokens: Float[Tensor, "images tokens features"]
@@ -59,9 +66,25 @@ class ForwardModel:
             decoded.append((coefficients @ self.components.T + self.mean).to(tokens.device))
         return torch.cat(decoded).view(tokens.shape)
 
+    @torch.no_grad()
+    def whiten(
+        self, tokens: Float[Tensor, "images tokens features"]
+    ) -> Float[Tensor, "images ..."]:
+        """Map decoded tokens, or those that are expected, to what is compared of them."""
+        if self.whitening is None:
+            return tokens
+        parts = [
+            ((part.to(self.mean) - self.mean) @ self.components @ self.whitening).to(tokens.device)
+            for part in tokens.flatten(1).split(64)
+        ]
+        return torch.cat(parts)
+
     def save(self, folder: Path) -> None:
         """Write the map into a run folder, without what is the output layer's."""
-        save_tensors({"weights": self.weights, "bias": self.bias}, folder / _FILE)
+        tensors = {"weights": self.weights, "bias": self.bias}
+        if self.whitening is not None:
+            tensors["whitening"] = self.whitening
+        save_tensors(tensors, folder / _FILE)
 
 
 def load_forward_model(folder: Path, output: nn.Linear) -> ForwardModel | None:
@@ -111,6 +134,20 @@ def fit_forward_model(
     return ForwardModel(
         mean=mean, components=components, weights=weights.to(mean), bias=bias.to(mean)
     )
+
+
+def whitening_map(
+    covariance: Float[Tensor, "components components"],
+) -> Float[Tensor, "components components"]:
+    """Return a map after which errors of a covariance, shrunken by half, have the covariance 1.
+
+    The covariance is averaged with its mean variance: of a new subject with fewer trials it is
+    another one, and without that, directions in which decoding seems to err little would decide.
+    """
+    variances, directions = torch.linalg.eigh(covariance)
+    shrunken = (variances.clamp_min(0) + variances.mean()) / 2
+    whitening: Tensor = directions / shrunken.clamp_min(torch.finfo(shrunken.dtype).tiny).sqrt()
+    return whitening
 
 
 def choose_forward_model(

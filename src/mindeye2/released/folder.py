@@ -101,5 +101,11 @@ class ReleasedPipeline:
         """Return the tokens: published weights come without a forward model."""
         return tokens
 
+    def whiten(
+        self, tokens: Float[Tensor, "images tokens features"]
+    ) -> Float[Tensor, "images ..."]:
+        """Return the tokens: published weights come without the errors of their decoding."""
+        return tokens
+
     def reference_scenes(self) -> None:
         """Return None: published images are refined by SDXL."""

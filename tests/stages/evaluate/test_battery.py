@@ -39,6 +39,7 @@ class World:
         self.folder = folder
         self.images = smooth_images(N + N_TRAINING, seed=0)
         self.true = draw(N + N_TRAINING, 4, 6, seed=1)
+        self.whiten = None
         self.predicted = 0.6 * self.true + 0.5 * draw(N + N_TRAINING, 4, 6, seed=2) + 0.4
         blurry = scipy.ndimage.gaussian_filter(self.images[:N], (0, 3, 3, 0))
         self.shown = (0.7 * blurry + 0.3 * smooth_images(N, seed=3)).astype(np.uint8)
@@ -57,6 +58,9 @@ class World:
         tokens |= {"true": self.true[:N], "expected": self.true[:N]}
         tokens |= {"training_backbone": self.predicted[N:], "training_true": self.true[N:]}
         tokens["training_expected"] = self.true[N:]
+        if self.whiten is not None:
+            compared = ("backbone", "expected", "training_backbone", "training_expected")
+            tokens |= {f"{name}_whitened": self.whiten(tokens[name]) for name in compared}
         values = {k: v.contiguous().clone() for k, v in tokens.items()}
         save_file(values, decoded / "tokens.safetensors")
         near = cosine_similarity((self.predicted[:N] - 0.4).flatten(1), self.true[N:].flatten(1))
@@ -113,6 +117,19 @@ def test_controls_are_scored_by_the_metrics_of_the_run(world):
     shown = pd.read_parquet(world.folder / "scores" / "battery.parquet")
     row = shown[(shown["control"] == "nearest_training_image") & (shown["image"] == 0)]
     assert row["pixcorr"].item() == pytest.approx(np.corrcoef(*pixels)[0, 1], abs=0.02)
+
+
+def test_controls_are_compared_by_what_the_run_is(world, tmp_path):
+    """Rotated tokens are as near to each other as tokens are."""
+    (tmp_path / "rotated").mkdir()
+    other = World(tmp_path / "rotated")
+    rotation = torch.linalg.qr(draw(24, 24, seed=5)).Q
+    other.whiten = lambda tokens: tokens.flatten(1) @ rotation
+    results = [w.battery() for w in (world, other)]
+    for control in ("run", "nearest_training_image", "shuffled"):
+        scores = [means(r, control) for r in results]
+        assert scores[0]["image_top1"] == pytest.approx(scores[1]["image_top1"], abs=0.03), control
+        assert scores[0]["two_way_tokens"] == scores[1]["two_way_tokens"]
 
 
 def test_shuffled_betas_score_at_chance(world):

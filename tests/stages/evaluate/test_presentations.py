@@ -1,9 +1,12 @@
 """Halves of the presentations of test images, in the tiny world."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from mindeye2.stages.evaluate.decoded import Decoded
 from mindeye2.stages.evaluate.presentations import decoded_halves, measured_halves
@@ -39,3 +42,19 @@ def test_halves_of_the_tokens_are_counted_by_the_presentations(folder):
 def test_a_folder_without_halves_has_none(folder):
     object.__setattr__(folder, "token_names", {"backbone"})
     assert decoded_halves(folder) is None
+
+
+def test_halves_of_what_is_compared_are_read_where_they_are_stored(folder, tmp_path):
+    plain = decoded_halves(folder, whitened=True)
+    own = shutil.copytree(folder.folder, tmp_path / "decoded")
+    tokens = load_file(own / "tokens.safetensors")
+    for i, half in enumerate(("first", "second")):
+        tokens[f"{half}_half_backbone_whitened"] = torch.full((10, 3), float(i))
+    save_file(tokens, own / "tokens.safetensors")
+    other = Decoded(own, folder.prepared)
+    halves = decoded_halves(other, whitened=True)
+    assert (halves.first.unique().item(), halves.second.unique().item()) == (0, 1)
+    assert halves.first.shape == (10, 3)
+    assert torch.equal(decoded_halves(other).first, decoded_halves(folder).first)
+    stored = "first_half_backbone_whitened" in folder.token_names
+    assert torch.equal(plain.first, decoded_halves(folder).first) != stored

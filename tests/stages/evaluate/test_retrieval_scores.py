@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError
 from mindeye2.metrics import top_k_hits
 from mindeye2.metrics.retrieval import fit_calibration, similarity
-from mindeye2.models.checkpoint import load_run
-from mindeye2.models.forward_model import load_forward_model
 from mindeye2.stages.evaluate import evaluate, retrieval_scores
 
 
@@ -49,31 +47,55 @@ def test_variants_agree_with_the_table_of_scores(variants):
     assert small >= whole
 
 
+@pytest.fixture
+def whitened(data, adapted, decoded, tmp_path, plant_whitening):
+    """Return the folder of reconstructions by a run that whitens, and its two maps."""
+    run = shutil.copytree(adapted, tmp_path / "run")
+    expect, whiten = plant_whitening(run)
+    folder = shutil.copytree(decoded, tmp_path / "decoded")
+    tokens = {k: v.float() for k, v in load_file(decoded / "tokens.safetensors").items()}
+    tokens |= {"expected": expect(tokens["true"])}
+    tokens |= {"training_expected": expect(tokens["training_true"])}
+    names = ("backbone", "expected", "training_backbone", "training_expected")
+    tokens |= {f"{name}_whitened": whiten(tokens[name]) for name in names}
+    save_file({k: v.contiguous() for k, v in tokens.items()}, folder / "tokens.safetensors")
+    manifest = read_manifest(decoded, stage="reconstruct")
+    facts = {k: manifest[k] for k in ("subject", "label", "training_images", "encoder")}
+    config = {**manifest["config"], "source": str(data), "init": str(run)}
+    write_manifest(folder, stage="reconstruct", config=config, **facts)
+    return folder, expect, whiten
+
+
 def test_a_larger_gallery_is_read_in_blocks_and_counts_training_images(
-    variants, data, decoded, adapted, prepared, monkeypatch
+    variants, data, whitened, prepared, monkeypatch
 ):
     """The data set itself as gallery: 10 test images among all its 82."""
+    folder, expect, whiten = whitened
     results = []
     for block in (1, 2**25):
         monkeypatch.setattr(retrieval_scores, "BLOCK", block)
-        results.append(variants(gallery=data))
-    (result, table, _), (_, again, _) = results
+        results.append(variants(folder, gallery=data))
+    (result, table, out), (_, again, _) = results
     assert result["n_gallery"] == 82
     seen = {*prepared.images_of("train"), *prepared.images_of("validation")}
     assert result["training_images"] == len(seen)
     pd.testing.assert_frame_equal(table, again)
-    tokens = {k: v.float() for k, v in load_file(decoded / "tokens.safetensors").items()}
+    tokens = load_file(folder / "tokens.safetensors")
     bank = torch.from_numpy(np.asarray(prepared.targets("lite0")[:72], np.float32))
-    forward = load_forward_model(adapted, load_run(adapted).model.backbone.output)
-    expected = forward(bank) if forward else bank
-    calibration = fit_calibration(tokens["training_backbone"], tokens["training_expected"])
-    for name, gallery, known in (
-        ("calibrated", torch.cat([tokens["expected"], expected]), calibration),
-        ("raw", torch.cat([tokens["true"], bank]), None),
+    calibration = fit_calibration(
+        whiten(tokens["training_backbone"]), whiten(tokens["training_expected"])
+    )
+    queries, own = whiten(tokens["backbone"]), whiten(tokens["expected"])
+    for name, preds, gallery, known in (
+        ("calibrated", queries, torch.cat([own, whiten(expect(bank))]), calibration),
+        ("raw", tokens["backbone"], torch.cat([tokens["true"], bank]), None),
     ):
-        near = similarity(tokens["backbone"], gallery, known)
-        want = top_k_hits(near, k=5)
+        want = top_k_hits(similarity(preds, gallery, known), k=5)
         np.testing.assert_allclose(table[f"{name}_top5_of_82"], want, atol=1e-6)
+    near = similarity(queries, own, calibration)
+    scores = pd.read_parquet(out / "scores.parquet")
+    for name, directed in (("image_top1", near), ("brain_top1", near.T)):
+        np.testing.assert_allclose(scores[name], top_k_hits(directed, k=1), atol=1e-6)
 
 
 def test_another_encoder_ranks_the_gallery_in_its_space(

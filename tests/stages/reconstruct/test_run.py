@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from mindeye2.core.artifacts import read_manifest, write_manifest
 from mindeye2.core.errors import ArtifactError
+from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.models.checkpoint import load_run
 from mindeye2.stages.reconstruct import inference, reconstruct
 
@@ -243,3 +244,39 @@ def test_several_processes_write_the_same_files(
     assert codes == [0, 0, 0], errors
     files = [read_manifest(f, stage="reconstruct")["files"] for f in (decoded, out)]
     assert files[0] == files[1]
+
+
+def test_what_is_compared_is_stored_whitened_where_the_run_knows_its_errors(
+    data, adapted, decoding, tmp_path, plant_whitening
+):
+    own = shutil.copytree(adapted, tmp_path / "run")
+    _, whiten = plant_whitening(own)
+    settings = decoding.model_copy(update={"images": False})
+    out = reconstruct(settings, source=data, init=own, out=tmp_path / "out", device="cpu").parent
+    tokens = {
+        name: values.float() for name, values in load_file(out / "tokens.safetensors").items()
+    }
+    halves = ("first_half_backbone", "second_half_backbone")
+    for name in ("backbone", "expected", "training_backbone", "training_expected", *halves):
+        want = whiten(tokens[name])
+        error = tokens[f"{name}_whitened"] - want
+        assert error.square().mean() < 1e-4 * want.square().mean(), name
+    near = similarity(
+        tokens["backbone_whitened"],
+        tokens["training_expected_whitened"],
+        fit_calibration(
+            tokens["training_backbone_whitened"], tokens["training_expected_whitened"]
+        ),
+    )
+    images = read_manifest(out, stage="reconstruct")["training_images"]
+    best = [images[row] for row in near.argmax(dim=1)]
+    nearest = pd.read_parquet(out / "items.parquet")["nearest_training_image"]
+    assert (nearest == best).mean() >= 0.9  # float16 decides near ties
+
+
+def test_without_a_whitening_nothing_is_stored_twice(data, adapted, decoding, tmp_path):
+    own = shutil.copytree(adapted, tmp_path / "run")
+    (own / "expectation.safetensors").unlink(missing_ok=True)
+    settings = decoding.model_copy(update={"images": False})
+    out = reconstruct(settings, source=data, init=own, out=tmp_path / "out", device="cpu").parent
+    assert not any("whitened" in name for name in load_file(out / "tokens.safetensors"))

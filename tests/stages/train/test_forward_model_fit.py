@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import scipy.spatial
 import torch
+from sklearn.covariance import shrunk_covariance
 from sklearn.linear_model import Ridge
 
 from mindeye2.core.runtime import process_rng
@@ -43,10 +45,12 @@ def given(rng, tmp_path):
 def test_it_is_sklearn_s_ridge_between_scores_of_true_and_decoded_tokens(given, monkeypatch):
     """In an orthonormal basis of the output layer, although decoded tokens are never computed."""
     monkeypatch.setattr(
-        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2])
+        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2, 0.95])
     )
     scores = fit_on_held_out(**given)
-    assert scores == {"none": 0.1, "0.03": 0.9, "0.1": 0.2, "0.3": 0.2, "1": 0.2}
+    assert scores == {
+        "none": 0.1, "0.03": 0.9, "0.1": 0.2, "0.3": 0.2, "1": 0.2, "whitened": 0.95
+    }  # fmt: skip
     output = given["model"].backbone.output
     true = given["tokens"].values.reshape(N_IMAGES, -1)
     with torch.no_grad():
@@ -58,12 +62,30 @@ def test_it_is_sklearn_s_ridge_between_scores_of_true_and_decoded_tokens(given, 
     expected = reference.predict((true - mean) @ basis) @ basis.T + mean
     found = load_forward_model(given["out"], output)(given["tokens"][torch.arange(N_IMAGES)])
     np.testing.assert_allclose(found.flatten(1), expected, rtol=1e-3, atol=1e-4)
+    errors = Y - reference.predict(X)
+    covariance = shrunk_covariance(errors.T @ errors / len(errors), 0.5)
+    points = (true - mean) @ basis
+    want = scipy.spatial.distance.pdist(points, "mahalanobis", VI=np.linalg.inv(covariance))
+    model = load_forward_model(given["out"], output)
+    whitened = model.whiten(given["tokens"][torch.arange(N_IMAGES)])
+    assert whitened.shape == (N_IMAGES, 10)
+    np.testing.assert_allclose(scipy.spatial.distance.pdist(whitened), want, rtol=2e-3)
+
+
+def test_a_whitening_that_does_not_help_is_not_saved(given, monkeypatch):
+    monkeypatch.setattr(
+        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2, 0.9])
+    )
+    assert fit_on_held_out(**given)["whitened"] == 0.9
+    found = load_forward_model(given["out"], given["model"].backbone.output)
+    assert found is not None
+    assert found.whitening is None
 
 
 def test_latents_that_the_output_layer_ignores_change_nothing(given, monkeypatch):
     """As after a closed-form start from fewer images than latents."""
     monkeypatch.setattr(
-        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2])
+        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2, 1.0])
     )
     output = given["model"].backbone.output
     with torch.no_grad():
@@ -72,15 +94,20 @@ def test_latents_that_the_output_layer_ignores_change_nothing(given, monkeypatch
     found = load_forward_model(given["out"], output)
     assert torch.isfinite(found.weights).all()
     assert not found.weights[7:].any()
+    assert torch.isfinite(found.whitening).all()
+    assert found.whitening.shape == (10, 7)
 
 
 class _Ranks:
     def __init__(self, values):
-        self.values = iter(values)
+        self.values = list(values)
 
     def __call__(self, preds, gallery):
-        assert (preds.shape, gallery.shape) == ((10, 24), (10 + 30, 24))  # training images too
-        return next(self.values)
+        assert (len(preds), len(gallery)) == (10, 10 + 30)  # training images too
+        assert preds.shape[1] == gallery.shape[1]
+        # At last, coordinates of the output layer's span are compared in place of tokens.
+        assert (preds.shape[1] == 24) == (len(self.values) > 1)
+        return self.values.pop(0)
 
 
 def test_a_forward_model_that_does_not_help_is_not_saved(given, monkeypatch):

@@ -29,7 +29,7 @@ BEST = ("blended", "refined", "unclip")
 Decode = Callable[[Path, Mapping[str, Any]], object]
 """Reconstructs into a folder as the run was, with some settings of reconstruct changed."""
 
-PREDICTED = ("backbone", "retrieval", "prior")
+PREDICTED = ("backbone", "backbone_whitened", "retrieval", "prior")
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,8 @@ def _training_tokens(decoded: Decoded, nearest: np.ndarray) -> dict[str, Tensor]
         return {}
     row = {image: i for i, image in enumerate(decoded.manifest["training_images"])}
     rows = torch.tensor([row[image] for image in nearest.tolist()])
-    return dict.fromkeys(PREDICTED, decoded.tokens("training_expected")[rows])
+    expected = dict.fromkeys(PREDICTED, decoded.tokens("training_expected")[rows])
+    return expected | {"backbone_whitened": decoded.whitened("training_expected")[rows]}
 
 
 def _resized(decoded: Decoded, images: np.ndarray, side: Sequence[int]) -> np.ndarray:

@@ -84,6 +84,11 @@ class Decoded:
             )
         return values.float()
 
+    def whitened(self, name: str) -> Tensor:
+        """Read what is compared of decoded or expected tokens: all of them without a whitening."""
+        found = f"{name}_whitened"
+        return self.tokens(found if found in self.token_names else name)
+
     def batch(
         self, name: str, rows: slice, *, side: int | None = SIDE, antialias: bool = False
     ) -> Float[Tensor, "batch rgb height width"]:

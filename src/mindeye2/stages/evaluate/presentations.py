@@ -23,8 +23,10 @@ def measured_halves(decoded: Decoded) -> Halves | None:
     return average_halves(trials, torch.tensor(decoded.images))
 
 
-def decoded_halves(decoded: Decoded) -> Halves | None:
+def decoded_halves(decoded: Decoded, *, whitened: bool = False) -> Halves | None:
     """Read the backbone tokens that were decoded from either half of the presentations.
+
+    Where they are to be `whitened`, what retrieval compares of them.
 
     None where an image was shown once, and for folders of earlier versions.
     """
@@ -32,5 +34,6 @@ def decoded_halves(decoded: Decoded) -> Halves | None:
     if not set(names) <= decoded.token_names:
         return None
     n = torch.from_numpy(decoded.items["n_repeats"].to_numpy("int64", copy=True))
-    first, second = (decoded.tokens(name).flatten(1) for name in names)
+    read = decoded.whitened if whitened else decoded.tokens
+    first, second = (read(name).flatten(1) for name in names)
     return Halves(first, second, (n + 1) // 2, n // 2)

@@ -120,12 +120,12 @@ def _scalings(
     titles = {"calibrated": "Centred, with CSLS from training images", "centred": "Centred"}
     for name, title in titles.items():
         calibration = fit_calibration(
-            read("training_backbone"),
-            read("training_expected"),
+            decoded.whitened("training_backbone"),
+            decoded.whitened("training_expected"),
             neighbours=10 if name == "calibrated" else 0,
         )
-        queries = Queries(read("backbone"), calibration)
-        yield Scaling(name, title, encoder, queries, read("expected"), forward)
+        queries = Queries(decoded.whitened("backbone"), calibration)
+        yield Scaling(name, title, encoder, queries, decoded.whitened("expected"), forward)
     for name, title, tokens in (
         ("raw", "Raw cosine", "backbone"),
         ("head", "Retrieval head, raw cosine", "retrieval"),
@@ -160,12 +160,12 @@ def _flat(tokens: Tensor) -> Tensor:
 
 
 def _forward_model(decoded: Decoded) -> Gallery:
-    """Read the forward model of the run that decoded; the identity where there is none."""
+    """Read the forward model of the run that decoded, whitened; the identity without one."""
     if torch.equal(decoded.tokens("true"), decoded.tokens("expected")):
         return _same
     init = resolve_path(str(decoded.manifest["config"].get("init")), folder=decoded.folder)
     model = load_forward_model(init, load_run(init).model.backbone.output)
-    return model or _same
+    return _same if model is None else lambda tokens: model.whiten(model(tokens))
 
 
 def _count(scaling: Scaling, others: Prepared | None, rows: np.ndarray) -> tuple[Tensor, Tensor]:

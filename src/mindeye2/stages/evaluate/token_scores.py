@@ -44,7 +44,7 @@ def calibrated_scores(decoded: Decoded) -> Scores:
         {
             "image_top1": top_k_hits(calibrated, k=1),
             "image_top5": top_k_hits(calibrated, k=min(5, len(targets))),
-            "brain_top1": top_k_hits(no_forward_model.T, k=1),
+            "brain_top1": top_k_hits(calibrated.T, k=1),
             "image_top1_no_forward_model": top_k_hits(no_forward_model, k=1),
             "image_top1_raw": top_k_hits(raw, k=1),
             "brain_top1_raw": top_k_hits(raw.T, k=1),
@@ -60,23 +60,27 @@ def calibrated_scores(decoded: Decoded) -> Scores:
 
 def _noise_ceilings(decoded: Decoded) -> dict[str, NoiseCeiling]:
     """Bound the scores of a gallery that holds what this decoder says of each image on average."""
-    halves = decoded_halves(decoded)
-    if halves is None:
+    compared = decoded_halves(decoded, whitened=True)
+    if compared is None:
         return {}
-    training = decoded.tokens("training_backbone").flatten(1)
-    calibration, mean = fit_calibration(training, training), training.mean(dim=0)
-    k = min(5, len(halves.first))
-    return {
+    training = decoded.whitened("training_backbone")
+    calibration, k = fit_calibration(training, training), min(5, len(compared.first))
+    found = {
         "image_top1": identification_ceiling(
-            halves, lambda p, g: top_k_hits(similarity(p, g, calibration), k=1)
+            compared, lambda p, g: top_k_hits(similarity(p, g, calibration), k=1)
         ),
         "image_top5": identification_ceiling(
-            halves, lambda p, g: top_k_hits(similarity(p, g, calibration), k=k)
-        ),
-        "two_way_tokens": identification_ceiling(
-            halves, lambda p, g: two_way_identification(p - mean, g - mean)
+            compared, lambda p, g: top_k_hits(similarity(p, g, calibration), k=k)
         ),
     }
+    del compared, training  # of the size of the tokens without a whitening
+    halves = decoded_halves(decoded)
+    assert halves is not None
+    mean = decoded.tokens("training_backbone").flatten(1).mean(dim=0)
+    found["two_way_tokens"] = identification_ceiling(
+        halves, lambda p, g: two_way_identification(p - mean, g - mean)
+    )
+    return found
 
 
 def published_scores(job: Job) -> Scores:
@@ -114,9 +118,9 @@ def similarities(decoded: Decoded) -> Float[Tensor, "query gallery"] | None:
 
 def _calibrated(decoded: Decoded) -> Float[Tensor, "query gallery"]:
     calibration = fit_calibration(
-        decoded.tokens("training_backbone"), decoded.tokens("training_expected")
+        decoded.whitened("training_backbone"), decoded.whitened("training_expected")
     )
-    return similarity(decoded.tokens("backbone"), decoded.tokens("expected"), calibration)
+    return similarity(decoded.whitened("backbone"), decoded.whitened("expected"), calibration)
 
 
 def _gallery(job: Job) -> tuple[Tensor, list[str]]:

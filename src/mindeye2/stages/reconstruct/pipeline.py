@@ -72,6 +72,12 @@ class Pipeline(Protocol):
         """Map true tokens to those that decoding is expected to give; the identity if unknown."""
         ...
 
+    def whiten(
+        self, tokens: Float[Tensor, "images tokens features"]
+    ) -> Float[Tensor, "images ..."]:
+        """Map decoded or expected tokens to what is compared; the identity if unknown."""
+        ...
+
     def reference_scenes(self) -> ReferenceScenes | None:
         """Return the scenes that lend detail to decoded images, where any are wanted."""
         ...
@@ -155,6 +161,12 @@ class RunPipeline:
     ) -> Float[Tensor, "images tokens features"]:
         """Apply the forward model of pretraining; the identity where none was fitted."""
         return tokens if self._forward_model is None else self._forward_model(tokens)
+
+    def whiten(
+        self, tokens: Float[Tensor, "images tokens features"]
+    ) -> Float[Tensor, "images ..."]:
+        """Whiten by the errors of pretraining; the identity where they are not known."""
+        return tokens if self._forward_model is None else self._forward_model.whiten(tokens)
 
     def reference_scenes(self) -> ReferenceScenes | None:
         """Load the shipped scenes, for a run on composed scenes or where they are asked for."""

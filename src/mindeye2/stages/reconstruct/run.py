@@ -203,7 +203,12 @@ def _decode_tokens(
         batch_size=settings.batch_size,
     )
     expected = pipeline.forward_model(bank.targets)
-    near = similarity(predictions.backbone, expected, fit_calibration(bank.preds, expected))
+    training_gallery = pipeline.whiten(expected)
+    near = similarity(
+        pipeline.whiten(predictions.backbone),
+        training_gallery,
+        fit_calibration(pipeline.whiten(bank.preds), training_gallery),
+    )
     references = choose_scenes(
         pipeline.reference_scenes(),
         predictions.backbone,
@@ -268,6 +273,12 @@ def _write_tokens(
         "training_expected": tokens.training_expected,
         "prior": torch.from_numpy(np.load(out / "state" / "prior.npy")),
     }
+    compared = ("backbone", "expected", "training_backbone", "training_expected", *tokens.halves)
+    for name in compared:
+        whitened = pipeline.whiten(arrays[name])
+        # Without a whitening, the tokens themselves are compared.
+        if whitened is not arrays[name]:
+            arrays[f"{name}_whitened"] = whitened
     if settings.keep_lowlevel and tokens.predictions.lowlevel is not None:
         arrays["lowlevel_latents"] = tokens.predictions.lowlevel
     if single_trials:

@@ -1,15 +1,21 @@
 """Fit of the forward model to held-out predictions, without the tokens that they decode to."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mindeye2.models.closed_form import mean_reciprocal_rank
 from mindeye2.models.decoder import MindEye
-from mindeye2.models.forward_model import ForwardModel, choose_forward_model, fit_forward_model
+from mindeye2.models.forward_model import (
+    ForwardModel,
+    choose_forward_model,
+    fit_forward_model,
+    whitening_map,
+)
 from mindeye2.models.moments import Moments
 from mindeye2.stages.train.closed_form_start import orthonormal_basis, pca_scores
 from mindeye2.training.trials import SubjectTrials, TargetBank
@@ -32,7 +38,8 @@ def fit_on_held_out(
 ) -> dict[str, float]:
     """Fit the forward model; save it if it identifies validation images better than none.
 
-    Decoded tokens lie in the span of the output layer, so true tokens are projected there.
+    Its whitening is kept on the same condition. Decoded tokens lie in the span of the output
+    layer, so true tokens are projected there.
 
     Parameters
     ----------
@@ -53,7 +60,7 @@ def fit_on_held_out(
     -------
     dict
         Mean reciprocal rank of validation images among themselves and training images, by alpha,
-        and without a forward model.
+        without a forward model, and with the best one ``"whitened"``.
     """
     output = model.backbone.output
     device, distinct = output.weight.device, images.unique()
@@ -73,7 +80,9 @@ def fit_on_held_out(
     def score(forward_model: ForwardModel | None) -> float:
         def gallery_of(rows: Tensor) -> Tensor:
             parts = [tokens[part] for part in rows.split(64)]
-            return torch.cat([p if forward_model is None else forward_model(p) for p in parts])
+            if forward_model is None:
+                return torch.cat(parts)
+            return torch.cat([forward_model.whiten(forward_model(part)) for part in parts])
 
         # Among each other, validation images are found too often to choose by.
         rest = gallery_of(others)
@@ -85,7 +94,9 @@ def fit_on_held_out(
                 model(betas.to(device), subject=subject).backbone_tokens.cpu()
                 for betas in own.betas.split(64)
             ]
-            ranks.append(mean_reciprocal_rank(torch.cat(decoded).flatten(1), gallery.flatten(1)))
+            queries = torch.cat(decoded)
+            queries = queries if forward_model is None else forward_model.whiten(queries)
+            ranks.append(mean_reciprocal_rank(queries.flatten(1), gallery.flatten(1)))
         return sum(ranks) / len(ranks)
 
     # Alphas in units of the scores' summed squares do not depend on the number of trials.
@@ -101,6 +112,32 @@ def fit_on_held_out(
         score,
         alphas=(0.03, 0.1, 0.3, 1.0),
     )
-    if best is not None:
-        best.save(out)
+    if best is None:
+        return scores
+    covariance = _errors(model, best, preds=preds, images=images, true=true, basis=basis)
+    whitened = replace(best, whitening=basis @ whitening_map(covariance).to(basis))
+    scores["whitened"] = score(whitened)
+    helps = scores["whitened"] > max(v for name, v in scores.items() if name != "whitened")
+    (whitened if helps else best).save(out)
     return scores
+
+
+def _errors(
+    model: MindEye,
+    forward_model: ForwardModel,
+    *,
+    preds: TargetBank,
+    images: Int[Tensor, " trials"],
+    true: TargetBank,
+    basis: Float[Tensor, "latent components"],
+) -> Float[Tensor, "components components"]:
+    """Return the covariance of decoded tokens about expected ones, in the output layer's basis."""
+    components = forward_model.components
+    to_basis = components.T @ components @ basis
+    weights, bias = to_basis.T @ forward_model.weights @ to_basis, forward_model.bias @ to_basis
+    products = torch.zeros(*weights.shape, dtype=torch.float64, device=weights.device)
+    for rows in torch.arange(len(images)).split(1024):
+        decoded = model.backbone.trunk(preds[rows].to(weights)) @ to_basis
+        errors = (decoded - true[images[rows]].to(weights) @ weights - bias).double()
+        products.addmm_(errors.T, errors)
+    return products / len(images)

@@ -90,19 +90,23 @@ def fit_new_ridge(
         for strength in STRENGTHS:
             problems[strength] = problems[0.0].towards(_times(strength, similar))
 
-    def read_out(rows: Tensor) -> Tensor:
-        return model.heads(rows).backbone_tokens.flatten(1).cpu()
-
     def best(strength: float, gallery: ForwardModel | None) -> tuple[float, NewRidge]:
         """Return the score of the best alpha, and what was chosen."""
+
+        def read_out(rows: Tensor) -> Tensor:
+            decoded = model.heads(rows).backbone_tokens
+            return (gallery.whiten(decoded) if gallery else decoded).flatten(1).cpu()
+
+        def gallery_of(images: Tensor) -> Tensor:
+            true = tokens[images]
+            return (gallery.whiten(gallery(true)) if gallery else true).flatten(1)
+
         alpha, scores = choose_alpha(
             problems[strength],
             trials.images,
             generator=generator(seed, "folds", subject),
             read_out=read_out,
-            gallery_of=lambda images: (
-                tokens.flat[images] if gallery is None else gallery(tokens[images]).flatten(1)
-            ),
+            gallery_of=gallery_of,
         )
         return scores[alpha], NewRidge(alpha, strength, gallery is not None)
 
