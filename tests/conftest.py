@@ -21,16 +21,33 @@ def rng():
     return torch.Generator().manual_seed(0)
 
 
+def _reseal(run, manifest):
+    """Write the manifest of a run whose files were changed on purpose."""
+    from mindeye2.core.artifacts import write_manifest
+
+    sealed = {"schema", "stage", "mindeye2", "config", "files"}
+    facts = {key: value for key, value in manifest.items() if key not in sealed}
+    write_manifest(run, stage="train", config=manifest["config"], **facts)
+
+
 @pytest.fixture
-def plant_whitening(rng):
+def reseal():
+    """Return a function that writes the manifest of a run whose files were changed."""
+    return _reseal
+
+
+@pytest.fixture
+def plant_whitening(rng, reseal):
     """Return a function that gives a run a forward model with a whitening, and its two maps."""
 
     def _plant(run):
         import torch
 
+        from mindeye2.core.artifacts import read_manifest
         from mindeye2.models.checkpoint import load_run
         from mindeye2.models.forward_model import ForwardModel
 
+        manifest = read_manifest(run, stage="train")
         output = load_run(run).model.backbone.output
         W, mean = output.weight.detach(), output.bias.detach()
         n = W.shape[1]
@@ -38,6 +55,7 @@ def plant_whitening(rng):
         whitening = torch.randn(n, 5, generator=rng)
         axes = {"mean": mean, "components": W, "weights": weights, "bias": bias}
         ForwardModel(**axes, whitening=whitening).save(run)
+        reseal(run, manifest)
 
         def expect(true):
             decoded = ((true.flatten(1) - mean) @ W @ weights + bias) @ W.T + mean

@@ -58,13 +58,21 @@ def demos(tiny_demo, tmp_path_factory):
 def test_the_demo_scores_the_same_on_another_device(demos, arm):
     """Tokens to 1 %, because few images leave latents undetermined; scores but for near ties."""
     cpu, second = (load_file(d / f"{arm}-decoded" / "tokens.safetensors") for d in demos)
-    for name, values in cpu.items():
-        difference = (values.float() - second[name].float()).norm()
-        assert difference < 1e-2 * values.float().norm(), name
+    for name in cpu:
+        values, others = cpu[name].float(), second[name].float()
+        if name.endswith("_whitened"):  # eigenvectors: determined up to a rotation
+            values, others = values @ values.T, others @ others.T
+        assert (values - others).norm() < 1e-2 * values.norm(), name
     cpu, second = (pd.read_parquet(d / f"{arm}-scores" / "scores.parquet") for d in demos)
     ranks = [c for c in cpu if c.startswith(("two_way", "image_", "brain_", "rank", "ca"))]
     continuous = cpu.columns.difference(ranks)
-    pd.testing.assert_frame_equal(cpu[continuous], second[continuous], rtol=1e-2, atol=3e-3)
+    items = [pd.read_parquet(d / f"{arm}-decoded" / "items.parquet") for d in demos]
+    scenes = [table.get("reference_scene", table["image"]) for table in items]
+    same = scenes[0].to_numpy() == scenes[1].to_numpy()
+    assert (~same).sum() <= 1  # the nearest of 8,000, so near ties
+    pd.testing.assert_frame_equal(
+        cpu.loc[same, continuous], second.loc[same, continuous], rtol=1e-2, atol=3e-3
+    )
     changed = (cpu[ranks] - second[ranks]).abs().gt(1e-3)
     assert changed.sum().max() <= 2  # a near tie changes two images of a score
     assert changed.any().sum() <= 3

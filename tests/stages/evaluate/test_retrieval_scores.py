@@ -56,7 +56,8 @@ def whitened(data, adapted, decoded, tmp_path, plant_whitening):
     tokens = {k: v.float() for k, v in load_file(decoded / "tokens.safetensors").items()}
     tokens |= {"expected": expect(tokens["true"])}
     tokens |= {"training_expected": expect(tokens["training_true"])}
-    names = ("backbone", "expected", "training_backbone", "training_expected")
+    halves = ("first_half_backbone", "second_half_backbone")
+    names = ("backbone", "expected", "training_backbone", "training_expected", *halves)
     tokens |= {f"{name}_whitened": whiten(tokens[name]) for name in names}
     save_file({k: v.contiguous() for k, v in tokens.items()}, folder / "tokens.safetensors")
     manifest = read_manifest(decoded, stage="reconstruct")

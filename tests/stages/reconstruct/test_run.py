@@ -274,9 +274,11 @@ def test_what_is_compared_is_stored_whitened_where_the_run_knows_its_errors(
     assert (nearest == best).mean() >= 0.9  # float16 decides near ties
 
 
-def test_without_a_whitening_nothing_is_stored_twice(data, adapted, decoding, tmp_path):
+def test_without_a_whitening_nothing_is_stored_twice(data, adapted, decoding, tmp_path, reseal):
     own = shutil.copytree(adapted, tmp_path / "run")
+    manifest = read_manifest(own, stage="train")
     (own / "expectation.safetensors").unlink(missing_ok=True)
+    reseal(own, manifest)
     settings = decoding.model_copy(update={"images": False})
     out = reconstruct(settings, source=data, init=own, out=tmp_path / "out", device="cpu").parent
     assert not any("whitened" in name for name in load_file(out / "tokens.safetensors"))

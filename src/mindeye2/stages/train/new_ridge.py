@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def fit_new_ridge(
         for strength in STRENGTHS:
             problems[strength] = problems[0.0].towards(_times(strength, similar))
 
-    def best(strength: float, gallery: ForwardModel | None) -> tuple[float, NewRidge]:
+    def best(strength: float, gallery: ForwardModel | None = None) -> tuple[float, NewRidge]:
         """Return the score of the best alpha, and what was chosen."""
 
         def read_out(rows: Tensor) -> Tensor:
@@ -111,12 +111,12 @@ def fit_new_ridge(
         return scores[alpha], NewRidge(alpha, strength, gallery is not None)
 
     model.eval()
-    found = [best(strength, forward_model) for strength in problems]
+    # By true tokens: the forward model identifies what shrinks to almost nothing as well.
+    score, chosen = max((best(strength) for strength in problems), key=itemgetter(0))
     if forward_model is not None:
         # One of pretraining with few trials may predict what is decoded worse than no model.
-        _, likely = max(found, key=itemgetter(0))
-        found.append(best(likely.strength, None))
-    _, chosen = max(found, key=itemgetter(0))
+        keeps = best(chosen.strength, forward_model)[0] >= score
+        chosen = replace(chosen, keeps_forward_model=keeps)
     set_ridge(model, subject, problems[chosen.strength], alpha=chosen.alpha)
     return chosen
 
