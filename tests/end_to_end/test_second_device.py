@@ -73,6 +73,8 @@ def test_the_demo_scores_the_same_on_another_device(demos, arm):
     pd.testing.assert_frame_equal(
         cpu.loc[same, continuous], second.loc[same, continuous], rtol=1e-2, atol=3e-3
     )
+    if not same.all():
+        ranks = [c for c in ranks if not c.endswith(("refined", "blended"))]
     changed = (cpu[ranks] - second[ranks]).abs().gt(1e-3)
     assert changed.sum().max() <= 2  # a near tie changes two images of a score
     assert changed.any().sum() <= 3
