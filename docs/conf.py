@@ -23,7 +23,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "examples", "pages"]
+exclude_patterns = ["_build", "examples"]
 templates_path = ["_templates"]
 html_theme = "furo"
 html_title = f"mindeye2 {__version__}"
