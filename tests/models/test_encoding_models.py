@@ -20,10 +20,8 @@ def latents(rng):
 
 @pytest.fixture
 def known(rng):
-    """Return encoding models of two subjects' voxels, and ridge weights for latents of width 3."""
-    encoding = [torch.randn(6, n, generator=rng) for n in (40, 30)]
-    ridges = [torch.randn(3, n, generator=rng) for n in (40, 30)]
-    return encoding, ridges
+    """Return encoding models of 70 voxels, and their ridge weights for latents of width 3."""
+    return torch.randn(6, 70, generator=rng), torch.randn(70, 3, generator=rng)
 
 
 def test_encoding_models_are_ridge_regressions_on_standardised_scores(latents, rng):
@@ -52,9 +50,9 @@ def test_the_weights_are_those_of_the_voxels_that_predict_best(known, rng):
     found = similar_weights(
         betas, images, scores[images], encoding=encoding, ridges=ridges, n_neighbours=4
     )
-    predicted = (scores @ torch.cat(encoding, dim=1)).numpy().T
+    predicted = (scores @ encoding).numpy().T
     averaged = ((betas[:25] + betas[25:]) / 2).numpy().T
-    decoding = torch.cat(ridges, dim=1).numpy().T
+    decoding = ridges.numpy()
     for voxel, response in enumerate(averaged):
         r = np.array([np.corrcoef(response, p)[0, 1] for p in predicted])
         near = np.argsort(r)[-4:]
@@ -67,22 +65,22 @@ def test_voxels_that_are_known_get_their_own_weights(known, rng):
     scores = torch.randn(200, 6, generator=rng)
     chosen = torch.tensor([3, 0, 21])
     # Gain and offset of a voxel are no part of what it responds to.
-    betas = 5 * scores @ encoding[1][:, chosen] + 3
+    betas = 5 * scores @ encoding[:, chosen] + 3
     found = similar_weights(
         betas, torch.arange(200), scores, encoding=encoding, ridges=ridges, n_neighbours=1
     )
-    torch.testing.assert_close(found, ridges[1][:, chosen].T)
+    torch.testing.assert_close(found, ridges[chosen])
 
 
 def test_voxels_that_respond_the_other_way_round_have_no_share(rng):
     one = torch.randn(6, 1, generator=rng)
-    scores, ridge = torch.randn(30, 6, generator=rng), torch.tensor([[1.0, 100.0]])
+    scores, ridge = torch.randn(30, 6, generator=rng), torch.tensor([[1.0], [100.0]])
     found = similar_weights(
         scores @ one,
         torch.arange(30),
         scores,
-        encoding=[torch.cat([one, -one], 1)],
-        ridges=[ridge],
+        encoding=torch.cat([one, -one], 1),
+        ridges=ridge,
     )
     assert found.item() == pytest.approx(1.0)
 

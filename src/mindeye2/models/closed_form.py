@@ -95,21 +95,27 @@ class RidgeFit:
         self, betas: Float[Tensor, "batch voxels"], alpha: float
     ) -> Float[Tensor, "batch features"]:
         """Predict targets for one alpha above 0, without forming the weights."""
-        preds = self.predict_projected(self.project(betas), alpha)
-        return preds if self.start is None else preds + (betas - self.x_mean) @ self.start
+        return self.predict_projected(self.project(betas), alpha)
 
-    def project(self, betas: Float[Tensor, "batch voxels"]) -> Float[Tensor, "batch components"]:
-        """Return components of betas in the basis, which predictions for every alpha share."""
-        return (betas - self.x_mean) @ self.basis
+    def project(self, betas: Float[Tensor, "batch voxels"]) -> Float[Tensor, "batch _"]:
+        """Return what predictions for every alpha share.
+
+        That is components of betas in the basis, followed by what `start` predicts if there is
+        one.
+        """
+        centred = betas - self.x_mean
+        components = centred @ self.basis
+        if self.start is None:
+            return components
+        return torch.cat([components, centred @ self.start], dim=1)
 
     def predict_projected(
-        self, projected: Float[Tensor, "batch components"], alpha: float
+        self, projected: Float[Tensor, "batch _"], alpha: float
     ) -> Float[Tensor, "batch features"]:
-        """Predict targets for one alpha above 0 from the output of `project`.
-
-        What `start` predicts is not included.
-        """
-        return projected @ (self.rotated / (self.eigenvalues + alpha)[:, None]) + self.y_mean
+        """Predict targets for one alpha above 0 from the output of `project`."""
+        components, started = projected.tensor_split([len(self.eigenvalues)], dim=1)
+        preds = components @ (self.rotated / (self.eigenvalues + alpha)[:, None]) + self.y_mean
+        return preds if self.start is None else preds + started
 
 
 class RidgeProblem:
@@ -188,23 +194,16 @@ class RidgeProblem:
         )
 
     def project(self, ridge: RidgeFit, trials: Int[Tensor, " batch"]) -> Float[Tensor, "batch _"]:
-        """Return the components of some trials in the basis of a fit."""
+        """Return what a fit's predictions of some trials share, as `RidgeFit.project` does."""
         if ridge.fitted is not None and self._every is not None:
-            rows, gram = ridge.fitted[1], self._every[2]
-            return _centre(gram[trials][:, rows], gram[rows][:, rows]) @ ridge.vectors
+            rows, (offset, X, gram) = ridge.fitted[1], self._every
+            components = _centre(gram[trials][:, rows], gram[rows][:, rows]) @ ridge.vectors
+            if ridge.start is None:
+                return components
+            centred = X[trials] - (ridge.x_mean - offset)
+            return torch.cat([components, centred @ ridge.start], dim=1)
         chunks = row_chunks(trials, width=self._width)
         return torch.cat([ridge.project(self.betas[c].to(self.device)) for c in chunks])
-
-    def start_predictions(
-        self, ridge: RidgeFit, trials: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch features"]:
-        """Return what the weights that a fit shrinks towards predict for some trials, or zeros."""
-        if ridge.start is None:
-            return ridge.y_mean.new_zeros(len(trials), len(ridge.y_mean))
-        chunks = row_chunks(trials, width=self._width)
-        return torch.cat(
-            [(self.betas[c].to(self.device) - ridge.x_mean) @ ridge.start for c in chunks]
-        )
 
     def _gram(self, trials: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return an offset near the mean, betas less it, and their inner products."""
@@ -406,11 +405,10 @@ def choose_alpha(
         else:
             gallery = gallery_of(shown)
         projected = problem.project(ridge, trials)
-        started = problem.start_predictions(ridge, trials)
         for alpha in alphas:
             averaged = torch.zeros_like(gallery)
             for chunk in row_chunks(torch.arange(len(trials)), width=gallery.shape[1]):
-                preds = ridge.predict_projected(projected[chunk], alpha) + started[chunk]
+                preds = ridge.predict_projected(projected[chunk], alpha)
                 preds = read_out(preds) if read_out else preds
                 averaged.index_add_(0, row[chunk].to(preds.device), preds)
             averaged /= row.bincount()[:, None].to(averaged)

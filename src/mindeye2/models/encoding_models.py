@@ -9,7 +9,7 @@ guess. Brain-IT starts new voxels from similar ones likewise, by learned voxel e
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,8 +122,8 @@ def similar_weights(
     images: Int[Tensor, " trials"],
     scores: Float[Tensor, "trials components"],
     *,
-    encoding: Sequence[Float[Tensor, "components _"]],
-    ridges: Sequence[Float[Tensor, "latent _"]],
+    encoding: Float[Tensor, "components _"],
+    ridges: Float[Tensor, "_ latent"],
     n_neighbours: int = N_NEIGHBOURS,
 ) -> Float[Tensor, "voxels latent"]:
     """Return the mean ridge weights of the known voxels most similar to each new one.
@@ -140,7 +140,7 @@ def similar_weights(
     scores
         Standardised principal scores of each trial's image.
     encoding
-        Encoding models of each pretraining subject's voxels.
+        Encoding models of known voxels, of all pretraining subjects together.
     ridges
         Ridge weights of the same voxels.
     n_neighbours
@@ -155,16 +155,15 @@ def similar_weights(
     shown, _ = mean_by_image(scores, images)
     responses = F.normalize(responses - responses.mean(dim=0), dim=0)
     shown = shown - shown.mean(dim=0)
-    known, decoding = torch.cat(list(encoding), dim=1), torch.cat([w.T for w in ridges])
     # Correlations with predicted responses, without forming these.
-    spread = ((shown.T @ shown @ known) * known).sum(dim=0).clamp_min(1e-12).sqrt()
-    profile, known = responses.T @ shown, known / spread
-    weights = torch.empty(len(profile), decoding.shape[1], device=betas.device)
-    k = min(n_neighbours, len(decoding))
-    width = max(known.shape[1], k * decoding.shape[1])
+    spread = ((shown.T @ shown @ encoding) * encoding).sum(dim=0).clamp_min(1e-12).sqrt()
+    profile, encoding = responses.T @ shown, encoding / spread
+    weights = torch.empty(len(profile), ridges.shape[1], device=betas.device)
+    k = min(n_neighbours, len(ridges))
+    width = max(len(ridges), k * ridges.shape[1])
     for voxels in row_chunks(torch.arange(len(profile)), width=width):
-        near = (profile[voxels] @ known).topk(k, dim=1)
+        near = (profile[voxels] @ encoding).topk(k, dim=1)
         share = near.values.clamp_min(0)
         share = share / share.sum(dim=1, keepdim=True).clamp_min(1e-12)
-        weights[voxels] = (share[..., None] * decoding[near.indices]).sum(dim=1)
+        weights[voxels] = (share[..., None] * ridges[near.indices]).sum(dim=1)
     return weights

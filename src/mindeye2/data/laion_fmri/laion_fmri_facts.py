@@ -1,5 +1,7 @@
 """Names and sizes of the launch release of LAION-fMRI, to compare a download with."""
 
+from mindeye2.data.prepared.reader import PUBLISHED
+
 __all__ = ["BUCKET", "EMBEDDINGS", "SESSIONS", "SUBJECTS", "TERMS", "target_name"]
 
 SUBJECTS = ("sub-01", "sub-03", "sub-05", "sub-06", "sub-07")
@@ -24,4 +26,4 @@ TERMS = (
 
 def target_name(embedding: str) -> str:
     """Return the name of an embedding's folder in ``targets/``."""
-    return f"laion-{embedding.lower()}"
+    return f"{PUBLISHED}{embedding.lower()}"

@@ -19,7 +19,7 @@ from mindeye2.data.prepared.consistency import SPLITS
 __all__ = ["Prepared", "open_prepared"]
 
 PUBLISHED = "laion-"
-"""Names of targets begin so that are published embeddings: no encoder computes them."""
+"""Beginning of the names of targets that are published embeddings, which no encoder computes."""
 
 
 @dataclass(frozen=True)

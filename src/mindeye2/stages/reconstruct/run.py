@@ -176,6 +176,8 @@ class _DecodedTokens:
     true: Float[Tensor, "images tokens features"]
     bank: TrainingBank
     training_expected: Float[Tensor, "bank tokens features"]
+    compared: dict[str, Float[Tensor, "_ ..."]]
+    """What is compared of some of these, by the name that they are written by."""
     nearest: Int[Tensor, " images"]
     references: ChosenScenes | None
     captions: list[str] | None
@@ -203,11 +205,15 @@ def _decode_tokens(
         batch_size=settings.batch_size,
     )
     expected = pipeline.forward_model(bank.targets)
-    training_gallery = pipeline.whiten(expected)
+    compared = {
+        "backbone": pipeline.whiten(predictions.backbone),
+        "training_backbone": pipeline.whiten(bank.preds),
+        "training_expected": pipeline.whiten(expected),
+    }
     near = similarity(
-        pipeline.whiten(predictions.backbone),
-        training_gallery,
-        fit_calibration(pipeline.whiten(bank.preds), training_gallery),
+        compared["backbone"],
+        compared["training_expected"],
+        fit_calibration(compared["training_backbone"], compared["training_expected"]),
     )
     references = choose_scenes(
         pipeline.reference_scenes(),
@@ -228,6 +234,7 @@ def _decode_tokens(
         true=true_tokens(prepared, pipeline.encoder, predictions.images),
         bank=bank,
         training_expected=expected,
+        compared=compared,
         nearest=bank.images[near.argmax(dim=1)],
         references=references,
         captions=captions,
@@ -273,12 +280,11 @@ def _write_tokens(
         "training_expected": tokens.training_expected,
         "prior": torch.from_numpy(np.load(out / "state" / "prior.npy")),
     }
-    compared = ("backbone", "expected", "training_backbone", "training_expected", *tokens.halves)
-    for name in compared:
-        whitened = pipeline.whiten(arrays[name])
+    more = {name: pipeline.whiten(arrays[name]) for name in ("expected", *tokens.halves)}
+    for name, compared in (tokens.compared | more).items():
         # Without a whitening, the tokens themselves are compared.
-        if whitened is not arrays[name]:
-            arrays[f"{name}_whitened"] = whitened
+        if compared is not arrays[name]:
+            arrays[f"{name}_whitened"] = compared
     if settings.keep_lowlevel and tokens.predictions.lowlevel is not None:
         arrays["lowlevel_latents"] = tokens.predictions.lowlevel
     if single_trials:

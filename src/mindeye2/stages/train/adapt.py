@@ -166,15 +166,21 @@ def train_adapt(
         if name in settings.levels or name == "closed_form":
             adapter.fit(name, model, trials, folder=out if name == level else out / name)
     model.eval()
-    if not adapter.new_ridge.keeps_forward_model:
-        run_on_rank0(lambda: remove_forward_model(out))
+    keeps_forward_model = adapter.new_ridge.keeps_forward_model
+
+    def settle() -> None:
+        if not keeps_forward_model:
+            remove_forward_model(out)
+
+    # Called by all ranks, whose choices may differ in a near tie; that of rank 0 counts.
+    run_on_rank0(settle)
     return model, {
         "level": level,
         "held_out": scores,
         "held_out_images": len(trials.rows(folds[0]).images.unique()),
         "alpha": adapter.new_ridge.alpha,
         "similar_voxels": adapter.new_ridge.strength,
-        "forward_model": adapter.new_ridge.keeps_forward_model,
+        "forward_model": keeps_forward_model,
     }
 
 

@@ -116,10 +116,9 @@ def fit_on_held_out(
         return scores
     covariance = _errors(model, best, preds=preds, images=images, true=true, basis=basis)
     whitened = replace(best, whitening=basis @ whitening_map(covariance).to(basis))
-    scores["whitened"] = score(whitened)
-    helps = scores["whitened"] > max(v for name, v in scores.items() if name != "whitened")
-    (whitened if helps else best).save(out)
-    return scores
+    score_whitened = score(whitened)
+    (whitened if score_whitened > max(scores.values()) else best).save(out)
+    return scores | {"whitened": score_whitened}
 
 
 def _errors(
