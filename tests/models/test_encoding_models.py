@@ -55,9 +55,33 @@ def test_the_weights_are_those_of_the_voxels_that_predict_best(known, rng):
     decoding = ridges.numpy()
     for voxel, response in enumerate(averaged):
         r = np.array([np.corrcoef(response, p)[0, 1] for p in predicted])
-        near = np.argsort(r)[-4:]
-        expected = np.average(decoding[near], axis=0, weights=r[near])
+        left_out, *near = np.argsort(r)[-5:]
+        expected = np.average(decoding[near], axis=0, weights=r[near] - max(r[left_out], 0))
         np.testing.assert_allclose(found[voxel].numpy(), expected, atol=1e-4)
+
+
+def test_which_of_two_nearly_equal_voxels_is_left_out_does_not_matter(known, rng):
+    """As another processor may find it."""
+    encoding, ridges = known
+    scores, response = torch.randn(60, 6, generator=rng), torch.randn(6, 1, generator=rng)
+    r = np.corrcoef((scores @ response).T, (scores @ encoding).T)[0, 1:]
+    fourth, fifth = np.argsort(-r)[3:5]
+
+    def weights(first, second):
+        """Return the weights where one of two voxels is nearer by one in 100,000."""
+        near = encoding.clone()
+        near[:, first] = encoding[:, fourth]
+        near[:, second] = encoding[:, fourth] + 1e-5 * torch.randn(6, generator=rng)
+        return similar_weights(
+            scores @ response,
+            torch.arange(60),
+            scores,
+            encoding=near,
+            ridges=ridges,
+            n_neighbours=4,
+        )
+
+    torch.testing.assert_close(weights(fourth, fifth), weights(fifth, fourth), atol=1e-3, rtol=0)
 
 
 def test_voxels_that_are_known_get_their_own_weights(known, rng):
