@@ -18,7 +18,6 @@ from mindeye2.generation.captions import nearest_captions
 from mindeye2.metrics.gallery_search import search_gallery
 from mindeye2.metrics.retrieval import Queries, fit_calibration, similarity
 from mindeye2.models.training_bank import TrainingBank
-from mindeye2.recipes import released
 from mindeye2.released.folder import ReleasedPipeline, open_pipeline
 from mindeye2.released.hub import export_folder, pretrained_folder, upload
 from mindeye2.released.imported import is_released, locate
@@ -36,7 +35,11 @@ _SHOWN = 8
 
 def default_settings(folder: Path) -> ReconstructSettings:
     """Return the settings that a run, or a folder of published weights, is decoded with."""
-    return released() if is_released(folder) else ReconstructSettings()
+    if not is_released(folder):
+        return ReconstructSettings()
+    from mindeye2.recipes import released  # imports every stage
+
+    return released()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -220,10 +223,9 @@ class Decoder:
         ArtifactError
             If there is no such folder, or it holds no brain model.
         """
-        settings = released() if settings is None else settings
-        pipeline = ReleasedPipeline(
-            locate(name_or_folder), settings=settings, device=choose_device(device)
-        )
+        folder = locate(name_or_folder)
+        settings = default_settings(folder) if settings is None else settings
+        pipeline = ReleasedPipeline(folder, settings=settings, device=choose_device(device))
         return cls(pipeline, settings=settings)
 
     @classmethod

@@ -10,7 +10,7 @@ import torch
 from mindeye2.core.settings import load_settings
 from mindeye2.recipes import TRAINING
 from mindeye2.released import export_mindeye, load_mindeye
-from mindeye2.training import replay
+from mindeye2.training.brain_training import replay
 from mindeye2.training.mixing import Mix
 
 HERE = Path(__file__).parent

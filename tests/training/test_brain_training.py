@@ -8,8 +8,7 @@ from mindeye2.core.settings import load_settings
 from mindeye2.models.decoder import build_mindeye
 from mindeye2.models.model_settings import ModelSettings, PriorSettings
 from mindeye2.recipes import released_training
-from mindeye2.training import replay
-from mindeye2.training.brain_training import BrainTraining
+from mindeye2.training.brain_training import BrainTraining, replay
 
 
 @pytest.mark.parametrize(

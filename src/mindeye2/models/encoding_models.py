@@ -161,12 +161,13 @@ def similar_weights(
     profile, encoding = responses.T @ shown, encoding / spread
     weights = torch.empty(len(profile), ridges.shape[1], device=betas.device)
     k = min(n_neighbours + 1, len(ridges))
-    width = max(len(ridges), k * ridges.shape[1])
-    for voxels in row_chunks(torch.arange(len(profile)), width=width):
+    for voxels in row_chunks(torch.arange(len(profile)), width=len(ridges)):
         near = (profile[voxels] @ encoding).topk(k, dim=1)
         # Above the first that is left out: which of two nearly equal ones that is may differ
         # between processors.
         above = (near.values - near.values[:, -1:].clamp_min(0)).clamp_min(0)
         share = above / above.sum(dim=1, keepdim=True).clamp_min(1e-12)
-        weights[voxels] = (share[..., None] * ridges[near.indices]).sum(dim=1)
+        weights[voxels] = F.embedding_bag(
+            near.indices, ridges, per_sample_weights=share, mode="sum"
+        )
     return weights

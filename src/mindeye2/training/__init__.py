@@ -1,5 +1,1 @@
 """Losses, batches and the training loop."""
-
-from mindeye2.training.brain_training import replay
-
-__all__ = ["replay"]
