@@ -56,13 +56,13 @@ def demos(tiny_demo, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["adapted", "scratch", "ridge"])
 def test_the_demo_scores_the_same_on_another_device(demos, arm):
-    """Tokens to 1 %, because few images leave latents undetermined; scores but for near ties."""
+    """Tokens to .1 %, scores but for near ties."""
     cpu, second = (load_file(d / f"{arm}-decoded" / "tokens.safetensors") for d in demos)
     for name in cpu:
         values, others = cpu[name].float(), second[name].float()
         if name.endswith("_whitened"):  # eigenvectors: determined up to a rotation
             values, others = values @ values.T, others @ others.T
-        assert (values - others).norm() < 1e-2 * values.norm(), name
+        assert (values - others).norm() < 1e-3 * values.norm(), name
     cpu, second = (pd.read_parquet(d / f"{arm}-scores" / "scores.parquet") for d in demos)
     ranks = [c for c in cpu if c.startswith(("two_way", "image_", "brain_", "rank", "ca"))]
     continuous = cpu.columns.difference(ranks)
