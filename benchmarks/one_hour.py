@@ -79,6 +79,8 @@ def run_seed(out: Path, seed: int, args: argparse.Namespace) -> dict[str, pd.Dat
         train(base, source=data, out=pretrained, recipe="demo", resume=True)
     scores = {}
     for name, (settings, from_pretrained) in arms(seed, args.trials).items():
+        if args.arms and name not in (REFERENCE, *args.arms):
+            continue
         folder = out / f"{name.replace(', ', '-').replace(' ', '_')}-{args.trials or 'session'}"
         init = pretrained if from_pretrained else None
         if not (folder / "run" / "manifest.json").exists():
@@ -99,6 +101,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--test-images", type=int, default=300)
     parser.add_argument("--trials", type=int, help="only the first trials of the session")
+    parser.add_argument(
+        "--arms", nargs="*", choices=[*arms(0, None)], help=f"only these, beside '{REFERENCE}'"
+    )
     parser.add_argument(
         "--simulation", nargs="*", default=[], help="settings of the simulated data"
     )
