@@ -213,6 +213,14 @@ def test_files_that_are_there_are_not_downloaded_again(tmp_path, published):
     assert said == []
 
 
+def test_a_file_needs_no_download(tmp_path, published):
+    file = tmp_path / "mine.npz"
+    file.touch()
+    said = []
+    download_published(file, log=said.append)
+    assert said == []
+
+
 def test_without_internet_the_address_and_the_folder_are_named(tmp_path, published):
     (tmp_path / "web" / PUBLISHED[1]).unlink()
     with pytest.raises(

@@ -47,12 +47,10 @@ def _to_stderr(text: str) -> None:
 
 
 def download_published(folder: Path, *, log: Callable[[str], object] = _to_stderr) -> None:
-    """Download the missing files; terms, addresses and sizes are shown first."""
+    """Download the missing files, terms, addresses and sizes first; a given file needs none."""
     missing = [name for name in PUBLISHED if not (folder / name).exists()]
-    if not missing or (folder / "kriegeskorte92.npz").is_file():
+    if not missing or folder.is_file() or (folder / "kriegeskorte92.npz").is_file():
         return
-    if folder.exists() and not folder.is_dir():
-        raise ArtifactError(f"--source {folder} is a file. Give a folder to download into.")
     log(f"{TERMS}\n")
     folder.mkdir(parents=True, exist_ok=True)
     for name in missing:
