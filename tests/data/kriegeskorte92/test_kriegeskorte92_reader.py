@@ -213,7 +213,8 @@ def test_files_that_are_there_are_not_downloaded_again(tmp_path, published):
     assert said == []
 
 
-def test_a_file_needs_no_download(tmp_path, published):
+@pytest.mark.usefixtures("published")
+def test_a_file_needs_no_download(tmp_path):
     file = tmp_path / "mine.npz"
     file.touch()
     said = []
