@@ -1,13 +1,17 @@
-"""Safetensors files, written whole or not at all."""
+"""Safetensors files, written whole or not at all; modules whose weights come from such files."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-__all__ = ["read_tensor", "save_tensors", "tensor_names"]
+__all__ = ["read_tensor", "save_tensors", "tensor_names", "without_values"]
 
 
 def save_tensors(
@@ -61,3 +65,36 @@ def read_tensor(path: Path, name: str) -> Tensor:
     with safe_open(path, framework="pt") as stored:
         values: Tensor = stored.get_tensor(name)
     return values
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Build modules whose parameters have shapes only, until weights are assigned to them.
+
+    Yields
+    ------
+    None
+        Inside the block tensors are made on the meta device.
+    """
+    with torch.device("meta"), _NoInitialValues():
+        yield
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Skips random initial values.
+
+    For those on the meta device PyTorch would import 800 modules, which takes seconds.
+    """
+
+    def __torch_function__(  # noqa: PLR0917 - PyTorch calls it so
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever `func` returns
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        if func is torch.randn:
+            func = torch.empty
+        return func(*args, **(kwargs or {}))

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mindeye2.core.errors import check_choice, require
+from mindeye2.core.tensors import without_values
 from mindeye2.encoders.weights import WeightsFile
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "ClipTokens", "load_clip_tokens"]
@@ -141,7 +142,7 @@ def _build_tower(state: Mapping[str, Tensor], *, head_width: int) -> nn.Module:
     """Build a tower on the meta device, with sizes inferred from its weights."""
     transformer: Any = require("open_clip.transformer", extra="sdxl", purpose="OpenCLIP")
     width, _, patch, _ = state["conv1.weight"].shape
-    with torch.device("meta"):
+    with without_values():
         tower: nn.Module = transformer.VisionTransformer(
             image_size=patch * math.isqrt(len(state["positional_embedding"]) - 1),
             patch_size=patch,

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mindeye2.core.errors import ArtifactError
+from mindeye2.core.tensors import without_values
 from mindeye2.encoders.weights import WeightsFile
 
 __all__ = ["GNet", "infer_gnet", "predict_responses", "read_gnet"]
@@ -176,7 +177,7 @@ def infer_gnet(trunk: Mapping[str, Tensor], readout: Mapping[str, Tensor]) -> GN
 
     Raises ``KeyError`` if an entry that gives a size is missing.
     """
-    with torch.device("meta"):
+    with without_values():
         return build_gnet(
             trunk_width=trunk["enc.conv6b.conv1.weight"].shape[0],
             block_width=trunk["enc.conv4a.conv1.weight"].shape[0],

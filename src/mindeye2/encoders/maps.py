@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mindeye2.core.runtime import generator
+from mindeye2.core.tensors import without_values
 from mindeye2.encoders.augmentations import augment
 from mindeye2.encoders.convnext import (
     ConvNextTeacher,
@@ -75,7 +76,7 @@ def load_teacher_maps(weights: Path, *, seed: int | None = None) -> TeacherMaps:
     The published file is ``convnext_xlarge_alpha0.75_fullckpt.pth``.
     """
     file = WeightsFile(weights, kind="convnext_teacher")
-    with torch.device("meta"):
+    with without_values():
         teacher = build_convnext_teacher(**infer_convnext_teacher(file.read()))
     file.fill(teacher)
     teacher.float().eval().requires_grad_(requires_grad=False)

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mindeye2.core.errors import require
 from mindeye2.core.settings import Settings
+from mindeye2.core.tensors import without_values
 from mindeye2.encoders.weights import WeightsFile
 
 __all__ = [
@@ -140,7 +140,7 @@ class SdLatents(nn.Module):
 def load_sd_latents(weights: Path) -> SdLatents:
     """Load the low-level VAE that ``mindeye2 import`` wrote of ``sd_image_var_autoenc.pth``."""
     file = WeightsFile(weights, kind="lowlevel_vae")
-    with torch.device("meta"):
+    with without_values():
         vae = build_vae(infer_vae(file.read(), scale=SD_SCALE))
     file.fill(vae)
     vae.float().eval().requires_grad_(requires_grad=False)

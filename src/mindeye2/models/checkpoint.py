@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 import yaml
 from safetensors.torch import load_file
 
 from mindeye2.core.artifacts import read_manifest, write_text
 from mindeye2.core.errors import ArtifactError
 from mindeye2.core.settings import build_settings, plain
-from mindeye2.core.tensors import save_tensors
+from mindeye2.core.tensors import save_tensors, without_values
 from mindeye2.models.decoder import MindEye, build_mindeye
 from mindeye2.models.model_settings import ModelSettings
 
@@ -60,7 +59,7 @@ def load_run(folder: Path) -> LoadedRun:
         )
     description = yaml.safe_load(path.read_text())
     settings = build_settings(ModelSettings, description["model"])
-    with torch.device("meta"):
+    with without_values():
         model = build_mindeye(settings, description["n_voxels"])
     try:
         weights = load_file(folder / "model.safetensors")

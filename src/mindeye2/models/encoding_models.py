@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mindeye2.core.tensors import save_tensors
 from mindeye2.models.closed_form import RidgeProblem, mean_by_image
-from mindeye2.models.moments import Rows, row_chunks
+from mindeye2.models.moments import Rows
 
 __all__ = [
     "EncodingModels",
@@ -36,6 +36,9 @@ N_COMPONENTS = 60
 
 N_NEIGHBOURS = 40
 """Similar voxels that are averaged. 20 do as well for 75 and 300 trials of the demo."""
+
+_N_COMPARED = 256
+"""New voxels that are compared with all known ones at once: few, so that they stay in the cache."""
 
 _ALPHA = 30.0
 """L2 penalty of encoding models, for standardised scores."""
@@ -161,7 +164,7 @@ def similar_weights(
     profile, encoding = responses.T @ shown, encoding / spread
     weights = torch.empty(len(profile), ridges.shape[1], device=betas.device)
     k = min(n_neighbours + 1, len(ridges))
-    for voxels in row_chunks(torch.arange(len(profile)), width=len(ridges)):
+    for voxels in torch.arange(len(profile)).split(_N_COMPARED):
         near = (profile[voxels] @ encoding).topk(k, dim=1)
         # Above the first that is left out: which of two nearly equal ones that is may differ
         # between processors.

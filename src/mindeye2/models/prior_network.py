@@ -84,7 +84,8 @@ class PriorNetwork(nn.Module):
         self.condition = (
             None if condition_in_sequence else nn.Linear(n_features, n_features, bias=False)
         )
-        self.learned_query = nn.Parameter(torch.randn(n_tokens, n_features) * n_features**-0.5)
+        self.learned_query = nn.Parameter(torch.empty(n_tokens, n_features))
+        nn.init.normal_(self.learned_query, std=n_features**-0.5)
         self.time_mlp = nn.Sequential(
             nn.Linear(n_features, 2 * n_features),
             nn.SiLU(),

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from mindeye2.core.tensors import without_values
 from mindeye2.data.nsd.facts import VOXELS
 from mindeye2.models.attention import rotary_angles
 from mindeye2.models.decoder import MindEye, build_mindeye
@@ -66,7 +67,7 @@ def load_mindeye(
         )
     n_voxels = dict(zip(subjects, widths, strict=True))
     # Nothing is initialised only to be replaced: at full size that would cost 9 GB and a minute.
-    with torch.device("meta"):
+    with without_values():
         model = build_mindeye(settings, n_voxels)
     fill_network(
         model,

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from mindeye2.core.tensors import without_values
 from mindeye2.encoders.convnext import (
     ConvNextTeacher,
     build_convnext_teacher,
@@ -39,7 +39,7 @@ def load_convnext_teacher(source: Published) -> ConvNextTeacher:
     ``ValueError`` with the names of entries that are unknown, missing or of an unexpected shape.
     """
     state = published_state(source, kind="convnext_teacher")
-    with torch.device("meta"):
+    with without_values():
         teacher = build_convnext_teacher(**infer_convnext_teacher(state))
     fill_network(teacher, state, what="VICRegL's ConvNeXt with its maps' projector")
     return teacher
@@ -53,7 +53,7 @@ def load_clip_converter(source: Published) -> ClipConverter:
     """
     state = published_state(source, kind="clip_converter")
     shapes = [entry_shape(state, f"linear{i}.weight") for i in (1, 2)]
-    with torch.device("meta"):
+    with without_values():
         linears = [nn.Linear(n_in, n_out) for n_out, n_in in shapes]
     converter = ClipConverter(*linears)
     fill_network(converter, state, what="the published converter")
@@ -70,7 +70,7 @@ def load_lowlevel_vae(source: Published, *, groups: int = 32) -> nn.Module:
         _modern(name): value
         for name, value in published_state(source, kind="lowlevel_vae").items()
     }
-    with torch.device("meta"):
+    with without_values():
         vae = build_vae(infer_vae(state, groups=groups, scale=SD_SCALE))
     fill_network(vae, state, what="Stable Diffusion's autoencoder")
     return vae

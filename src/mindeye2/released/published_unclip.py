@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mindeye2.core.tensors import without_values
 from mindeye2.encoders.sd_vae import build_vae, infer_vae
 from mindeye2.generation.sd.ldm_names import (
     UNET_PREFIX,
@@ -75,7 +76,7 @@ def load_unclip(
     unet_settings = infer_unet(unet_state, head_channels=head_channels)
     vae_settings = infer_vae(vae_state)
     # Nothing is initialised only to be replaced: at full size that would cost 11 GB and a minute.
-    with torch.device("meta"):
+    with without_values():
         unet, vae = build_unet(unet_settings), build_vae(vae_settings)
     fill_network(
         unet,

@@ -1,17 +1,21 @@
-"""A model sharded over ranks by FSDP2."""
+"""A model sharded over ranks by FSDP2.
+
+PyTorch's modules for it take a second to import, so that only sharded training does.
+"""
 
 import copy
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from mindeye2.training.blocks import blocks_of
 from mindeye2.training.distributed import current_shard
 
-__all__ = ["allocate", "gathered_alone", "sharded_copy"]
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+__all__ = ["allocate", "gathered_alone", "is_sharded", "sharded_copy", "whole_tensor"]
 
 _LARGE = 0.01
 """Fraction of all parameters from which a layer outside the blocks is sharded by itself: ridges,
@@ -28,6 +32,10 @@ def sharded_copy(
     numbers. Gradients are reduced in float32. The module itself is left on the CPU, and on other
     ranks than the first without the values of what is trained: see `allocate`.
     """
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
     empty = {
         id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
         for p in module.parameters()
@@ -74,3 +82,14 @@ def allocate(module: nn.Module, device: torch.device) -> None:
         return torch.empty_like(value, device=device) if value.is_meta else value.to(device)
 
     module._apply(allocated)
+
+
+def is_sharded(value: Tensor) -> "TypeGuard[DTensor]":
+    """Return whether a rank holds only a part of a tensor."""
+    return hasattr(value, "full_tensor")
+
+
+def whole_tensor(value: Tensor) -> Tensor:
+    """Gather a tensor from all ranks if it is sharded; all of them call it."""
+    whole: Tensor = value.full_tensor() if is_sharded(value) else value
+    return whole

@@ -18,16 +18,11 @@ from typing import Any, cast
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor, distributed, nn
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import async_save
-from torch.distributed.tensor import DTensor
 
 from mindeye2.core.artifacts import write_json
 from mindeye2.core.errors import ArtifactError
 from mindeye2.training.distributed import current_shard, run_on_rank0
-from mindeye2.training.sharding import allocate
+from mindeye2.training.sharding import allocate, is_sharded, whole_tensor
 
 __all__ = ["TrainingState"]
 
@@ -70,7 +65,7 @@ class TrainingState:
         self.scaler = scaler
         self.ema = {n: p.detach().clone() for n, p in trainable.items()} if ema else {}
         self._full = {n: p for n, p in given.named_parameters() if n in trainable}
-        self._sharded = any(isinstance(p, DTensor) for p in trainable.values())
+        self._sharded = any(map(is_sharded, trainable.values()))
         several = current_shard().world_size > 1
         # A group of its own, so that saving in the background does not disturb the steps.
         self._dcp: dict[str, Any] = {"no_dist": not several}
@@ -123,6 +118,10 @@ class TrainingState:
             shutil.rmtree(path)
 
     def _load(self, path: Path) -> None:
+        from torch.distributed.checkpoint.api import CheckpointException
+        from torch.distributed.checkpoint.filesystem import FileSystemReader
+        from torch.distributed.checkpoint.state_dict_loader import load
+
         tensors = self._tensors()
         try:
             saved = FileSystemReader(path).read_metadata().state_dict_metadata
@@ -181,7 +180,7 @@ class TrainingState:
     def _own(self) -> dict[str, Tensor]:
         """Return what this rank writes: its shards, and its part of what all ranks hold."""
         tensors, shard = self._tensors(), current_shard()
-        whole = {name: t for name, t in tensors.items() if not isinstance(t, DTensor)}
+        whole = {name: t for name, t in tensors.items() if not is_sharded(t)}
         sizes = [0] * shard.world_size
         # The next largest one to the rank that has least: the same on all ranks.
         for name in sorted(whole, key=lambda name: (-whole[name].numel(), name)):
@@ -220,6 +219,9 @@ class TrainingState:
         ArtifactError
             If the state before it could not be written.
         """
+        from torch.distributed.checkpoint.filesystem import FileSystemWriter
+        from torch.distributed.checkpoint.state_dict_saver import async_save
+
         self.wait()
         path = self.folder / f"{step:08d}"
         run_on_rank0(lambda: _prepare(path))
@@ -244,6 +246,8 @@ class TrainingState:
         """
         if self._saving is None:
             return
+        from torch.distributed.checkpoint.api import CheckpointException
+
         (path, future), self._saving = self._saving, None
         try:
             future.result()
@@ -317,7 +321,7 @@ class TrainingState:
         for name, value in (self.ema or self.trainable).items():
             own = self._full[name]
             if value is not own:
-                whole = value.full_tensor() if isinstance(value, DTensor) else value
+                whole = whole_tensor(value)
                 if not own.is_meta:
                     own.copy_(whole)
 
@@ -328,7 +332,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _local(value: Tensor) -> Tensor:
-    return value.to_local() if isinstance(value, DTensor) else value
+    return value.to_local() if is_sharded(value) else value
 
 
 def _size(n_bytes: int) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from mindeye2.core.runtime import process_rng
@@ -27,7 +26,7 @@ from mindeye2.training.micro_batches import (
     take_rows,
 )
 from mindeye2.training.optimizer import OptimizerSettings, build_optimizer, set_schedule
-from mindeye2.training.sharding import sharded_copy
+from mindeye2.training.sharding import sharded_copy, whole_tensor
 from mindeye2.training.utilisation import Utilisation
 
 __all__ = ["DTYPES", "Trainer"]
@@ -127,9 +126,7 @@ class Trainer:
             scalars = self.compute_gradients(batch, step)
         self.scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self.trainable.values() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if isinstance(norm, DTensor):
-            norm = norm.full_tensor()
+        norm = whole_tensor(torch.nn.utils.get_total_norm(gradients))
         entry = _means({**scalars, "grad_norm": norm})
         self._check_finite(entry, batch, trials, step=step)
         if self.settings.max_norm is not None:

@@ -133,6 +133,27 @@ def test_each_image_is_predicted_by_all_folds_but_its_own(
     assert predicted.shape == (len(shown), 10)
 
 
+def test_cross_fitted_latents_are_sklearn_s_of_single_trials_and_of_their_mean(
+    model, trials, targets, tmp_path
+):
+    tokens, own = targets["tokens"], trials["subj01"]
+    alphas = {"subj01": 30.0, "subj02": 30.0}
+    predicted, shown = cross_fitted(
+        model, trials, tokens=tokens, n_folds=2, seed=0, folder=tmp_path, alphas=alphas
+    )
+    # The first fold's: two trials of half of the images, then their means.
+    held_out = torch.isin(own.images, shown[:N_IMAGES])
+    latents = latent_targets(model, own.images, tokens=tokens, folder=tmp_path)
+    ridge = Ridge(alpha=30.0, solver="svd")
+    ridge.fit(own.betas[:][~held_out].numpy(), latents[own.images[~held_out]].numpy())
+    single = own.rows(held_out)
+    for part, first in ((single, 0), (single.averaged(), N_IMAGES)):
+        expected = torch.from_numpy(ridge.predict(part.betas[:].numpy())).float()
+        rows = slice(first, first + len(part))
+        torch.testing.assert_close(whole(predicted)[rows], expected, rtol=1e-3, atol=1e-3)
+        assert torch.equal(shown[rows], part.images)
+
+
 @pytest.mark.parametrize("n_subjects", [2, 1], ids=["whole", "of one subject"])
 def test_a_start_that_is_there_is_not_computed_again(
     n_subjects, model, trials, targets, tmp_path, monkeypatch

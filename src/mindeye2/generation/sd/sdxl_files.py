@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mindeye2.core.errors import ArtifactError, require
+from mindeye2.core.tensors import without_values
 from mindeye2.encoders.sd_vae import build_vae, infer_vae
 from mindeye2.generation.sd.ldm_names import (
     UNET_PREFIX,
@@ -57,7 +58,7 @@ def _from_file(path: Path) -> tuple[nn.Module, nn.Module]:
     )
     vae_state = attention_as_matrices(vae_state)
     unet_settings, vae_settings = infer_unet(unet_state, head_channels=64), infer_vae(vae_state)
-    with torch.device("meta"):
+    with without_values():
         unet, vae = build_unet(unet_settings), build_vae(vae_settings)
     # Names without a rule are kept, so that load_state_dict refuses them by name.
     unet.load_state_dict(

@@ -349,14 +349,18 @@ def _cross_fit(
             ridge = problem.fit(fold)
             held_out = torch.ones(len(own), dtype=torch.bool)
             held_out[fold] = False
-            single = own.rows(held_out)
-            for part in (single, single.averaged()):
-                # A row that is a mean takes the reading of all its repeats.
-                width = part.betas.shape[1] * -(-len(single) // len(part))
-                for rows in row_chunks(torch.arange(len(part)), width=width):
-                    preds = ridge.predict(part.betas[rows].to(device), alpha)
-                    latents[done : done + len(rows)] = preds.cpu().numpy()
-                    done += len(rows)
-                shown.append(part.images)
+            trials = held_out.nonzero()[:, 0]
+            distinct, row = own.images[trials].unique(return_inverse=True)
+            means = torch.zeros(len(distinct), *targets.row_shape)
+            for rows in row_chunks(torch.arange(len(trials)), width=own.betas.shape[1]):
+                projected = problem.project(ridge, trials[rows])
+                preds = ridge.predict_projected(projected, alpha).cpu()
+                latents[done : done + len(rows)] = preds.numpy()
+                done += len(rows)
+                means.index_add_(0, row[rows], preds)
+            # Predictions are linear: of an image's mean, they are the mean of its trials'.
+            latents[done : done + len(means)] = means / row.bincount()[:, None]
+            done += len(means)
+            shown += [own.images[trials], distinct]
     latents.flush()
     return torch.cat(shown)
