@@ -38,7 +38,7 @@ N_NEIGHBOURS = 40
 """Similar voxels that are averaged. 20 do as well for 75 and 300 trials of the demo."""
 
 _N_COMPARED = 256
-"""New voxels that are compared with all known ones at once: few, so that they stay in the cache."""
+"""New voxels that are compared with all known ones at once; so few stay in the cache."""
 
 _ALPHA = 30.0
 """L2 penalty of encoding models, for standardised scores."""
