@@ -20,12 +20,7 @@ from mindeye2.data.prepared import open_prepared
 from mindeye2.data.scenes import reference_photographs
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
-from mindeye2.generation.reference_scenes import (
-    OBJECTS,
-    SETTINGS,
-    ReferenceScenes,
-    expected_components,
-)
+from mindeye2.generation.reference_scenes import PARTS, ReferenceScenes, expected_components
 from mindeye2.generation.scene_kinds import calibrate_kinds
 from mindeye2.models.checkpoint import load_run
 from mindeye2.models.forward_model import load_forward_model
@@ -33,6 +28,9 @@ from mindeye2.models.pca import pca_components
 
 N_COMPONENTS = 128
 """Of tokens and of features: with more, the chosen scenes are no nearer."""
+
+_PHOTOGRAPH = {"object": 0, "number": 0, "setting": 1, "light": 1}
+"""Whose photographs are left out to calibrate a part: those of objects, or of backgrounds."""
 
 
 def main() -> None:
@@ -69,27 +67,27 @@ def main() -> None:
         scaled, mean=mean, shape=prepared.targets("lite0").shape[1:], forward_model=model
     )
     photographs = [reference_photographs(i) for i in range(len(tokens))]
-    objects, settings = (
-        calibrate_kinds(
+    kinds = {
+        part: calibrate_kinds(
             scores / sd,
-            np.array([shown[part].category for shown in photographs]),
-            photographs=np.array([shown[part].source for shown in photographs]),
+            np.array(prepared.kinds[part]),
+            photographs=np.array([shown[_PHOTOGRAPH[part]].source for shown in photographs]),
             names=list(names),
             gram=expected @ expected.T,
-            generator=generator(0, "kinds", str(part)),
+            generator=generator(0, "kinds", part),
         )
-        for part, names in enumerate((OBJECTS, SETTINGS))
-    )
+        for part, names in PARTS.items()
+    }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     ReferenceScenes(
         token_mean=mean,
         token_components=scaled,
         features=features,
         covariance=(scores / sd).T @ features / len(tokens),
-        objects=objects,
-        settings=settings,
+        kinds=kinds,
     ).save(args.out)
-    sys.stdout.write(f"weights: objects {objects.weight:.2f}, settings {settings.weight:.2f}\n")
+    weights = ", ".join(f"{part} {k.weight:.2f}" for part, k in kinds.items())
+    sys.stdout.write(f"weights: {weights}\n")
 
 
 if __name__ == "__main__":

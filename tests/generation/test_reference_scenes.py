@@ -11,8 +11,7 @@ from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.tokens import Lite0Tokens
 from mindeye2.generation.reference_scenes import (
     NOISE,
-    OBJECTS,
-    SETTINGS,
+    PARTS,
     DescribedScene,
     ReferenceScenes,
     add_detail,
@@ -24,15 +23,21 @@ from mindeye2.generation.scene_kinds import fit_kinds
 def _scenes(n=40, components=6, features=5):
     rng = torch.Generator().manual_seed(0)
     scores = torch.randn(n, components, generator=rng)
-    objects = np.array(["animal", "animal", "tool", "food"] * (n // 4))
-    settings = np.array(["coast", "city"] * (n // 2))
+    shown = {
+        "object": ["animal", "animal", "tool", "food"] * (n // 4),
+        "number": ["one"] * n,
+        "setting": ["coast", "city"] * (n // 2),
+        "light": ["dark", "middle", "bright", "bright"] * (n // 4),
+    }
     return ReferenceScenes(
         token_mean=torch.randn(12, generator=rng),
         token_components=torch.randn(components, 12, generator=rng),
         features=torch.randn(n, features, generator=rng),
         covariance=torch.randn(components, features, generator=rng),
-        objects=fit_kinds(scores, objects, names=list(OBJECTS)),
-        settings=fit_kinds(scores, settings, names=list(SETTINGS)),
+        kinds={
+            part: fit_kinds(scores, np.array(kinds), names=list(PARTS[part]))
+            for part, kinds in shown.items()
+        },
     )
 
 
@@ -62,33 +67,38 @@ def test_features_are_expected_by_ridge_regression_on_decoded_tokens():
 
 
 @pytest.mark.parametrize(
-    ("object_probability", "setting_probability", "caption"),
+    ("sure", "caption"),
     [
-        (0.6, 0.7, "an animal in front of mountains"),
-        (0.6, 0.5, "an animal"),
-        (0.4, 0.7, "something in front of mountains"),
-        (0.4, 0.4, "something"),
+        ({"object", "setting"}, "an animal in front of mountains"),
+        ({"object"}, "an animal"),
+        ({"setting"}, "something in front of mountains"),
+        (set(), "something"),
+        ({"object", "number"}, "an animal and something else"),
+        ({"number", "light"}, "two things, in dim light"),
+        (set(PARTS), "an animal and something else in front of mountains, in dim light"),
     ],
 )
-def test_a_caption_names_what_is_more_likely_than_not(
-    object_probability, setting_probability, caption
-):
-    scene = DescribedScene(
-        object="animal",
-        object_probability=object_probability,
-        setting="mountain",
-        setting_probability=setting_probability,
-    )
-    assert scene.caption() == caption
+def test_a_caption_names_what_is_more_likely_than_not(sure, caption):
+    kinds = {"object": "animal", "number": "two", "setting": "mountain", "light": "dark"}
+    probabilities = {part: 0.6 if part in sure else 0.5 for part in kinds}
+    assert DescribedScene(kinds, probabilities).caption() == caption
+
+
+def test_a_caption_is_silent_on_what_is_usual():
+    kinds = {"object": "animal", "number": "one", "light": "middle"}
+    assert DescribedScene(kinds, dict.fromkeys(kinds, 0.9)).caption() == "an animal"
 
 
 def test_images_are_described_by_their_decoded_tokens_and_by_the_shares_without():
     scenes, mean = _scenes(), torch.ones(3, 4)
-    own = scenes.objects.means[[0, 2, 7]] @ scenes.token_components
+    own = scenes.kinds["object"].means[[0, 2, 7]] @ scenes.token_components
     tokens = torch.cat([20 * own, torch.zeros(1, 12)]).view(4, 3, 4)
     found = scenes.describe(scenes.weigh(tokens + mean, mean=mean, forward_model=lambda t: t))
-    assert [scene.object for scene in found] == ["animal", "food", "tool", "animal"]
-    assert found[0].object_probability > found[3].object_probability > 1 / 3
+    assert [scene.kinds["object"] for scene in found] == ["animal", "food", "tool", "animal"]
+    probabilities = [scene.probabilities["object"] for scene in found]
+    assert probabilities[0] > probabilities[3] > 1 / 3
+    assert found[0].columns()["object"] == "animal"
+    assert found[0].columns()["object_probability"] == probabilities[0]
 
 
 def test_scenes_are_stored_to_a_hundredth(tmp_path):
@@ -99,8 +109,9 @@ def test_scenes_are_stored_to_a_hundredth(tmp_path):
         torch.testing.assert_close(
             getattr(stored, name), getattr(scenes, name), atol=0.02, rtol=0.01
         )
-    for name in ("objects", "settings"):
-        found, kinds = getattr(stored, name), getattr(scenes, name)
+    assert list(stored.kinds) == list(PARTS)
+    for part in PARTS:
+        found, kinds = stored.kinds[part], scenes.kinds[part]
         assert (found.names, found.weight) == (kinds.names, kinds.weight)
         assert torch.equal(found.means, kinds.means)
         assert torch.equal(found.shares, kinds.shares)

@@ -242,7 +242,10 @@ SCORED_BY = {
 """Names in the catalogue -> the metric of the harness that computes them."""
 
 
-KINDS = ("category", "object_kind", "object_named", "setting_kind", "setting_named")
+KINDS = (
+    "category",
+    *(f"{p}_{s}" for p in ("object", "number", "setting", "light") for s in ("kind", "named")),
+)
 """Comparisons of words."""
 
 

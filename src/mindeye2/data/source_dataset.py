@@ -82,8 +82,8 @@ class SourceDataset:
     categories: Sequence[str] | None = None
     """Category of each captioned image, e.g. ``"animal"``, where it is known."""
 
-    setting_kinds: Sequence[str] | None = None
-    """Kind of the background of each captioned image, e.g. ``"mountain"``, where it is known."""
+    kinds: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What else is known of each captioned image: ``setting``, ``number``, ``light``."""
 
     design: ImageDesign = "new_images"
     """Whether test trials show images of the training trials; recorded in the manifest."""

@@ -23,8 +23,7 @@ from mindeye2.encoders.bank import to_float
 from mindeye2.generation.scene_kinds import SceneKinds
 
 __all__ = [
-    "OBJECTS",
-    "SETTINGS",
+    "PARTS",
     "DescribedScene",
     "ReferenceScenes",
     "TokenEvidence",
@@ -44,28 +43,36 @@ SURE = 0.5
 """Probability below which a caption leaves a kind out: it is named if more likely than not."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DescribedScene:
-    """Most probable kinds of a scene's largest object and of its setting."""
+    """The most probable kind of each part of a scene."""
 
-    object: str
-    """Kind of object, e.g. ``"animal"``."""
+    kinds: Mapping[str, str]
+    """Kinds by part, of `PARTS`: e.g. ``"animal"`` of ``"object"``."""
 
-    object_probability: float
-    """Its probability."""
-
-    setting: str
-    """Kind of setting, e.g. ``"mountain"``."""
-
-    setting_probability: float
-    """Its probability."""
+    probabilities: Mapping[str, float]
+    """Probability of each of them."""
 
     def caption(self) -> str:
         """Return what is more likely than not, e.g. ``"something in front of mountains"``."""
-        words = [OBJECTS[self.object] if self.object_probability > SURE else "something"]
-        if self.setting_probability > SURE:
-            words.append(SETTINGS[self.setting])
-        return " ".join(words)
+        words = {
+            part: PARTS[part][kind]
+            for part, kind in self.kinds.items()
+            if self.probabilities[part] > SURE and PARTS[part][kind]
+        }
+        start = "two things" if "number" in words else "something"
+        if "object" in words:
+            start = " ".join(words[part] for part in ("object", "number") if part in words)
+        named = " ".join([start, words["setting"]] if "setting" in words else [start])
+        return f"{named}, {words['light']}" if "light" in words else named
+
+    def columns(self) -> dict[str, str | float]:
+        """Return kinds and probabilities as columns of a table."""
+        return {
+            name: value
+            for part, kind in self.kinds.items()
+            for name, value in ((part, kind), (f"{part}_probability", self.probabilities[part]))
+        }
 
 
 @dataclass(frozen=True)
@@ -96,11 +103,8 @@ class ReferenceScenes:
     covariance: Float[Tensor, "components features2"]
     """Covariance of the tokens' standardised scores with the features."""
 
-    objects: SceneKinds
-    """Kinds of the largest object."""
-
-    settings: SceneKinds
-    """Kinds of the background."""
+    kinds: Mapping[str, SceneKinds]
+    """Kinds of each of `PARTS`."""
 
     def weigh(
         self,
@@ -153,17 +157,15 @@ class ReferenceScenes:
 
     def describe(self, evidence: TokenEvidence) -> list[DescribedScene]:
         """Describe what decoded tokens show."""
-        objects, settings = (
-            kinds.probabilities(evidence.products, gram=evidence.gram).max(dim=1)
-            for kinds in (self.objects, self.settings)
-        )
+        best = {
+            part: kinds.probabilities(evidence.products, gram=evidence.gram).max(dim=1)
+            for part, kinds in self.kinds.items()
+        }
         return [
             DescribedScene(
-                object=self.objects.names[int(objects.indices[i])],
+                {part: self.kinds[part].names[int(b.indices[i])] for part, b in best.items()},
                 # Rounded: other numbers of threads change the last digits.
-                object_probability=round(float(objects.values[i]), 3),
-                setting=self.settings.names[int(settings.indices[i])],
-                setting_probability=round(float(settings.values[i]), 3),
+                {part: round(float(b.values[i]), 3) for part, b in best.items()},
             )
             for i in range(len(evidence.products))
         ]
@@ -177,9 +179,9 @@ class ReferenceScenes:
             tensors[name] = (values / scale).round().to(torch.int8)
             tensors[f"{name}_scale"] = scale
         tensors["covariance"] = self.covariance
-        for name, kinds in (("objects", self.objects), ("settings", self.settings)):
-            tensors[f"{name}_shares"], tensors[f"{name}_means"] = kinds.shares, kinds.means
-            tensors[f"{name}_weight"] = torch.tensor(kinds.weight)
+        for part, kinds in self.kinds.items():
+            tensors[f"{part}_shares"], tensors[f"{part}_means"] = kinds.shares, kinds.means
+            tensors[f"{part}_weight"] = torch.tensor(kinds.weight)
         save_tensors(tensors, path)
 
 
@@ -193,8 +195,7 @@ def load_reference_scenes(path: Path | None = None) -> ReferenceScenes:
         token_components=stored["token_components"] * stored["token_components_scale"],
         features=stored["features"] * stored["features_scale"],
         covariance=stored["covariance"],
-        objects=_load_kinds(stored, "objects", names=list(OBJECTS)),
-        settings=_load_kinds(stored, "settings", names=list(SETTINGS)),
+        kinds={part: _load_kinds(stored, part, names=list(PARTS[part])) for part in PARTS},
     )
 
 
@@ -256,37 +257,40 @@ def add_detail(
     return (detailed + weight * change).clamp(0, 1)
 
 
-def _load_kinds(stored: Mapping[str, Tensor], name: str, *, names: list[str]) -> SceneKinds:
+def _load_kinds(stored: Mapping[str, Tensor], part: str, *, names: list[str]) -> SceneKinds:
     return SceneKinds(
         names=names,
-        shares=stored[f"{name}_shares"],
-        means=stored[f"{name}_means"],
-        weight=float(stored[f"{name}_weight"]),
+        shares=stored[f"{part}_shares"],
+        means=stored[f"{part}_means"],
+        weight=float(stored[f"{part}_weight"]),
     )
 
 
-OBJECTS = {
-    "animal": "an animal",
-    "building": "a building",
-    "food": "food",
-    "object": "an object",
-    "person": "a person",
-    "planet": "a planet",
-    "plant": "a plant",
-    "tool": "a tool",
-    "vehicle": "a vehicle",
+PARTS = {
+    "object": {
+        "animal": "an animal",
+        "building": "a building",
+        "food": "food",
+        "object": "an object",
+        "person": "a person",
+        "planet": "a planet",
+        "plant": "a plant",
+        "tool": "a tool",
+        "vehicle": "a vehicle",
+    },
+    "number": {"one": "", "two": "and something else"},
+    "setting": {
+        "building": "in front of a building",
+        "city": "in a city",
+        "coast": "at a coast",
+        "interior": "indoors",
+        "landscape": "in a landscape",
+        "mountain": "in front of mountains",
+        "sky": "in the sky",
+        "space": "in space",
+        "underwater": "under water",
+    },
+    "light": {"dark": "in dim light", "middle": "", "bright": "in bright light"},
 }
-"""Words of captions for each kind of object."""
-
-SETTINGS = {
-    "building": "in front of a building",
-    "city": "in a city",
-    "coast": "at a coast",
-    "interior": "indoors",
-    "landscape": "in a landscape",
-    "mountain": "in front of mountains",
-    "sky": "in the sky",
-    "space": "in space",
-    "underwater": "under water",
-}
-"""Words of captions for each kind of setting."""
+"""Words of captions for each kind, by the part of the scene that it is a kind of: the largest
+object, the number of objects, the setting and the light."""

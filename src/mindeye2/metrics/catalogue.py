@@ -35,6 +35,15 @@ class Metric:
     """False for distances."""
 
 
+_PARTS = {
+    "object": "the main object",
+    "number": "the number of objects",
+    "setting": "the setting",
+    "light": "the light",
+}
+"""What captions name."""
+
+
 def _two_way(_: int) -> float:
     return 0.5
 
@@ -251,18 +260,18 @@ METRICS: dict[str, Metric] = {
     ),
     **{
         name: Metric(title, "Captions", None, text)
-        for part, label in (("object", "the main object"), ("setting", "the setting"))
+        for part, label in _PARTS.items()
         for name, title, text in (
             (
                 f"{part}_kind",
-                f"Kind of {label}",
+                f"Captions: {label}",
                 f"Fraction of images for which the most probable kind of {label} is right, named "
                 "or not; chance is the kind of a random training image.",
             ),
             (
                 f"{part}_named",
-                f"Kind of {label} named",
-                f"Fraction of captions that name a kind of {label}, because it is more likely "
+                f"Captions that name {label}",
+                f"Fraction of captions that say what {label} is like, because it is more likely "
                 "than not; captions.json says how often it is then right.",
             ),
         )

@@ -3,6 +3,7 @@ import numpy as np
 from mindeye2.data.scenes import (
     load_photographs,
     make_scenes,
+    name_lights,
     reference_photographs,
     render_references,
 )
@@ -17,3 +18,11 @@ def test_references_are_the_scenes_of_the_recipe_in_any_order():
     shown, background = reference_photographs(0)
     assert shown.category in {kind for noun, kind in kinds.items() if noun in captions[0]}
     assert background.category in {kind for n, kind in places.items() if captions[0].endswith(n)}
+
+
+def test_light_is_named_by_luminance():
+    # Green is the brightest of the primary colours, blue the darkest.
+    colours = np.array([[0, 0, 255], [0, 255, 0], [128, 128, 128], [255, 255, 255]], np.uint8)
+    images = np.broadcast_to(colours[:, None, None], (4, 8, 8, 3))
+    assert name_lights(images) == ["dark", "bright", "middle", "bright"]
+    assert name_lights(images[:0]) == []

@@ -24,6 +24,7 @@ def decode(tmp_path):
                 ["animal", "animal", "tool", "food"] + ["animal"] * 6 + ["tool"] * 2
             )
             kinds["setting"] = ["coast", "city"] * 2 + ["coast"] * 4 + ["city"] * 4
+            kinds["number"] = ["one", "one", "two", "two"] + ["one"] * 8
         kinds.to_parquet(tmp_path / "captions.parquet")
         manifest = {"training_images": list(range(4, 12))}
         write_manifest(folder, stage="reconstruct", config={}, **manifest)
@@ -57,6 +58,13 @@ def test_captions_that_name_nothing_are_never_wrong(decode, tmp_path):
     found = json.loads((tmp_path / "captions.json").read_text())["setting"]
     assert found == {"n": 4, "n_named": 0, "n_right": 0}
     assert scores.values["setting_kind"].tolist() == [1, 0, 1, 0]
+
+
+def test_what_a_caption_has_no_words_for_is_not_named(decode):
+    decoded = decode(number=["one", "two"] * 2, number_probability=[0.9] * 4)
+    scores = kind_scores(decoded)
+    assert scores.values["number_kind"].tolist() == [1, 0, 0, 1]
+    assert scores.values["number_named"].tolist() == [0, 1, 0, 1]
 
 
 def test_data_that_know_no_kinds_have_no_scores(decode, tmp_path):

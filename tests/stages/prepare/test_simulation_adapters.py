@@ -10,8 +10,11 @@ def test_the_splits_have_the_images_asked_for(prepared):
     assert test.tolist() == list(range(72, 82))
     assert prepared.images.shape == (82, 96, 96, 3)
     assert len(prepared.captions) == len(prepared.categories) == 82
-    assert len(prepared.setting_kinds) == 82
-    assert "mountain" in prepared.setting_kinds
+    assert set(prepared.kinds) == {"object", "setting", "number", "light"}
+    assert {len(kinds) for kinds in prepared.kinds.values()} == {82}
+    assert "mountain" in prepared.kinds["setting"]
+    twos = [kind == "two" for kind in prepared.kinds["number"]]
+    assert twos == [" and " in caption for caption in prepared.captions]
     assert all(60 <= n <= 90 for n in prepared.n_voxels.values())
 
 

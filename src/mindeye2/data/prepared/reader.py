@@ -18,6 +18,8 @@ from mindeye2.data.prepared.consistency import SPLITS
 
 __all__ = ["Prepared", "open_prepared"]
 
+_KINDS = ("object", "setting", "number", "light")
+
 PUBLISHED = "laion-"
 """Beginning of the names of targets that are published embeddings, which no encoder computes."""
 
@@ -70,17 +72,18 @@ class Prepared:
     @cached_property
     def categories(self) -> list[str] | None:
         """One category per image, e.g. ``"animal"``, or None where the source has none."""
-        return self._kinds("category")
+        return self.kinds.get("object")
 
     @cached_property
-    def setting_kinds(self) -> list[str] | None:
-        """Kind of each image's background, e.g. ``"mountain"``, or None where it is unknown."""
-        return self._kinds("setting")
+    def kinds(self) -> dict[str, list[str]]:
+        """Kinds of each image by part, as far as the source knows them.
 
-    def _kinds(self, column: str) -> list[str] | None:
+        Parts are ``object`` (its category), ``setting``, ``number`` of objects and ``light``.
+        """
         path = self.folder / "captions.parquet"
         table = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-        return table[column].tolist() if column in table else None
+        table = table.rename(columns={"category": "object"})
+        return {part: table[part].tolist() for part in _KINDS if part in table}
 
     @property
     def subjects(self) -> list[str]:

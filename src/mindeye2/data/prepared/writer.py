@@ -108,7 +108,7 @@ def seal_prepared(
     trials: pd.DataFrame,
     captions: Sequence[str] | None,
     categories: Sequence[str] | None = None,
-    setting_kinds: Sequence[str] | None = None,
+    kinds: Mapping[str, Sequence[str]] | None = None,
     subjects: Mapping[str, int],
     config: Mapping[str, Any],
     **facts: Any,  # noqa: ANN401 - plain values of the manifest
@@ -125,8 +125,9 @@ def seal_prepared(
         One per image, or None.
     categories
         One per captioned image, e.g. ``"animal"``, or None.
-    setting_kinds
-        Kind of the background of each captioned image, e.g. ``"mountain"``, or None.
+    kinds
+        What else is known of each captioned image, by column: ``setting`` (kind of the background,
+        e.g. ``"mountain"``), ``number`` of objects, ``light``.
     subjects
         Voxel count of each subject.
     config
@@ -144,7 +145,7 @@ def seal_prepared(
         table = pd.DataFrame({"image": np.arange(len(captions)), "caption": list(captions)})
         if categories is not None:
             table["category"] = list(categories)
-        if setting_kinds is not None:
-            table["setting"] = list(setting_kinds)
+        for part, values in (kinds or {}).items():
+            table[part] = list(values)
         table.to_parquet(folder / "captions.parquet", index=False)
     return write_manifest(folder, stage="prepare", config=config, subjects=dict(subjects), **facts)

@@ -11,7 +11,7 @@ from mindeye2.core.runtime import numpy_rng
 from mindeye2.data.scenes.compositor import Light, PlacedObject, Scene, render
 from mindeye2.data.scenes.photographs import Credit, PhotographLibrary
 
-__all__ = ["make_scenes", "sample_scene", "scene_photographs"]
+__all__ = ["make_scenes", "name_lights", "sample_scene", "scene_kinds", "scene_photographs"]
 
 TWO_OBJECTS = 0.3
 """Fraction of scenes with two objects."""
@@ -23,6 +23,8 @@ AIRBORNE = frozenset({"sky", "space", "underwater"})
 """Categories of backgrounds in which objects float and cast no shadow."""
 FLOATING = frozenset({"planet"})
 """Categories of objects that float anywhere."""
+DARK, BRIGHT = 0.44, 0.55
+"""Mean luminance, 0 to 1, below and above which a third of the scenes are."""
 
 
 def _sample_light(rng: np.random.Generator, spread: float) -> Light:
@@ -134,6 +136,21 @@ def scene_photographs(scene: Scene, library: PhotographLibrary) -> tuple[Credit,
     """Return the credits of a scene's largest object and of its background; they name kinds."""
     largest = max(scene.objects, key=lambda placed: placed.size)
     return library.cutouts[largest.index].credit, library.backgrounds[scene.background].credit
+
+
+def scene_kinds(scene: Scene, library: PhotographLibrary) -> dict[str, str]:
+    """Return kinds of a scene's largest object and setting, and the number of objects."""
+    shown, background = scene_photographs(scene, library)
+    number = "one" if len(scene.objects) == 1 else "two"
+    return {"object": shown.category, "setting": background.category, "number": number}
+
+
+def name_lights(images: UInt8[np.ndarray, "images height width rgb"]) -> list[str]:
+    """Return ``"dark"``, ``"middle"`` or ``"bright"`` by mean luminance (Rec. 601)."""
+    means = np.array([image.mean((0, 1)) for image in images]).reshape(-1, 3) / 255
+    luminance = means @ (0.299, 0.587, 0.114)
+    names = np.select([luminance < DARK, luminance > BRIGHT], ["dark", "bright"], "middle")
+    return [str(name) for name in names]
 
 
 def make_scenes(

@@ -1,4 +1,4 @@
-"""Scores of the kinds of object and setting that captions name, for data sets that know them."""
+"""Scores of what captions name, the kind of object for example, for data sets that know it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mindeye2.core.artifacts import write_json
-from mindeye2.generation.reference_scenes import SURE
+from mindeye2.generation.reference_scenes import PARTS, SURE
 from mindeye2.metrics import proportion_interval
 from mindeye2.stages.evaluate.decoded import Decoded, Scores
 
@@ -64,14 +64,15 @@ def write_named_kinds(decoded: Decoded, scores: Scores, path: Path) -> None:
 
 def _known_kinds(decoded: Decoded) -> dict[str, Sequence[str]]:
     """Return each image's kind by what was decoded, where the data set knows it."""
-    known = {"object": decoded.prepared.categories, "setting": decoded.prepared.setting_kinds}
-    return {
-        part: kinds for part, kinds in known.items() if kinds is not None and part in decoded.items
-    }
+    known = decoded.prepared.kinds
+    return {part: kinds for part, kinds in known.items() if part in decoded.items}
 
 
 def _named(decoded: Decoded, part: str) -> Tensor:
-    return torch.from_numpy(decoded.items[f"{part}_probability"].to_numpy() > SURE)
+    sure = decoded.items[f"{part}_probability"].to_numpy() > SURE
+    # Of one object, or of light that is neither dim nor bright, a caption says nothing.
+    worded = [bool(PARTS[part][kind]) for kind in decoded.items[part]]
+    return torch.from_numpy(sure & np.array(worded))
 
 
 def _chances(decoded: Decoded, targets: Sequence[str]) -> np.ndarray:

@@ -157,7 +157,7 @@ def _seal(out: Path, dataset: SourceDataset, *, config: dict[str, Any]) -> None:
         trials=used_trials(dataset.trials),
         captions=dataset.captions,
         categories=dataset.categories,
-        setting_kinds=dataset.setting_kinds,
+        kinds=dataset.kinds,
         subjects={name: int(shape[1]) for name, shape in _shapes(dataset).items()},
         config=config,
         label=dataset.label,

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from mindeye2.core.runtime import progress
-from mindeye2.data.scenes import load_photographs, make_scenes, scene_photographs
+from mindeye2.data.scenes import load_photographs, make_scenes, name_lights, scene_kinds
 from mindeye2.data.simulated import simulate
 from mindeye2.data.source_dataset import SourceDataset
 from mindeye2.encoders.bank import to_float
@@ -33,7 +33,7 @@ def simulate_subjects(settings: SimulatedPreparation) -> SourceDataset:
         images=scenes.images,
         captions=scenes.captions,
         categories=scenes.categories,
-        setting_kinds=scenes.setting_kinds,
+        kinds=scenes.kinds,
         trials=study.trials,
         betas=study.betas,
         voxels=study.voxels,
@@ -49,7 +49,7 @@ def compose_scenes(settings: ScenePreparation) -> SourceDataset:
         images=scenes.images,
         captions=scenes.captions,
         categories=scenes.categories,
-        setting_kinds=scenes.setting_kinds,
+        kinds=scenes.kinds,
         trials=pd.DataFrame(),
         betas={},
         voxels={},
@@ -64,14 +64,14 @@ class _ComposedScenes:
     images: UInt8[np.ndarray, "images height width rgb"]
     captions: list[str]
     categories: list[str]
-    setting_kinds: list[str]
+    kinds: dict[str, list[str]]
     split: list[str]
 
 
 def _scenes(settings: SceneComposition) -> _ComposedScenes:
     images: list[UInt8[np.ndarray, "_ height width rgb"]] = []
     captions: list[str] = []
-    kinds: list[tuple[str, str]] = []
+    kinds: list[dict[str, str]] = []
     split: list[str] = []
     # Validation scenes use the training photographs, because settings are chosen on them and must
     # not depend on the photographs of the test scenes.
@@ -90,15 +90,18 @@ def _scenes(settings: SceneComposition) -> _ComposedScenes:
             )
             images.append(composed)
             captions += texts
-            for scene in scenes:
-                shown, background = scene_photographs(scene, photographs)
-                kinds.append((shown.category, background.category))
+            kinds += [scene_kinds(scene, photographs) for scene in scenes]
             split += [name] * count
+    every = np.concatenate(images)
     return _ComposedScenes(
-        images=np.concatenate(images),
+        images=every,
         captions=captions,
-        categories=[category for category, _ in kinds],
-        setting_kinds=[setting for _, setting in kinds],
+        categories=[kind["object"] for kind in kinds],
+        kinds={
+            "setting": [kind["setting"] for kind in kinds],
+            "number": [kind["number"] for kind in kinds],
+            "light": name_lights(every),
+        },
         split=split,
     )
 

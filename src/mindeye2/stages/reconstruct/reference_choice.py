@@ -26,7 +26,7 @@ class ChosenScenes:
     """Number of the scene nearest to each image."""
 
     described: Sequence[DescribedScene]
-    """Kinds of object and setting of each image."""
+    """Kinds of object, number, setting and light of each image."""
 
     def captions(self) -> list[str]:
         """Describe each image by what is more likely than not."""

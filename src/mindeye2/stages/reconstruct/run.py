@@ -1,7 +1,7 @@
 """The reconstruct stage: decode one subject's responses to one split of images."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -315,7 +315,7 @@ def _write_items(out: Path, tokens: _DecodedTokens, *, notes: list[list[str] | N
     )
     if tokens.references is not None:
         items["reference_scene"] = tokens.references.nearest.numpy()
-        described = pd.DataFrame([asdict(scene) for scene in tokens.references.described])
+        described = pd.DataFrame([scene.columns() for scene in tokens.references.described])
         items = pd.concat([items, described], axis=1)
     captions = [caption for note in notes for caption in note or []]
     if captions:

@@ -349,11 +349,11 @@ def _cross_fit(
             ridge = problem.fit(fold)
             held_out = torch.ones(len(own), dtype=torch.bool)
             held_out[fold] = False
-            trials = held_out.nonzero()[:, 0]
-            distinct, row = own.images[trials].unique(return_inverse=True)
+            others = held_out.nonzero()[:, 0]
+            distinct, row = own.images[others].unique(return_inverse=True)
             means = torch.zeros(len(distinct), *targets.row_shape)
-            for rows in row_chunks(torch.arange(len(trials)), width=own.betas.shape[1]):
-                projected = problem.project(ridge, trials[rows])
+            for rows in row_chunks(torch.arange(len(others)), width=own.betas.shape[1]):
+                projected = problem.project(ridge, others[rows])
                 preds = ridge.predict_projected(projected, alpha).cpu()
                 latents[done : done + len(rows)] = preds.numpy()
                 done += len(rows)
@@ -361,6 +361,6 @@ def _cross_fit(
             # Predictions are linear: of an image's mean, they are the mean of its trials'.
             latents[done : done + len(means)] = means / row.bincount()[:, None]
             done += len(means)
-            shown += [own.images[trials], distinct]
+            shown += [own.images[others], distinct]
     latents.flush()
     return torch.cat(shown)
