@@ -58,6 +58,7 @@ GPUS = ("h200", "h100", "a100", "a100-40", "l40s", "a6000", "a40", "4090", "3090
 
 STUDIES = {
     "laptop": "simulated subjects, each the new one once; no data and no GPU",
+    "laptop-pretraining": "the same for less pretraining: fewer trials, fewer subjects",
     "paper-1h": "NSD: pretrained on seven subjects, adapted to the eighth with one session",
     "paper-40h": "the same with all sessions of the new subject",
     "kriegeskorte92": "responses of four subjects to 92 photographs; no GPU",

@@ -1,3 +1,5 @@
+import pytest
+
 from mindeye2.choices import STUDIES
 from mindeye2.core.settings import build_settings
 from mindeye2.study import Study, init_study, load_study
@@ -41,6 +43,33 @@ def test_sessions_of_the_left_out_person_are_left_out_too():
     grid = study(subjects=names[:2], pretrain={"subjects": names}, seeds=[0])
     [run] = grid.pretrainings.values()
     assert run.subjects == ("subj02-session1",)
+
+
+def test_an_arm_may_pretrain_on_less():
+    pretrain = {**CONFIG["pretrain"], "settings": {"optimizer": {"steps": 9, "max_lr": 0.1}}}
+    twin = {"recipe": "adapt", "pretrained": True}
+    arms = {
+        "all": twin,
+        "same": {**twin, "settings": {"margin": 0.1}},
+        "fewer": {**twin, "n_pretrain_subjects": 1},
+        "shorter": {**twin, "pretrain_settings": {"n_trials": 7, "optimizer": {"steps": 4}}},
+    }
+    grid = study(pretrain=pretrain, arms=arms, subjects=["subj01"], seeds=[0])
+    runs = {c.arm: grid.pretrainings[c.init.partition("/")[2]] for c in grid.runs.values()}
+    assert runs["same"] is runs["all"]
+    assert runs["all"].subjects == runs["shorter"].subjects == ("subj02", "subj03")
+    assert runs["fewer"].subjects == ("subj02",)
+    words = grid.pretrain_options(runs["shorter"].name).split()
+    changed = ["optimizer.steps=4", "optimizer.max_lr=0.1", "n_trials=7", "seed=0"]
+    assert [word for word in words if "=" in word] == changed
+    assert len(grid.pretrainings) == 3
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_a_pretraining_that_is_not_done_cannot_be_changed(pretrained):
+    arm = {"recipe": "adapt", "pretrained": pretrained, "n_pretrain_subjects": 1}
+    with pytest.raises(ValueError, match="changes a pretraining that the study does not do"):
+        study(pretrain={"run": "weights"}, arms={"fewer": arm})
 
 
 def test_a_changed_setting_renames_what_depends_on_it_and_nothing_else():

@@ -71,7 +71,12 @@ def _wrong_settings(study: Study) -> Iterator[str]:
         ("compare", CompareSettings, config.compare),
     ]
     if config.pretrain is not None and config.pretrain.run is None:
-        chosen.append(("pretrain", TRAINING[config.pretrain.recipe], config.pretrain.settings))
+        pretraining = TRAINING[config.pretrain.recipe]
+        chosen.append(("pretrain", pretraining, config.pretrain.settings))
+        chosen += [
+            (f"arms.{name}.pretrain_settings", pretraining, arm.pretrain_settings)
+            for name, arm in config.arms.items()
+        ]
     for name, arm in config.arms.items():
         for amount in config.amounts:
             own = {**arm.settings, **amount.settings}

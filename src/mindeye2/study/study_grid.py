@@ -33,6 +33,8 @@ class Pretraining:
     """Name of its folder in ``pretrained/``."""
     subjects: tuple[str, ...]
     """Subjects that it is trained on."""
+    settings: Mapping[str, Any]
+    """Settings of the recipe that differ."""
     seed: int
     """Its seed."""
 
@@ -67,7 +69,8 @@ class Study:
     def __init__(self, settings: StudySettings) -> None:
         self.settings = settings
         self.pretrainings: dict[str, Pretraining] = {}
-        """Pretrained runs by name; one serves all cells of a left-out subject and seed."""
+        """Pretrained runs by name; one serves all cells of a left-out subject, a seed and the same
+        settings."""
         cells = [
             self._cell(arm, choice, subject=subject, amount=amount, seed=seed)
             for arm, choice in settings.arms.items()
@@ -114,7 +117,7 @@ class Study:
         choice, run = self.settings.pretrain, self.pretrainings[name]
         assert choice is not None
         subjects = [word for s in run.subjects for word in ("--subject", s)]
-        settings = assignments({**choice.settings, "seed": run.seed})
+        settings = assignments({**run.settings, "seed": run.seed})
         return shlex.join(["--recipe", choice.recipe, *subjects, *settings])
 
     def train_options(self, name: str) -> str:
@@ -153,7 +156,7 @@ class Study:
     def _cell(
         self, arm: str, choice: ArmChoice, *, subject: str, amount: AmountChoice, seed: int
     ) -> Cell:
-        init = self._pretrained(subject, seed) if choice.pretrained else None
+        init = self._pretrained(choice, subject, seed) if choice.pretrained else None
         # Adapted runs depend on all that their pretrained run depends on, whose name has its hash.
         facts = [self._data_facts, choice.recipe, dict(choice.settings), amount.settings, init]
         own = f"{arm}-{subject}-{amount.name}-seed{seed}"
@@ -162,7 +165,7 @@ class Study:
         scores = f"{own}-{_hash(decoded, dict(self.settings.evaluate))}"
         return Cell(arm, subject, amount, seed, init, run, decoded, scores)
 
-    def _pretrained(self, subject: str, seed: int) -> str:
+    def _pretrained(self, arm: ArmChoice, subject: str, seed: int) -> str:
         """Return the folder of the run that a cell starts from, and keep what it is."""
         choice = self.settings.pretrain
         assert choice is not None
@@ -170,9 +173,10 @@ class Study:
             return str(choice.run)
         others = tuple(s for s in choice.subjects if _person(s) != _person(subject))
         whom = "all" if others == choice.subjects else f"without-{_person(subject)}"
-        facts = [self._data_facts, choice.recipe, others, dict(choice.settings)]
-        name = f"{whom}-seed{seed}-{_hash(facts)}"
-        self.pretrainings[name] = Pretraining(name, others, seed)
+        others = others[: arm.n_pretrain_subjects]
+        settings = _merged(choice.settings, arm.pretrain_settings)
+        name = f"{whom}-seed{seed}-{_hash([self._data_facts, choice.recipe, others, settings])}"
+        self.pretrainings[name] = Pretraining(name, others, settings, seed)
         return f"pretrained/{name}"
 
 
@@ -185,6 +189,16 @@ def assignments(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
         else:
             words += ["--set", f"{prefix}{name}={json.dumps(value)}"]
     return words
+
+
+def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with some of them changed."""
+    merged = dict(settings)
+    for name, value in changes.items():
+        before = merged.get(name)
+        nested = isinstance(before, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merged(before, value) if nested else value
+    return merged
 
 
 def _person(subject: str) -> str:

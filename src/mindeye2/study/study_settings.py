@@ -60,6 +60,12 @@ class ArmChoice(Settings):
     pretrained: bool = False
     """Start from the pretrained run."""
 
+    n_pretrain_subjects: Annotated[int, Field(ge=1)] | None = None
+    """Pretrain on the first so many of the other subjects instead of all."""
+
+    pretrain_settings: Mapping[str, Any] = {}
+    """Settings of its pretraining that differ from the study's, e.g. `n_trials` a subject."""
+
     seeds: tuple[int, ...] | None = None
     """Seeds, where they are others than the study's, e.g. [0] for a closed form."""
 
@@ -153,6 +159,13 @@ class StudySettings(Settings):
                 raise ValueError(
                     f"arms.{name} starts from a pretrained run: say which under `pretrain`, or "
                     "leave out `pretrained: true`"
+                )
+            trains = arm.pretrained and self.pretrain is not None and self.pretrain.run is None
+            if (arm.pretrain_settings or arm.n_pretrain_subjects) and not trains:
+                raise ValueError(
+                    f"arms.{name} changes a pretraining that the study does not do: leave out "
+                    "pretrain_settings and n_pretrain_subjects, or set `pretrained: true` and "
+                    "`pretrain` without `run`"
                 )
         if self.pretrain is not None and self.pretrain.run is None:
             check_choice("pretrain.recipe", self.pretrain.recipe, recipes)
