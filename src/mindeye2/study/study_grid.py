@@ -196,8 +196,10 @@ def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     merged = dict(settings)
     for name, value in changes.items():
         before = merged.get(name)
-        nested = isinstance(before, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merged(before, value) if nested else value
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            merged[name] = _merged(before, value)
+        else:
+            merged[name] = value
     return merged
 
 
