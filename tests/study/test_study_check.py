@@ -39,7 +39,7 @@ def test_a_study_that_fits_is_counted(changed):
             {"arms": {"a": {"recipe": "ridge", "settings": {"stpes": 1}}}},
             "arms.a, 75trials.*steps",
         ),
-        ({"amounts": [{"n_trials": 3}]}, "n_trials.*greater than or equal to 20"),
+        ({"amounts": [{"n_trials": 3}]}, "n_trials.*greater than or equal to 10"),
         ({"data": {"kind": "nsd", "source": "nowhere"}}, "data.source: .*nowhere does not exist"),
         ({"evaluate": {"protocol": "paper"}}, "evaluate: setting 'protocol'"),
     ],

@@ -59,7 +59,7 @@ class AdaptTraining(Settings):
     sessions: tuple[int, ...] | None = None
     """Sessions to adapt with; all by default."""
 
-    n_trials: Annotated[int, Field(ge=20)] | None = None
+    n_trials: Annotated[int, Field(ge=10)] | None = None
     """Number of trials of these sessions, the first ones; all by default."""
 
     train_on: tuple[Literal["train", "validation"], ...] = ("train", "validation")

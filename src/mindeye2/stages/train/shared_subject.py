@@ -60,7 +60,7 @@ class SharedTraining(BrainTraining):
     sessions: tuple[int, ...] | None = None
     """Training sessions; all by default."""
 
-    n_trials: Annotated[int, Field(ge=20)] | None = None
+    n_trials: Annotated[int, Field(ge=10)] | None = None
     """Number of training trials of each subject, the first ones; all by default."""
 
     train_on: tuple[Literal["train", "validation"], ...] = ("train",)
