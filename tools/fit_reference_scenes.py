@@ -20,7 +20,7 @@ from mindeye2.data.prepared import open_prepared
 from mindeye2.data.scenes import reference_photographs
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.efficientnet import LiteFeatures
-from mindeye2.generation.reference_scenes import PARTS, ReferenceScenes, expected_components
+from mindeye2.generation.reference_scenes import PARTS, ReferenceScenes, compared_components
 from mindeye2.generation.scene_kinds import calibrate_kinds
 from mindeye2.models.checkpoint import load_run
 from mindeye2.models.forward_model import load_forward_model
@@ -63,8 +63,12 @@ def main() -> None:
             f"{args.run} has no forward model; give a run that was adapted, or pretrained."
         )
     scaled = (components * sd).T
-    expected = expected_components(
-        scaled, mean=mean, shape=prepared.targets("lite0").shape[1:], forward_model=model
+    expected = compared_components(
+        scaled,
+        mean=mean,
+        shape=prepared.targets("lite0").shape[1:],
+        forward_model=model,
+        whiten=model.whiten,
     )
     photographs = [reference_photographs(i) for i in range(len(tokens))]
     kinds = {

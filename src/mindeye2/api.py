@@ -404,6 +404,7 @@ class Decoder:
             predictions.backbone,
             bank=bank,
             forward_model=self._pipeline.forward_model,
+            whiten=self._pipeline.whiten,
         )
         captions = None
         if settings.captions and references is not None:

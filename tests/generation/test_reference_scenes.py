@@ -10,14 +10,13 @@ from mindeye2.data.scenes import render_references
 from mindeye2.encoders.bank import to_float
 from mindeye2.encoders.tokens import Lite0Tokens
 from mindeye2.generation.reference_scenes import (
-    NOISE,
     PARTS,
     DescribedScene,
     ReferenceScenes,
     add_detail,
     load_reference_scenes,
 )
-from mindeye2.generation.scene_kinds import fit_kinds
+from mindeye2.generation.scene_kinds import NOISE, fit_kinds
 
 
 def _scenes(n=40, components=6, features=5):
@@ -52,15 +51,18 @@ def test_features_are_expected_by_ridge_regression_on_decoded_tokens():
     scores = torch.linalg.qr(torch.randn(4000, 6, generator=rng))[0] * 4000**0.5
     shrink = torch.randn(12, 12, generator=rng) / 4
     decoded = (scores @ scenes.token_components) @ shrink
-    alpha = NOISE * float(decoded.square().sum()) / 6
-    ridge = Ridge(alpha=alpha, fit_intercept=False).fit(decoded, scores @ scenes.covariance)
+    whitening = torch.randn(12, 9, generator=rng)
+    compared = decoded @ whitening
+    alpha = NOISE * float(compared.square().sum()) / 6
+    ridge = Ridge(alpha=alpha, fit_intercept=False).fit(compared, scores @ scenes.covariance)
     preds = torch.randn(30, 12, generator=rng)
-    expected = F.normalize(torch.from_numpy(ridge.predict(preds)).float(), dim=1)
+    expected = F.normalize(torch.from_numpy(ridge.predict(preds @ whitening)).float(), dim=1)
     best = (expected @ F.normalize(scenes.features, dim=1).T).topk(3, dim=1).indices
     evidence = scenes.weigh(
         preds.view(30, 3, 4) + 2.0,
         mean=torch.full((3, 4), 2.0),
         forward_model=lambda t: (t.flatten(1) @ shrink + 1.0).view(t.shape),
+        whiten=lambda t: (t.flatten(1) - 5.0) @ whitening,
     )
     found = scenes.rank(evidence, k=3)
     assert torch.equal(found, best)
@@ -93,7 +95,10 @@ def test_images_are_described_by_their_decoded_tokens_and_by_the_shares_without(
     scenes, mean = _scenes(), torch.ones(3, 4)
     own = scenes.kinds["object"].means[[0, 2, 7]] @ scenes.token_components
     tokens = torch.cat([20 * own, torch.zeros(1, 12)]).view(4, 3, 4)
-    found = scenes.describe(scenes.weigh(tokens + mean, mean=mean, forward_model=lambda t: t))
+    evidence = scenes.weigh(
+        tokens + mean, mean=mean, forward_model=lambda t: t, whiten=lambda t: t
+    )
+    found = scenes.describe(evidence)
     assert [scene.kinds["object"] for scene in found] == ["animal", "food", "tool", "animal"]
     probabilities = [scene.probabilities["object"] for scene in found]
     assert probabilities[0] > probabilities[3] > 1 / 3
@@ -123,7 +128,7 @@ def test_the_shipped_features_are_those_of_the_scenes(shipped):
     numbers = list(range(0, 8000, 500))
     tokens = Lite0Tokens()(to_float(render_references(numbers, size=224)))
     mean = shipped.token_mean.view(49, 128)
-    evidence = shipped.weigh(tokens, mean=mean, forward_model=lambda t: t)
+    evidence = shipped.weigh(tokens, mean=mean, forward_model=lambda t: t, whiten=lambda t: t)
     ranked = shipped.rank(evidence, k=80)
     own = (ranked == torch.tensor(numbers)[:, None]).any(dim=1)
     assert own.float().mean() > 0.8

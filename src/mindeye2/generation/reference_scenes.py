@@ -20,7 +20,7 @@ from torch import Tensor
 from mindeye2.core.tensors import save_tensors
 from mindeye2.data.scenes import render_references
 from mindeye2.encoders.bank import to_float
-from mindeye2.generation.scene_kinds import SceneKinds
+from mindeye2.generation.scene_kinds import SceneKinds, noise_of
 
 __all__ = [
     "PARTS",
@@ -28,13 +28,9 @@ __all__ = [
     "ReferenceScenes",
     "TokenEvidence",
     "add_detail",
-    "expected_components",
+    "compared_components",
     "load_reference_scenes",
 ]
-
-NOISE = 1 / 3
-"""Variance of the noise of decoded tokens in each principal component, in units of the mean
-variance of the expected tokens. From a tenth to one, references hardly change."""
 
 COARSE = 14
 """Cells along each side of an image, below which detail begins."""
@@ -77,7 +73,7 @@ class DescribedScene:
 
 @dataclass(frozen=True)
 class TokenEvidence:
-    """Decoded tokens, as far as principal components of true tokens explain them."""
+    """Whitened decoded tokens, as far as principal components of true tokens explain them."""
 
     products: Float[Tensor, "query components"]
     """Inner products of centred decoded tokens with what decoding is expected to give for each
@@ -112,6 +108,7 @@ class ReferenceScenes:
         *,
         mean: Float[Tensor, "tokens features"],
         forward_model: Callable[[Tensor], Tensor],
+        whiten: Callable[[Tensor], Tensor],
     ) -> TokenEvidence:
         """Return what decoded tokens say, for `rank` and `describe`.
 
@@ -123,19 +120,23 @@ class ReferenceScenes:
             Mean decoded tokens of training images.
         forward_model
             Affine map from true tokens to those that decoding is expected to give.
+        whiten
+            Affine map from decoded tokens to what is compared of them.
 
         Returns
         -------
         TokenEvidence
             One row per image.
         """
-        loadings = expected_components(
+        loadings = compared_components(
             self.token_components,
             mean=self.token_mean,
             shape=preds.shape[1:],
             forward_model=forward_model,
+            whiten=whiten,
         )
-        return TokenEvidence((preds - mean).flatten(1).float() @ loadings.T, loadings @ loadings.T)
+        centred = (whiten(preds.float()) - whiten(mean[None].float())).flatten(1)
+        return TokenEvidence(centred @ loadings.T, loadings @ loadings.T)
 
     def rank(self, evidence: TokenEvidence, *, k: int) -> Int[Tensor, "query _"]:
         """Return the numbers of the `k` scenes nearest to decoded tokens, nearest first.
@@ -143,8 +144,7 @@ class ReferenceScenes:
         Features are expected by linear regression on decoded tokens and compared by cosine.
         """
         gram = evidence.gram
-        noise = NOISE * gram.trace() / len(gram)
-        regularised = gram + noise * torch.eye(len(gram))
+        regularised = gram + noise_of(gram) * torch.eye(len(gram))
         found = evidence.products @ torch.linalg.solve(regularised, self.covariance)
         near = F.normalize(found, dim=1) @ F.normalize(self.features, dim=1).T
         return near.topk(k, dim=1).indices
@@ -199,14 +199,15 @@ def load_reference_scenes(path: Path | None = None) -> ReferenceScenes:
     )
 
 
-def expected_components(
+def compared_components(
     components: Float[Tensor, "components features"],
     *,
     mean: Float[Tensor, " features"],
     shape: Sequence[int],
     forward_model: Callable[[Tensor], Tensor],
-) -> Float[Tensor, "components features"]:
-    """Return components of true tokens as they are expected to be decoded.
+    whiten: Callable[[Tensor], Tensor],
+) -> Float[Tensor, "components features2"]:
+    """Return components of true tokens as they are expected to be decoded, and whitened.
 
     Parameters
     ----------
@@ -218,14 +219,16 @@ def expected_components(
         Number of tokens, and their width.
     forward_model
         Affine map from true tokens to those that decoding is expected to give.
+    whiten
+        Affine map from decoded tokens to what is compared of them.
 
     Returns
     -------
     Tensor
-        Expected change of decoded tokens for each component.
+        Expected change of what is compared for each component.
     """
     true = torch.cat([mean[None], mean + components])
-    expected = forward_model(true.unflatten(1, tuple(shape))).flatten(1)
+    expected = whiten(forward_model(true.unflatten(1, tuple(shape)))).flatten(1)
     return expected[1:] - expected[0]
 
 

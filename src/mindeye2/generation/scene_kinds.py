@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-__all__ = ["SceneKinds", "calibrate_kinds"]
+__all__ = ["NOISE", "SceneKinds", "calibrate_kinds", "noise_of"]
 
-NOISE = 1.0
-"""Variance of the noise of decoded tokens in each principal component, in units of the mean
-variance of the expected tokens."""
+NOISE = 2.0
+"""Variance of the noise of whitened decoded tokens in each direction, in units of mean variance
+of the expected tokens."""
 
 _WEIGHTS = torch.linspace(0.05, 1, 20)
 """Of the evidence; one is as strong as discriminant analysis takes it to be."""
@@ -56,7 +56,7 @@ class SceneKinds:
         ----------
         products
             Inner products of centred decoded tokens with the tokens that decoding is expected to
-            give for each principal component.
+            give for each principal component, both whitened.
         gram
             Inner products of the latter with each other.
 
@@ -67,13 +67,17 @@ class SceneKinds:
         """
         identity = torch.eye(len(gram))
         within = identity - self.means.T @ (self.shares[:, None] * self.means)
-        noise = NOISE * gram.trace() / len(gram)
         # Discriminants of tokens, written in their inner products by the push-through identity.
-        solution = torch.linalg.solve(within @ gram + noise * identity, self.means.T)
+        solution = torch.linalg.solve(within @ gram + noise_of(gram) * identity, self.means.T)
         offsets = ((self.means @ gram) * solution.T).sum(dim=1) / 2
         evidence = products @ solution - offsets
         probabilities: Tensor = (self.weight * evidence + self.shares.log()).softmax(dim=1)
         return probabilities
+
+
+def noise_of(gram: Float[Tensor, "components components"]) -> Tensor:
+    """Return the variance of the noise of decoded tokens that are expected to have `gram`."""
+    return NOISE * gram.trace() / len(gram)
 
 
 def fit_kinds(
@@ -124,9 +128,9 @@ def calibrate_kinds(
     SceneKinds
         Means and shares of all scenes, and the weight.
     """
-    variance = gram.trace() / len(gram)
+    variance = noise_of(gram)
     root = torch.linalg.cholesky(gram + 1e-6 * variance * torch.eye(len(gram)))
-    noise = (NOISE * variance).sqrt() * torch.randn(scores.shape, generator=generator)
+    noise = variance.sqrt() * torch.randn(scores.shape, generator=generator)
     products = scores @ gram + noise @ root.T
     sources, rows = np.unique(photographs, return_inverse=True)
     folds = torch.randperm(len(sources), generator=generator)[torch.from_numpy(rows)] % _N_FOLDS

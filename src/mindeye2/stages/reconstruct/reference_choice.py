@@ -46,11 +46,13 @@ def choose_scenes(
     *,
     bank: TrainingBank | None,
     forward_model: Callable[[Tensor], Tensor],
+    whiten: Callable[[Tensor], Tensor],
 ) -> ChosenScenes | None:
     """Choose the scenes nearest to decoded tokens; none without scenes or a training bank."""
     if scenes is None or bank is None:
         return None
-    evidence = scenes.weigh(preds, mean=bank.preds.mean(dim=0), forward_model=forward_model)
+    mean = bank.preds.mean(dim=0)
+    evidence = scenes.weigh(preds, mean=mean, forward_model=forward_model, whiten=whiten)
     return ChosenScenes(
         scenes=scenes,
         nearest=scenes.rank(evidence, k=1)[:, 0],

@@ -220,6 +220,7 @@ def _decode_tokens(
         predictions.backbone,
         bank=bank,
         forward_model=pipeline.forward_model,
+        whiten=pipeline.whiten,
     )
     captions = None
     if settings.captions and references is not None:
