@@ -36,7 +36,9 @@ def test_probabilities_are_those_of_normal_distributions_with_one_covariance():
     np.testing.assert_allclose(found, (joint / np.sum(joint, axis=0)).T, atol=1e-4)
 
 
-@pytest.mark.parametrize(("per_photograph", "lowest", "highest"), [(1, 0.8, 1.0), (100, 0.05, 0.6)])
+@pytest.mark.parametrize(
+    ("per_photograph", "lowest", "highest"), [(1, 0.8, 1.0), (100, 0.05, 0.6)]
+)
 def test_evidence_counts_less_where_few_photographs_stand_for_a_kind(
     per_photograph, lowest, highest
 ):

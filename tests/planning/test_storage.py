@@ -28,6 +28,17 @@ def test_disk_counts_banks_betas_weights_and_two_states():
     assert needs["two states of the run"] == 2 * 1200
 
 
+def test_several_subjects_leave_models_of_how_voxels_respond_and_decoding_errs():
+    settings = recipes.standard()
+    one, two = (
+        disk_bytes(settings, FOUND, data=nsd_size(voxels), sizes=settings.model)
+        for voxels in ([1000], [1000, 500])
+    )
+    assert "encoding models and forward model" not in one
+    kept = two["encoding models and forward model"]
+    assert kept == 2 * 60 * 1500 + 2 * 4 * settings.model.n_latent**2
+
+
 def test_an_adaptation_that_chooses_its_level_keeps_a_state_of_the_choice():
     base = recipes.adapt()
     one = base.model_copy(update={"levels": ("full",)})

@@ -1,5 +1,6 @@
 """Host memory and disk of a training, by arithmetic."""
 
+from mindeye2.models.encoding_models import N_COMPONENTS
 from mindeye2.models.model_settings import ModelSettings
 from mindeye2.planning.data_size import DataSize
 from mindeye2.planning.footprint import Footprint
@@ -61,6 +62,10 @@ def disk_bytes(
             maps = 2.0 * data.bytes_of_bank((lowlevel.size**2, lowlevel.n_maps))
             needs[f"banks of {targets.maps} and {targets.maps_augmented}"] = maps
     needs["weights of the run"] = float(found.weights)
+    if len(data.n_voxels) > 1:
+        # An encoding model of every voxel in float16; forward model and whitening in float32.
+        encoding = 2.0 * N_COMPONENTS * sum(data.n_voxels.values())
+        needs["encoding models and forward model"] = encoding + 2 * 4.0 * sizes.n_latent**2
     needs["two states of the run"] = 2 * _state(settings, found)
     if isinstance(settings, AdaptTraining) and len(settings.levels) > 1:
         needs["a state of the choice of the level"] = _state(settings, found)
