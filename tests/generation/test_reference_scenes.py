@@ -16,7 +16,7 @@ from mindeye2.generation.reference_scenes import (
     add_detail,
     load_reference_scenes,
 )
-from mindeye2.generation.scene_kinds import NOISE, fit_kinds
+from mindeye2.generation.scene_kinds import fit_kinds
 
 
 def _scenes(n=40, components=6, features=5):
@@ -53,7 +53,7 @@ def test_features_are_expected_by_ridge_regression_on_decoded_tokens():
     decoded = (scores @ scenes.token_components) @ shrink
     whitening = torch.randn(12, 9, generator=rng)
     compared = decoded @ whitening
-    alpha = NOISE * float(compared.square().sum()) / 6
+    alpha = 2 * float(compared.square().sum()) / 6
     ridge = Ridge(alpha=alpha, fit_intercept=False).fit(compared, scores @ scenes.covariance)
     preds = torch.randn(30, 12, generator=rng)
     expected = F.normalize(torch.from_numpy(ridge.predict(preds @ whitening)).float(), dim=1)

@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 import torch
 
-from mindeye2.generation.scene_kinds import NOISE, calibrate_kinds, fit_kinds
+from mindeye2.generation.scene_kinds import calibrate_kinds, fit_kinds
 
 NAMES = ["a", "b", "c"]
 
@@ -27,7 +27,7 @@ def test_probabilities_are_those_of_normal_distributions_with_one_covariance():
     loadings, tokens = torch.randn(4, 7, generator=rng), torch.randn(20, 7, generator=rng)
     gram = loadings @ loadings.T
     within = (scores - kinds.means[numbers]) @ loadings
-    covariance = within.T @ within / len(within) + NOISE * gram.trace() / 4 * torch.eye(7)
+    covariance = within.T @ within / len(within) + 2 * gram.trace() / 4 * torch.eye(7)
     joint = [
         share * scipy.stats.multivariate_normal(mean @ loadings, covariance).pdf(tokens)
         for share, mean in zip(kinds.shares.numpy(), kinds.means, strict=True)

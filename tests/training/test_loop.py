@@ -122,7 +122,7 @@ def test_a_full_disk_keeps_the_state_before(tmp_path, monkeypatch):
     with pytest.raises(InterruptedRun):
         run(interrupted(Regression(), 3), tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("mindeye2.training.state.async_save", failing)
+        patch.setattr("torch.distributed.checkpoint.state_dict_saver.async_save", failing)
         with pytest.raises(ArtifactError, match=r"No space left.*is untouched.*--resume"):
             run(Regression(), tmp_path / "run")
     resumed = run(Regression(), tmp_path / "run")

@@ -73,7 +73,9 @@ def test_a_state_that_is_not_whole_is_not_read(tmp_path):
 def test_the_last_state_is_kept_until_the_next_is_whole(tmp_path, monkeypatch):
     state, writing = saved(tmp_path, 1), Future()
     with monkeypatch.context() as patch:
-        patch.setattr("mindeye2.training.state.async_save", lambda *_, **__: writing)
+        patch.setattr(
+            "torch.distributed.checkpoint.state_dict_saver.async_save", lambda *_, **__: writing
+        )
         state.save(2)
     state.poll()
     assert (tmp_path / "state/00000001/.metadata").exists()
@@ -107,7 +109,7 @@ def test_ranks_that_hold_the_same_tensors_each_write_a_part(tmp_path, monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr("mindeye2.training.state.current_shard", lambda shard=shard: shard)
             patch.setattr(
-                "mindeye2.training.state.async_save",
+                "torch.distributed.checkpoint.state_dict_saver.async_save",
                 lambda tensors, **_: written.append(tensors) or Future(),
             )
             state.save(1)

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-__all__ = ["NOISE", "SceneKinds", "calibrate_kinds", "noise_of"]
+__all__ = ["SceneKinds", "calibrate_kinds", "noise_of"]
 
-NOISE = 2.0
+_NOISE = 2.0
 """Variance of the noise of whitened decoded tokens in each direction, in units of mean variance
 of the expected tokens."""
 
@@ -77,7 +77,7 @@ class SceneKinds:
 
 def noise_of(gram: Float[Tensor, "components components"]) -> Tensor:
     """Return the variance of the noise of decoded tokens that are expected to have `gram`."""
-    return NOISE * gram.trace() / len(gram)
+    return _NOISE * gram.trace() / len(gram)
 
 
 def fit_kinds(

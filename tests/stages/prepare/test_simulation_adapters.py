@@ -1,5 +1,6 @@
 from mindeye2.core.artifacts import read_manifest
 from mindeye2.data.prepared import open_prepared
+from mindeye2.data.scenes import load_photographs
 from mindeye2.stages.prepare import ScenePreparation, prepare
 
 
@@ -13,8 +14,14 @@ def test_the_splits_have_the_images_asked_for(prepared):
     assert set(prepared.kinds) == {"object", "setting", "number", "light"}
     assert {len(kinds) for kinds in prepared.kinds.values()} == {82}
     assert "mountain" in prepared.kinds["setting"]
-    twos = [kind == "two" for kind in prepared.kinds["number"]]
-    assert twos == [" and " in caption for caption in prepared.captions]
+    alone = {
+        f"{shown.credit.caption} {behind.credit.preposition} {behind.credit.caption}"
+        for photographs in (load_photographs(split=split) for split in ("train", "test"))
+        for shown in photographs.cutouts
+        for behind in photographs.backgrounds
+    }
+    ones = [kind == "one" for kind in prepared.kinds["number"]]
+    assert ones == [caption in alone for caption in prepared.captions]
     assert all(60 <= n <= 90 for n in prepared.n_voxels.values())
 
 

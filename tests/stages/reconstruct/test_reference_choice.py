@@ -9,15 +9,20 @@ def _bank(preds):
     return TrainingBank(images=torch.arange(len(preds)), preds=preds, targets=preds, captions=None)
 
 
+def _same(tokens):
+    return tokens
+
+
 def _choose(preds, bank, scenes=None):
     scenes = scenes or load_reference_scenes()
-    return choose_scenes(scenes, preds, bank=bank, forward_model=lambda tokens: tokens)
+    return choose_scenes(scenes, preds, bank=bank, forward_model=_same, whiten=_same)
 
 
 def test_no_scenes_are_chosen_without_a_training_bank_or_without_scenes():
     preds = torch.zeros(2, 49, 128)
     assert _choose(preds, None) is None
-    assert choose_scenes(None, preds, bank=_bank(preds), forward_model=lambda t: t) is None
+    bank = _bank(preds)
+    assert choose_scenes(None, preds, bank=bank, forward_model=_same, whiten=_same) is None
 
 
 def test_images_are_refined_by_their_own_nearest_scenes():
