@@ -29,7 +29,7 @@ def image_names():
     """Return the names of 12 shared images, 3 out of distribution, 24 of each subject."""
     return [
         *(f"shared_12rep_LAION_cluster_{n}_i0.jpg" for n in range(12)),
-        *(f"shared_4rep_OOD_shape_{n}.png" for n in range(3)),
+        *(f"shared_4rep_OOD_{kind}.png" for kind in ("shape_0", "shape_1", "illusion-natural_2")),
         *(
             f"unique_LAION_initial_cluster_{n}_i1_p{s}.jpg"
             for s in ("01", "03")

@@ -35,6 +35,20 @@ def test_one_file_serves_one_subject(laion, read):
         read(laion.root, subjects=("sub-03",), split="ood", splits_file=path)
 
 
+@pytest.mark.parametrize(
+    ("types", "n_test"), [(("shape",), 2), (("illusion-natural",), 1), (("gabor", "shape"), 2)]
+)
+def test_kinds_of_out_of_distribution_images_are_tested_alone(laion, read, types, n_test):
+    settings = {"subjects": ("sub-01",), "split": "ood", "splits_file": laion.splits}
+    whole, some = read(laion.root, **settings), read(laion.root, **settings, ood_types=types)
+    test = {*some.trials.query("split == 'test'")["source_image"]}
+    assert test == {n for n in laion.names if any(f"_OOD_{kind}_" in n for kind in types)}
+    assert len(test) == n_test
+    assert some.facts["split_images"]["none"] - whole.facts["split_images"]["none"] == 3 - n_test
+    assert some.facts["split_images"]["training"] == whole.facts["split_images"]["training"]
+    assert some.facts["image_split"] == f"ood {' '.join(types)} (pool subject)"
+
+
 def test_subjects_share_a_split_or_are_prepared_one_by_one(laion, read):
     settings = {"split": "tau", "splits_file": laion.splits}
     with pytest.raises(ArtifactError, match=r"8 images are training images of one subject and "):
@@ -52,6 +66,7 @@ def test_subjects_share_a_split_or_are_prepared_one_by_one(laion, read):
         ({"split": "random_0", "splits_file": "splits"}, r"random_0\.json does not exist\. Give"),
         ({"split": "ood", "splits_file": "splits/sub-01/tau.json"}, r"is the split 'tau', but"),
         ({"splits_file": "splits"}, r"has no effect on the split 'shared'.*split=tau"),
+        ({"ood_types": ("shape",)}, r"ood_types=\['shape'\] has no effect on the split 'shared'"),
         ({"split": "tau", "splits_file": "damaged.json"}, r"damaged or no split of LAION-fMRI"),
     ],
 )

@@ -44,6 +44,23 @@ class LaionFmriSettings(Settings):
     """JSON file of the split, or the folder of all of them, ``splits/data`` of the package
     ``laion_fmri``, which holds ``<pool>/<split>.json``."""
 
+    ood_types: tuple[
+        Literal[
+            "cropped",
+            "gabor",
+            "gaudy",
+            "illusion-classic",
+            "illusion-natural",
+            "relations",
+            "selfmade",
+            "shape",
+            "unusual",
+        ],
+        ...,
+    ] = ()
+    """Kinds of out-of-distribution images that are the test of the split ``ood``; all by
+    default."""
+
     pool: Literal["subject", "shared"] = "subject"
     """Images that the release's split is of, where `splits_file` is the folder: all that a subject
     saw, or those that all subjects saw."""

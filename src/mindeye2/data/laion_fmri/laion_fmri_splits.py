@@ -17,6 +17,9 @@ SHARED = "shared"
 _PREFIX = "shared_"
 """Names of the images that all subjects saw begin so."""
 
+_OOD = "shared_4rep_OOD_"
+"""Names of out-of-distribution images begin so, and go on with their type."""
+
 
 @dataclass(frozen=True)
 class _ImageSplit:
@@ -31,7 +34,8 @@ def split_label(settings: LaionFmriSettings) -> str:
     if settings.split == SHARED:
         return SHARED
     folder = settings.splits_file is not None and settings.splits_file.is_dir()
-    return f"{settings.split} (pool {settings.pool})" if folder else settings.split
+    pool = f" (pool {settings.pool})" if folder else ""
+    return " ".join([settings.split, *sorted(settings.ood_types)]) + pool
 
 
 def assign_images(trials: pd.DataFrame, settings: LaionFmriSettings) -> pd.DataFrame:
@@ -40,6 +44,11 @@ def assign_images(trials: pd.DataFrame, settings: LaionFmriSettings) -> pd.DataF
     Raises ``ArtifactError`` where a file is missing, damaged or of another split, subjects
     disagree on an image, or no trial is on one of the sides.
     """
+    if settings.ood_types and settings.split != "ood":
+        raise ArtifactError(
+            f"laion_fmri.ood_types={list(settings.ood_types)} has no effect on the split "
+            f"{settings.split!r}. Set laion_fmri.split=ood, or leave ood_types out."
+        )
     if settings.split == SHARED:
         if settings.splits_file is not None:
             raise ArtifactError(
@@ -112,7 +121,14 @@ def _read_split(settings: LaionFmriSettings, subject: str) -> _ImageSplit:
             f"{path} has {len(overlap)} images on both sides, the first is {overlap[0]!r}. "
             "Download it again."
         )
-    return _ImageSplit(frozenset(train), frozenset(test))
+    kept = [
+        name for name in test if not settings.ood_types or _ood_type(name) in settings.ood_types
+    ]
+    return _ImageSplit(frozenset(train), frozenset(kept))
+
+
+def _ood_type(name: str) -> str:
+    return name.removeprefix(_OOD).partition("_")[0]
 
 
 def _check_file(
