@@ -15,6 +15,7 @@ __all__ = [
     "Settings",
     "build_settings",
     "load_settings",
+    "merged",
     "nested_class",
     "plain",
 ]
@@ -197,16 +198,17 @@ def load_settings(start: S, *, file: Path | None = None, assignments: Sequence[s
         changes = {} if read is None else read
         if not isinstance(changes, dict):
             raise ValueError(f"--config {file} must hold 'key: value' lines, got {read!r}.")
-        values = _merged(values, changes)
+        values = merged(values, changes)
     return build_settings(type(start), override(values, assignments))
 
 
-def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with some of them changed."""
+    result = dict(values)
     for key, value in changes.items():
-        old = merged.get(key)
+        old = result.get(key)
         if isinstance(old, Mapping) and isinstance(value, Mapping):
-            merged[key] = _merged(old, value)
+            result[key] = merged(old, value)
         else:
-            merged[key] = value
-    return merged
+            result[key] = value
+    return result

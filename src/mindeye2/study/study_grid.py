@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mindeye2.core import __version__
+from mindeye2.core.settings import merged
 from mindeye2.study.study_settings import (
     AmountChoice,
     ArmChoice,
@@ -174,7 +175,7 @@ class Study:
         others = tuple(s for s in choice.subjects if _person(s) != _person(subject))
         whom = "all" if others == choice.subjects else f"without-{_person(subject)}"
         others = others[: arm.n_pretrain_subjects]
-        settings = _merged(choice.settings, arm.pretrain_settings)
+        settings = merged(choice.settings, arm.pretrain_settings)
         name = f"{whom}-seed{seed}-{_hash([self._data_facts, choice.recipe, others, settings])}"
         self.pretrainings[name] = Pretraining(name, others, settings, seed)
         return f"pretrained/{name}"
@@ -189,18 +190,6 @@ def assignments(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
         else:
             words += ["--set", f"{prefix}{name}={json.dumps(value)}"]
     return words
-
-
-def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings with some of them changed."""
-    merged = dict(settings)
-    for name, value in changes.items():
-        before = merged.get(name)
-        if isinstance(before, Mapping) and isinstance(value, Mapping):
-            merged[name] = _merged(before, value)
-        else:
-            merged[name] = value
-    return merged
 
 
 def _person(subject: str) -> str:
