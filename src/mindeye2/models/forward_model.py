@@ -118,21 +118,62 @@ def fit_forward_model(
     mean: Float[Tensor, " features"],
     components: Float[Tensor, "features components"],
     alpha: float,
+    identity: float = 0.0,
+    squares: Float[Tensor, "_ _"] | None = None,
     basis: Float[Tensor, "components _"] | None = None,
 ) -> ForwardModel:
-    """Fit a ridge from scores of true tokens (x) to coefficients of held-out decoded tokens (y).
+    """Fit a ridge from scores of true tokens (x) to those of held-out decoded tokens (y).
 
-    Coefficients are those of `components`, about `mean`. Scores are inner products with the
-    components times `basis`, which makes components orthonormal that are not. `alpha` is above 0.
+    Parameters
+    ----------
+    scores
+        Inner products of tokens less `mean` with the components; x and y are about the same
+        offset 0 where `squares` is given.
+    mean
+        Subtracted from tokens.
+    components
+        Span the decoded tokens.
+    alpha
+        L2 penalty, above 0.
+    identity
+        Weight of the true tokens themselves in what is expected, in [0, 1), scaled to the spread
+        of what the ridge predicts. From few trials the ridge is estimated so badly that this
+        identifies more images.
+    squares
+        Sum of the outer products of y with itself, from which decoding's errors about the expected
+        tokens follow; with it the model whitens by these.
+    basis
+        Where the components are not orthonormal, what makes them so: scores are inner products
+        with the components times this.
+
+    Returns
+    -------
+    ForwardModel
+        Of tokens, by way of the components.
     """
     gram, products = scores.centred()
-    gram.diagonal().add_(alpha)
-    weights = torch.linalg.solve(gram, products)
+    eye = torch.eye(len(gram)).to(gram)
+    weights = torch.linalg.solve(gram + alpha * eye, products)
+    if identity:
+        spread = ((gram @ weights) * weights).sum() / gram.trace()
+        weights = (1 - identity) * weights + identity * spread.sqrt() * eye
     bias = scores.y_mean - scores.x_mean @ weights
+    whitening = None
+    if squares is not None:
+        explained = weights.T @ products
+        errors = squares - torch.outer(scores.y_sum, scores.y_sum) / scores.n
+        errors = errors - explained - explained.T + weights.T @ gram @ weights
+        whitening = whitening_map(errors / scores.n)
     if basis is not None:
-        weights = basis.to(weights) @ weights
+        basis = basis.to(weights)
+        weights, bias = basis @ weights @ basis.T, bias @ basis.T
+        whitening = None if whitening is None else basis @ whitening
     return ForwardModel(
-        mean=mean, components=components, weights=weights.to(mean), bias=bias.to(mean)
+        mean=mean,
+        components=components,
+        weights=weights.to(mean),
+        bias=bias.to(mean),
+        whitening=None if whitening is None else whitening.to(mean),
     )
 
 
@@ -151,21 +192,49 @@ def whitening_map(
 
 
 def choose_forward_model(
-    fit: Callable[[float], ForwardModel],
+    fit: Callable[[float, float, bool], ForwardModel],
     score: Callable[[ForwardModel | None], float],
     *,
     alphas: Sequence[float],
+    identities: Sequence[float],
 ) -> tuple[ForwardModel | None, dict[str, float]]:
-    """Choose alpha, or no forward model at all, by identification of validation images.
+    """Choose a forward model, or none at all, by identification of validation images.
 
-    `score` is given a forward model, or None for the true tokens; higher is better, and of equal
-    ones the first is taken. All scores are returned by alpha, ``"none"`` for no model.
+    First alpha, then the weight of the identity together with whether the model whitens.
+
+    Parameters
+    ----------
+    fit
+        Fits a model with an alpha, a weight of the identity, and whether it whitens.
+    score
+        Given a forward model, or None for the true tokens; higher is better, and of equal ones the
+        first is taken.
+    alphas
+        To choose from.
+    identities
+        Weights above 0 to choose from, beside 0.
+
+    Returns
+    -------
+    tuple
+        The best model or None; scores by choice, ``"none"`` for no model.
     """
-    best, best_score = None, score(None)
-    scores = {"none": best_score}
+    best, scores = None, {"none": score(None)}
+
+    def consider(name: str, alpha: float, identity: float, *, whitens: bool) -> None:
+        nonlocal best
+        model = fit(alpha, identity, whitens)
+        found = score(model)
+        if found > max(scores.values()):
+            best = model
+        scores[name] = found
+
     for alpha in alphas:
-        model = fit(alpha)
-        scores[f"{alpha:g}"] = score(model)
-        if scores[f"{alpha:g}"] > best_score:
-            best, best_score = model, scores[f"{alpha:g}"]
+        consider(f"{alpha:g}", alpha, 0.0, whitens=False)
+    alpha = max(alphas, key=lambda a: scores[f"{a:g}"])
+    consider(f"{alpha:g}, whitened", alpha, 0.0, whitens=True)
+    for identity in identities:
+        name = f"{alpha:g}, identity {identity:g}"
+        consider(name, alpha, identity, whitens=False)
+        consider(f"{name}, whitened", alpha, identity, whitens=True)
     return best, scores

@@ -1,11 +1,10 @@
 """Fit of the forward model to held-out predictions, without the tokens that they decode to."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from mindeye2.models.closed_form import mean_reciprocal_rank
@@ -14,13 +13,19 @@ from mindeye2.models.forward_model import (
     ForwardModel,
     choose_forward_model,
     fit_forward_model,
-    whitening_map,
 )
 from mindeye2.models.moments import Moments
 from mindeye2.stages.train.closed_form_start import orthonormal_basis, pca_scores
 from mindeye2.training.trials import SubjectTrials, TargetBank
 
 __all__ = ["fit_on_held_out"]
+
+ALPHAS = (0.03, 0.1, 0.3, 1.0)
+"""L2 penalties to choose from, in units of the mean variance of the true tokens' scores, summed
+over trials: they do not depend on the number of trials."""
+
+IDENTITIES = (0.25, 0.5, 0.75)
+"""Weights of the true tokens themselves to choose from, beside zero."""
 
 _N_OTHERS = 700
 """Training images, at most, that compete with those of validation."""
@@ -38,15 +43,15 @@ def fit_on_held_out(
 ) -> dict[str, float]:
     """Fit the forward model; save it if it identifies validation images better than none.
 
-    Its whitening is kept on the same condition. Decoded tokens lie in the span of the output
-    layer, so true tokens are projected there.
+    Whether it whitens, and how much of the true tokens it keeps, is chosen likewise. Decoded
+    tokens lie in the span of the output layer, so true tokens are projected there.
 
     Parameters
     ----------
     model
         Decodes tokens.
     validation
-        Averaged validation trials by subject, which choose alpha.
+        Averaged validation trials by subject, which choose.
     preds
         Latents that ridges predicted for trials that they were not fitted to.
     images
@@ -59,8 +64,8 @@ def fit_on_held_out(
     Returns
     -------
     dict
-        Mean reciprocal rank of validation images among themselves and training images, by alpha,
-        without a forward model, and with the best one ``"whitened"``.
+        Mean reciprocal rank of validation images among themselves and training images, by choice,
+        as `choose_forward_model` returns them.
     """
     output = model.backbone.output
     device, distinct = output.weight.device, images.unique()
@@ -69,13 +74,14 @@ def fit_on_held_out(
         tokens, distinct, mean=output.bias, components=output.weight, inverse=basis, folder=out
     )
     others = distinct[:: -(-len(distinct) // _N_OTHERS)]
-    moments = Moments.about(
-        torch.zeros(basis.shape[1], dtype=torch.float64, device=device),
-        torch.zeros(output.in_features, dtype=torch.float64, device=device),
-    )
+    zeros = torch.zeros(basis.shape[1], dtype=torch.float64, device=device)
+    moments, squares = Moments.about(zeros, zeros), torch.outer(zeros, zeros)
+    # Of latents: the decoded tokens' inner products with the orthonormal basis.
+    to_scores = torch.linalg.pinv(basis).T
     for rows in torch.arange(len(images)).split(1024):
-        refined = model.backbone.trunk(preds[rows].to(device))
-        moments.add(true[images[rows]].to(device).double(), refined.double())
+        decoded = (model.backbone.trunk(preds[rows].to(device)) @ to_scores).double()
+        moments.add(true[images[rows]].to(device).double(), decoded)
+        squares.addmm_(decoded.T, decoded)
 
     def score(forward_model: ForwardModel | None) -> float:
         def gallery_of(rows: Tensor) -> Tensor:
@@ -99,44 +105,21 @@ def fit_on_held_out(
             ranks.append(mean_reciprocal_rank(queries.flatten(1), gallery.flatten(1)))
         return sum(ranks) / len(ranks)
 
-    # Alphas in units of the scores' summed squares do not depend on the number of trials.
     unit = float(moments.xx.trace() / basis.shape[1])
     best, scores = choose_forward_model(
-        lambda alpha: fit_forward_model(
+        lambda alpha, identity, whitens: fit_forward_model(
             moments,
             mean=output.bias,
             components=output.weight,
             alpha=alpha * unit,
+            identity=identity,
+            squares=squares if whitens else None,
             basis=basis,
         ),
         score,
-        alphas=(0.03, 0.1, 0.3, 1.0),
+        alphas=ALPHAS,
+        identities=IDENTITIES,
     )
-    if best is None:
-        return scores
-    covariance = _errors(model, best, preds=preds, images=images, true=true, basis=basis)
-    whitened = replace(best, whitening=basis @ whitening_map(covariance).to(basis))
-    score_whitened = score(whitened)
-    (whitened if score_whitened > max(scores.values()) else best).save(out)
-    return scores | {"whitened": score_whitened}
-
-
-def _errors(
-    model: MindEye,
-    forward_model: ForwardModel,
-    *,
-    preds: TargetBank,
-    images: Int[Tensor, " trials"],
-    true: TargetBank,
-    basis: Float[Tensor, "latent components"],
-) -> Float[Tensor, "components components"]:
-    """Return the covariance of decoded tokens about expected ones, in the output layer's basis."""
-    components = forward_model.components
-    to_basis = components.T @ components @ basis
-    weights, bias = to_basis.T @ forward_model.weights @ to_basis, forward_model.bias @ to_basis
-    products = torch.zeros(*weights.shape, dtype=torch.float64, device=weights.device)
-    for rows in torch.arange(len(images)).split(1024):
-        decoded = model.backbone.trunk(preds[rows].to(weights)) @ to_basis
-        errors = (decoded - true[images[rows]].to(weights) @ weights - bias).double()
-        products.addmm_(errors.T, errors)
-    return products / len(images)
+    if best is not None:
+        best.save(out)
+    return scores
