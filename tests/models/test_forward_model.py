@@ -135,18 +135,31 @@ def test_a_run_without_a_forward_model_has_none(output, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("scores", "best"),
-    [({None: 0.5, 1.0: 0.4, 2.0: 0.5}, None), ({None: 0.5, 1.0: 0.7, 2.0: 0.6}, 1.0)],
-    ids=["none is as good", "the first"],
+    ("best", "score"),
+    [(None, 0.5), ((1.0, 0.0, False), 0.6), ((2.0, 0.0, True), 0.7), ((2.0, 0.5, True), 0.8)],
+    ids=["none is as good", "the first", "whitened", "with a part of the true tokens"],
 )
-def test_a_forward_model_must_beat_none(scores, best, space):
+def test_a_forward_model_must_beat_none(best, score, space):
+    """The part of the true tokens is chosen at the best alpha, even where none is as good."""
     targets, mean, components = space
-    fitted = {
-        a: fit(targets, targets, mean=mean, components=components, alpha=a) for a in (1.0, 2.0)
-    }
-    alpha_of = {id(m): a for a, m in fitted.items()}
+    choices = {}
+
+    def fit_choice(*choice):
+        model = fit(targets, targets, mean=mean, components=components, alpha=1.0)
+        choices[id(model)] = model, choice
+        return model
+
+    def score_choice(model):
+        if model is None:
+            return 0.5
+        _, choice = choices[id(model)]
+        return score if choice == best else 0.4 + 0.05 * (choice == (2.0, 0.0, False))
+
     chosen, reported = choose_forward_model(
-        fitted.__getitem__, lambda m: scores[alpha_of.get(id(m))], alphas=(1.0, 2.0)
+        fit_choice, score_choice, alphas=(1.0, 2.0), identities=(0.5,)
     )
-    assert alpha_of.get(id(chosen)) == best
-    assert reported == {"none": 0.5, "1": scores[1.0], "2": scores[2.0]}
+    alpha = "1" if best == (1.0, 0.0, False) else "2"
+    whitened = [f"{alpha}, whitened", f"{alpha}, identity 0.5", f"{alpha}, identity 0.5, whitened"]
+    assert (chosen and choices[id(chosen)][1]) == best
+    assert list(reported) == ["none", "1", "2", *whitened]
+    assert max(reported.values()) == score

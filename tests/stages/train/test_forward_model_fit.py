@@ -42,15 +42,24 @@ def given(rng, tmp_path):
     }
 
 
-def test_it_is_sklearn_s_ridge_between_scores_of_true_and_decoded_tokens(given, monkeypatch):
+ALPHAS = ("none", "0.03", "0.1", "0.3", "1")
+
+
+def _best(name):
+    """Return scores of all choices in their order, of which one is the best."""
+    shares = [f"0.03, identity {w:g}" for w in (0.25, 0.5, 0.75)]
+    after = ["0.03, whitened", *(f"{s}{end}" for s in shares for end in ("", ", whitened"))]
+    return {n: 0.9 if n == name else 0.2 if n == "0.03" else 0.1 for n in (*ALPHAS, *after)}
+
+
+@pytest.mark.parametrize("identity", [0.0, 0.25])
+def test_it_is_sklearn_s_ridge_between_scores_of_true_and_decoded_tokens(
+    given, identity, monkeypatch
+):
     """In an orthonormal basis of the output layer, although decoded tokens are never computed."""
-    monkeypatch.setattr(
-        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2, 0.95])
-    )
-    scores = fit_on_held_out(**given)
-    assert scores == {
-        "none": 0.1, "0.03": 0.9, "0.1": 0.2, "0.3": 0.2, "1": 0.2, "whitened": 0.95
-    }  # fmt: skip
+    scores = _best("0.03, identity 0.25, whitened" if identity else "0.03, whitened")
+    monkeypatch.setattr(forward_model_fit, "mean_reciprocal_rank", _Ranks(scores))
+    assert fit_on_held_out(**given) == pytest.approx(scores)
     output = given["model"].backbone.output
     true = given["tokens"].values.reshape(N_IMAGES, -1)
     with torch.no_grad():
@@ -59,10 +68,16 @@ def test_it_is_sklearn_s_ridge_between_scores_of_true_and_decoded_tokens(given, 
     X = ((true - mean) @ basis)[given["images"]]
     Y = (decoded.flatten(1).numpy() - mean) @ basis
     reference = Ridge(alpha=0.03 * np.square(X).sum() / 10).fit(X, Y)
-    expected = reference.predict((true - mean) @ basis) @ basis.T + mean
+    spread = np.linalg.norm(reference.predict(X) - Y.mean(0)) / np.linalg.norm(X - X.mean(0))
+
+    def predict(X_):
+        own = spread * (X_ - X.mean(0)) + Y.mean(0)
+        return (1 - identity) * reference.predict(X_) + identity * own
+
+    expected = predict((true - mean) @ basis) @ basis.T + mean
     found = load_forward_model(given["out"], output)(given["tokens"][torch.arange(N_IMAGES)])
     np.testing.assert_allclose(found.flatten(1), expected, rtol=1e-3, atol=1e-4)
-    errors = Y - reference.predict(X)
+    errors = Y - predict(X)
     covariance = shrunk_covariance(errors.T @ errors / len(errors), 0.5)
     points = (true - mean) @ basis
     want = scipy.spatial.distance.pdist(points, "mahalanobis", VI=np.linalg.inv(covariance))
@@ -72,11 +87,10 @@ def test_it_is_sklearn_s_ridge_between_scores_of_true_and_decoded_tokens(given, 
     np.testing.assert_allclose(scipy.spatial.distance.pdist(whitened), want, rtol=2e-3)
 
 
-def test_a_whitening_that_does_not_help_is_not_saved(given, monkeypatch):
-    monkeypatch.setattr(
-        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2, 0.9])
-    )
-    assert fit_on_held_out(**given)["whitened"] == 0.9
+@pytest.mark.parametrize("name", ["0.03", "0.03, identity 0.5"])
+def test_a_whitening_that_does_not_help_is_not_saved(given, name, monkeypatch):
+    monkeypatch.setattr(forward_model_fit, "mean_reciprocal_rank", _Ranks(_best(name)))
+    fit_on_held_out(**given)
     found = load_forward_model(given["out"], given["model"].backbone.output)
     assert found is not None
     assert found.whitening is None
@@ -84,9 +98,8 @@ def test_a_whitening_that_does_not_help_is_not_saved(given, monkeypatch):
 
 def test_latents_that_the_output_layer_ignores_change_nothing(given, monkeypatch):
     """As after a closed-form start from fewer images than latents."""
-    monkeypatch.setattr(
-        forward_model_fit, "mean_reciprocal_rank", _Ranks([0.1, 0.9, 0.2, 0.2, 0.2, 1.0])
-    )
+    scores = _best("0.03, identity 0.25, whitened")
+    monkeypatch.setattr(forward_model_fit, "mean_reciprocal_rank", _Ranks(scores))
     output = given["model"].backbone.output
     with torch.no_grad():
         output.weight[:, 7:] = 0
@@ -99,15 +112,16 @@ def test_latents_that_the_output_layer_ignores_change_nothing(given, monkeypatch
 
 
 class _Ranks:
-    def __init__(self, values):
-        self.values = list(values)
+    def __init__(self, scores):
+        self.scores = list(scores.items())
 
     def __call__(self, preds, gallery):
         assert (len(preds), len(gallery)) == (10, 10 + 30)  # training images too
         assert preds.shape[1] == gallery.shape[1]
-        # At last, coordinates of the output layer's span are compared in place of tokens.
-        assert (preds.shape[1] == 24) == (len(self.values) > 1)
-        return self.values.pop(0)
+        name, score = self.scores.pop(0)
+        # Whitened, coordinates of the output layer's span are compared in place of tokens.
+        assert (preds.shape[1] == 24) == ("whitened" not in name)
+        return score
 
 
 def test_a_forward_model_that_does_not_help_is_not_saved(given, monkeypatch):
