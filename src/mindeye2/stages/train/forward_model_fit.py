@@ -76,8 +76,9 @@ def fit_on_held_out(
     others = distinct[:: -(-len(distinct) // _N_OTHERS)]
     zeros = torch.zeros(basis.shape[1], dtype=torch.float64, device=device)
     moments, squares = Moments.about(zeros, zeros), torch.outer(zeros, zeros)
-    # Of latents: the decoded tokens' inner products with the orthonormal basis.
-    to_scores = torch.linalg.pinv(basis).T
+    # From latents to inner products of decoded tokens with the orthonormal basis: the inverse of
+    # `basis`, transposed, because its columns are orthogonal.
+    to_scores = basis / basis.square().sum(dim=0)
     for rows in torch.arange(len(images)).split(1024):
         decoded = (model.backbone.trunk(preds[rows].to(device)) @ to_scores).double()
         moments.add(true[images[rows]].to(device).double(), decoded)
