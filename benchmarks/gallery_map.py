@@ -100,13 +100,14 @@ def score_subject(
     found["plain ridge, whitened by its own errors, CSLS"] = top1(
         similarity(preds @ W, true @ W, known)
     )
-    identity = {"mean": torch.zeros(width), "components": torch.eye(width)}
     for name, (decoded, targets) in sources.items():
         pairs = Moments.about(torch.zeros(width), torch.zeros(width))
         pairs.add(targets, decoded)
         unit = float(pairs.xx.trace() / width)
         for alpha in (0.03, 0.1, 0.3, 1.0):
-            forward_model = fit_forward_model(pairs, **identity, alpha=alpha * unit)
+            forward_model = fit_forward_model(
+                pairs, mean=torch.zeros(width), components=torch.eye(width), alpha=alpha * unit
+            )
             gallery = forward_model(true)
             label = f"forward model of {name}, alpha {alpha:g}"
             found[label] = top1(centred(preds, gallery))
