@@ -127,8 +127,8 @@ def fit_forward_model(
     Parameters
     ----------
     scores
-        Inner products of tokens less `mean` with the components; x and y are about the same
-        offset 0 where `squares` is given.
+        Inner products of tokens less `mean` with the components; y is about the offset 0 where
+        `squares` is given.
     mean
         Subtracted from tokens.
     components

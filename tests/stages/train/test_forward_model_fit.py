@@ -42,14 +42,12 @@ def given(rng, tmp_path):
     }
 
 
-ALPHAS = ("none", "0.03", "0.1", "0.3", "1")
-
-
 def _best(name):
     """Return scores of all choices in their order, of which one is the best."""
-    shares = [f"0.03, identity {w:g}" for w in (0.25, 0.5, 0.75)]
-    after = ["0.03, whitened", *(f"{s}{end}" for s in shares for end in ("", ", whitened"))]
-    return {n: 0.9 if n == name else 0.2 if n == "0.03" else 0.1 for n in (*ALPHAS, *after)}
+    mixed = [f"0.03, identity {w:g}" for w in (0.25, 0.5, 0.75)]
+    names = ["none", "0.03", "0.1", "0.3", "1", "0.03, whitened"]
+    names += [f"{start}{end}" for start in mixed for end in ("", ", whitened")]
+    return {n: 0.9 if n == name else 0.2 if n == "0.03" else 0.1 for n in names}
 
 
 @pytest.mark.parametrize("identity", [0.0, 0.25])

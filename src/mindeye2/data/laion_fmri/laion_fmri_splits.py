@@ -121,10 +121,9 @@ def _read_split(settings: LaionFmriSettings, subject: str) -> _ImageSplit:
             f"{path} has {len(overlap)} images on both sides, the first is {overlap[0]!r}. "
             "Download it again."
         )
-    kept = [
-        name for name in test if not settings.ood_types or _ood_type(name) in settings.ood_types
-    ]
-    return _ImageSplit(frozenset(train), frozenset(kept))
+    if settings.ood_types:
+        test = [name for name in test if _ood_type(name) in settings.ood_types]
+    return _ImageSplit(frozenset(train), frozenset(test))
 
 
 def _ood_type(name: str) -> str:
