@@ -1,5 +1,7 @@
 import resource
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from mindeye2.core.runtime import (
     available_cores,
     choose_device,
+    each_on_one_thread,
     generator,
     numpy_rng,
     peak_memory_gib,
@@ -101,6 +104,47 @@ def test_peak_memory_is_in_gib():
     unit = 1 if sys.platform == "darwin" else 1024
     assert peak_memory_gib() == pytest.approx(peak * unit / 1024**3, rel=0.01)
     assert 0.05 < peak_memory_gib() < 64
+
+
+@pytest.fixture
+def three_threads():
+    """PyTorch computes on three threads within the test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_each_item_has_one_thread_and_results_are_in_order():
+    meet = threading.Barrier(3, timeout=60)  # three at once, else it breaks
+
+    def work(item):
+        meet.wait()
+        return item, torch.get_num_threads(), threading.current_thread().name
+
+    found = list(each_on_one_thread(work, range(6), device=torch.device("cpu")))
+    items, n_threads, names = zip(*found, strict=True)
+    assert items == tuple(range(6))
+    assert set(n_threads) == {1}
+    assert threading.main_thread().name not in names
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_error_in_one_thread_ends_the_others_work():
+    done = []
+
+    def work(item):
+        if item == 1:
+            raise ValueError("item 1 is bad")
+        time.sleep(0.05)
+        done.append(item)
+
+    with pytest.raises(ValueError, match="item 1 is bad"):
+        list(each_on_one_thread(work, range(1000), device=torch.device("cpu")))
+    assert len(done) < 100
+    assert torch.get_num_threads() == 3
 
 
 def test_progress_of_long_work_is_a_line_every_30_seconds_in_a_log(monkeypatch, capsys):

@@ -1,10 +1,12 @@
 import json
+import threading
 
 import numpy as np
 import pytest
 import torch
 
 from mindeye2.encoders.bank import Bank, to_float
+from mindeye2.encoders.registry import load_encoder
 
 
 @pytest.fixture
@@ -18,11 +20,13 @@ class Counting:
     def __init__(self, limit=10**6):
         self.count = 0
         self.limit = limit
+        self.lock = threading.Lock()
 
     def __call__(self, images):
-        self.count += len(images)
-        if self.count > self.limit:
-            raise KeyboardInterrupt
+        with self.lock:
+            self.count += len(images)
+            if self.count > self.limit:
+                raise KeyboardInterrupt
         return images.mean(dim=(2, 3))[:, None]
 
 
@@ -77,6 +81,20 @@ def test_every_number_of_processes_writes_the_file_of_numpy(tmp_path, images):
         fill(tmp_path / str(n), images, Counting(), world_size=n)
         written = (tmp_path / str(n) / "mean" / "values.npy").read_bytes()
         assert written == (tmp_path / "one.npy").read_bytes()
+
+
+def test_every_number_of_threads_writes_the_same_file(tmp_path):
+    """The same network on two threads at a batch gives other last digits."""
+    photographs = np.random.default_rng(0).integers(0, 256, size=(40, 64, 64, 3), dtype=np.uint8)
+    encoder, before = load_encoder("lite0"), torch.get_num_threads()
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            fill(tmp_path / str(n), photographs, encoder, batch_size=8)
+    finally:
+        torch.set_num_threads(before)
+    files = [(tmp_path / str(n) / "mean" / "values.npy").read_bytes() for n in (1, 2, 3)]
+    assert files[0] == files[1] == files[2]
 
 
 @pytest.mark.parametrize("change", ["key", "images", "a whole one", "its file"])

@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 __all__ = [
     "available_cores",
     "choose_device",
+    "each_on_one_thread",
     "generator",
     "numpy_rng",
     "peak_memory_gib",
@@ -23,6 +25,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _LINE_SECONDS = 30.0
 
@@ -101,6 +104,43 @@ def choose_device(name: str = "auto") -> torch.device:
             "device. Use --device cpu, or install a CUDA build of torch."
         )
     return device
+
+
+def each_on_one_thread(
+    work: Callable[[T], R], items: Iterable[T], *, device: torch.device
+) -> Iterator[R]:
+    """Yield what `work` returns for each item, on a CPU with as many at once as there are threads.
+
+    Threads that share a tensor round its sums differently than one does. Here each item has one
+    thread to itself, so that the results depend on the number of threads as little as on that of
+    processes.
+
+    Parameters
+    ----------
+    work
+        Computes on `device`; on a CPU it is called from several threads.
+    items
+        What to go through, in order.
+    device
+        Where `work` computes; on another device than a CPU, one item after the other.
+
+    Yields
+    ------
+    R
+        The result of each item, in order.
+    """
+    if device.type != "cpu":
+        yield from map(work, items)
+        return
+    n_threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(
+            n_threads, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            yield from pool.map(work, items)
+    finally:
+        # A thread's number is also that of threads that start later.
+        torch.set_num_threads(n_threads)
 
 
 def available_cores() -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mindeye2.core.artifacts import write_json
 from mindeye2.core.partial_arrays import PartialArrays
-from mindeye2.core.runtime import progress
+from mindeye2.core.runtime import each_on_one_thread, progress
 
 __all__ = ["Bank", "ImageEncoder", "to_float"]
 
@@ -104,15 +104,21 @@ class Bank:
     ) -> None:
         """Encode the images of this process that are missing.
 
-        `encode` maps a batch of RGB images in [0, 1] on `device` to one array per image.
+        `encode` maps a batch of RGB images in [0, 1] on `device` to one array per image; on a CPU
+        it is called from several threads.
         """
         if self._record.exists():
             return
-        missing = self._arrays.missing(rank=rank, world_size=world_size)
-        for rows in progress(missing, label=f"targets: {self._name}"):
+
+        def write(rows: slice) -> None:
             with torch.inference_mode():
                 encoded = encode(to_float(self._images[rows]).to(device))
             self._arrays.write(rows, {"values": encoded.to("cpu", torch.float16).numpy()})
+
+        missing = self._arrays.missing(rank=rank, world_size=world_size)
+        written = each_on_one_thread(write, missing, device=device)
+        for _ in progress(written, label=f"targets: {self._name}", total=len(missing)):
+            pass
 
     def seal(self) -> None:
         """Record that every image is encoded."""
