@@ -45,6 +45,21 @@ def test_the_subject_and_the_data_set_are_those_of_the_run(run, calls, tmp_path)
     assert not given["resume"]
 
 
+def test_an_adapted_run_is_of_its_new_subject(run, calls, tmp_path):
+    folder = run("subj01", "subj02", "subj03", config={"subject": "subj03"})
+    decoding.decode_run(folder, out=tmp_path / "scores")
+    assert calls[0][1]["subjects"] == ["subj03"]
+
+
+def test_folder_and_settings_of_the_decoding_may_be_chosen(run, calls, tmp_path):
+    given = {"decoded": tmp_path / "there", "assignments": ["images=false"]}
+    assert decoding.decode_run(run("subj03"), out=tmp_path / "scores", **given) == given["decoded"]
+    assert calls[0][1]["out"] == given["decoded"]
+    assert calls[0][1]["assignments"] == ["images=false"]
+    with pytest.raises(ValueError, match=r"--decoding are for runs, and .*data is not one"):
+        decoding.decode_run(tmp_path / "data", out=tmp_path / "scores", **given)
+
+
 def test_a_decoding_that_was_interrupted_is_continued(run, calls, tmp_path):
     (tmp_path / "scores-decoded").mkdir()
     decoding.decode_run(run("subj03"), out=tmp_path / "scores")
@@ -69,3 +84,18 @@ def test_a_run_of_an_earlier_version_needs_its_data_set(run, calls, tmp_path):
         decoding.decode_run(folder, out=tmp_path / "scores")
     decoding.decode_run(folder, out=tmp_path / "scores", data=tmp_path / "data")
     assert calls[0][1]["source"] == tmp_path / "data"
+
+
+@pytest.mark.parametrize("chosen", [None, ["subj02"]])
+def test_a_run_of_one_subject_decodes_that_one(run, chosen, monkeypatch, tmp_path):
+    starts = []
+
+    def stop(start, _, **given):
+        starts.append((start.subject, given["chosen"]))
+        raise InterruptedError
+
+    monkeypatch.setattr(decoding, "load_with_subjects", stop)
+    folder = run("subj01", "subj02", config={"subject": "subj01"})
+    with pytest.raises(InterruptedError):
+        decoding.decode(folder, source=tmp_path / "data", out=tmp_path / "o", subjects=chosen)
+    assert starts == [("subj01", chosen)]

@@ -76,7 +76,8 @@ def test_a_changed_setting_renames_what_depends_on_it_and_nothing_else():
     before = study()
     evaluated = study(evaluate={"seed": 3})
     assert list(evaluated.runs) == list(before.runs)
-    assert list(evaluated.decodings) == list(before.decodings)
+    decoded = [[cell.decoded for cell in grid.runs.values()] for grid in (evaluated, before)]
+    assert decoded[0] == decoded[1]
     assert not set(evaluated.scores) & set(before.scores)
     assert evaluated.comparison != before.comparison
     arms = {**CONFIG["arms"], "twin": {"recipe": "adapt", "pretrained": True}}
@@ -86,6 +87,12 @@ def test_a_changed_setting_renames_what_depends_on_it_and_nothing_else():
     kept = set(pretrained.runs) & set(before.runs)
     assert {name.partition("-")[0] for name in kept} == {"ridge"}
     assert study(data={"settings": {"seed": 1}}).data != before.data
+
+
+def test_one_job_reconstructs_and_scores():
+    grid = study(reconstruct={"refine": None}, evaluate={"seed": 3})
+    words = grid.evaluate_options().split()
+    assert words == ["--decoding", "refine=null", "--set", "seed=3"]
 
 
 def test_settings_become_words_that_the_command_line_reads_back():

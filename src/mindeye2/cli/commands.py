@@ -181,6 +181,20 @@ def evaluate(
     *,
     source: Annotated[Path, typer.Option("--source", help="Folder of reconstruct, or a run.")],
     out: Out,
+    decoded: Annotated[
+        Path | None,
+        typer.Option(
+            "--decoded", help="Of a run: folder of its reconstructions. Default: OUT-decoded."
+        ),
+    ] = None,
+    decoding: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--decoding",
+            metavar="KEY.PATH=VALUE",
+            help="Of a run: a setting of reconstruct; may be repeated.",
+        ),
+    ] = None,
     data: Data = None,
     config: Config = None,
     assign: Assign = None,
@@ -195,7 +209,9 @@ def evaluate(
     from mindeye2.stages.evaluate import evaluate as run
 
     settings = load_settings(EvaluateSettings(), file=config, assignments=assign or [])
-    source = decode_run(source, out=out, data=data, device=device)
+    source = decode_run(
+        source, out=out, decoded=decoded, assignments=decoding or [], data=data, device=device
+    )
     manifest = run(
         settings,
         source=source,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -28,14 +28,20 @@ def decode(
     resume: bool = False,
     device: str = "auto",
 ) -> Path:
-    """Decode one split of a data set with a run or published weights; return the manifest."""
+    """Decode one split of a data set with a run or published weights; return the manifest.
+
+    A run of one subject decodes that one, unless another is chosen.
+    """
     from mindeye2.api import default_settings
     from mindeye2.core.settings import load_settings
     from mindeye2.released.folder import open_pipeline
     from mindeye2.stages.reconstruct import reconstruct
 
     load = partial(load_settings, file=config, assignments=assignments)
-    settings = load_with_subjects(default_settings(init), load, data=source, chosen=subjects)
+    start, own = default_settings(init), _trained_on(init)
+    if len(own) == 1:
+        start = start.model_copy(update={"subject": own[0]})
+    settings = load_with_subjects(start, load, data=source, chosen=subjects)
     return reconstruct(
         settings,
         source=source,
@@ -64,17 +70,28 @@ def open_decoder(
     return decoder
 
 
-def decode_run(source: Path, *, out: Path, data: Path | None = None, device: str = "auto") -> Path:
+def decode_run(
+    source: Path,
+    *,
+    out: Path,
+    decoded: Path | None = None,
+    assignments: Sequence[str] = (),
+    data: Path | None = None,
+    device: str = "auto",
+) -> Path:
     """Return the folder to score: `source`, or for a run of one subject its decoded test images.
 
-    They are decoded first, with the default settings, into ``OUT-decoded`` beside `out`; one that
-    is there already is continued.
+    They are decoded first, with `assignments` of the reconstruct stage, into `decoded`, by default
+    ``OUT-decoded`` beside `out`; what is there already is continued.
     """
-    manifest = _manifest(source)
-    description = source / "model.yaml"
-    if manifest.get("stage") != "train" or not description.exists():
+    manifest, subjects = _manifest(source), _trained_on(source)
+    if not subjects:
+        if decoded is not None or assignments:
+            raise ValueError(
+                f"--decoded and --decoding are for runs, and {source} is not one: it is scored as "
+                "it is. Leave them out, or give the run as --source."
+            )
         return source
-    subjects = list(yaml.safe_load(description.read_text())["n_voxels"])
     if len(subjects) != 1:
         raise ArtifactError(
             f"{source} was trained on {subjects}. Decode one of them first: mindeye2 reconstruct "
@@ -87,12 +104,13 @@ def decode_run(source: Path, *, out: Path, data: Path | None = None, device: str
         raise ArtifactError(
             f"{source} is of an earlier version, which recorded no data set: add --data DATA."
         )
-    decoded = out.with_name(f"{out.name}-decoded")
+    decoded = decoded or out.with_name(f"{out.name}-decoded")
     decode(
         source,
         source=data or resolve_path(str(manifest["data"]), folder=source),
         out=decoded,
         subjects=subjects,
+        assignments=assignments,
         resume=decoded.exists(),
         device=device,
     )
@@ -110,7 +128,17 @@ def recorded_data(run: Path) -> Path | None:
         return None
 
 
-def _manifest(folder: Path) -> dict[str, object]:
+def _trained_on(run: Path) -> list[str]:
+    """Return the subjects that a run was trained to decode; none, if the folder is not a run."""
+    manifest, description = _manifest(run), run / "model.yaml"
+    if manifest.get("stage") != "train" or not description.exists():
+        return []
+    # An adapted run also keeps the ridges of its pretraining subjects.
+    new = manifest.get("config", {}).get("subject")
+    return [new] if new else list(yaml.safe_load(description.read_text())["n_voxels"])
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
-    found: dict[str, object] = json.loads(path.read_text()) if path.exists() else {}
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found

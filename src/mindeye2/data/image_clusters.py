@@ -1,10 +1,10 @@
 """Clusters of images by content: k-means on the tokens of all images of a data set."""
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from scipy.cluster.vq import kmeans2
 
 from mindeye2.core.runtime import numpy_rng, progress
 
@@ -54,7 +54,7 @@ def image_clusters(
     scaled = (pooled - pooled.mean(axis=0)) / np.maximum(pooled.std(axis=0), 1e-6)
     unit = F.normalize(torch.from_numpy(scaled), dim=1).numpy()
     rng = numpy_rng(0, "image clusters")
-    _, labels = kmeans2(unit, n_clusters, minit="++", iter=50, rng=rng)
+    _, labels = scipy.cluster.vq.kmeans2(unit, n_clusters, minit="++", iter=50, rng=rng)
     by_size = np.argsort(-np.bincount(labels, minlength=n_clusters), kind="stable")
     clusters: Int64[np.ndarray, " images"] = np.argsort(by_size)[labels].astype(np.int64)
     return clusters

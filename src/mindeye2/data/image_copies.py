@@ -8,10 +8,10 @@ count too.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32, Int64, UInt8
-from scipy.fft import dctn
 
 from mindeye2.core.runtime import progress
 
@@ -63,7 +63,9 @@ def perceptual_hash(
     bits = np.empty((len(thumbnails), N_FREQUENCIES**2 - 1), np.float32)
     for start in range(0, len(thumbnails), 4096):
         grey = thumbnails[start : start + 4096].mean(axis=3, dtype=np.float32)
-        spectrum = dctn(grey, axes=(1, 2), norm="ortho")[:, :N_FREQUENCIES, :N_FREQUENCIES]
+        spectrum = scipy.fft.dctn(grey, axes=(1, 2), norm="ortho")[
+            :, :N_FREQUENCIES, :N_FREQUENCIES
+        ]
         low = spectrum.reshape(len(grey), -1)[:, 1:]
         above = low > np.median(low, axis=1, keepdims=True)
         bits[start : start + 4096] = np.where(above, 1, -1)

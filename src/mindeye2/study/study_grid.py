@@ -81,8 +81,6 @@ class Study:
         ]
         self.runs = {cell.run: cell for cell in cells}
         """Cells by the name of their run."""
-        self.decodings = {cell.decoded: cell for cell in cells}
-        """Cells by the name of their reconstructions."""
         self.scores = {cell.scores: cell for cell in cells}
         """Cells by the name of their scores, in the order of the grid."""
 
@@ -135,14 +133,10 @@ class Study:
         own = [f"{init}/manifest.json"] if Path(init).name in self.pretrainings else []
         return [f"{self.data}/manifest.json", *own]
 
-    def reconstruct_options(self, name: str) -> str:
-        """Return subject and settings of reconstructions."""
-        subject = self.decodings[name].subject
-        return shlex.join(["--subject", subject, *assignments(self.settings.reconstruct)])
-
     def evaluate_options(self) -> str:
-        """Return the settings of scores."""
-        return shlex.join(assignments(self.settings.evaluate))
+        """Return the settings of reconstructions and of scores."""
+        decoding = assignments(self.settings.reconstruct, option="--decoding")
+        return shlex.join([*decoding, *assignments(self.settings.evaluate)])
 
     def compare_options(self) -> str:
         """Return the names of arms, in the order of `scores`, and settings."""
@@ -181,14 +175,16 @@ class Study:
         return f"pretrained/{name}"
 
 
-def assignments(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+def assignments(
+    settings: Mapping[str, Any], prefix: str = "", *, option: str = "--set"
+) -> list[str]:
     """Return nested settings as words of the command line, a dotted name and value each."""
     words: list[str] = []
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
-            words += assignments(value, f"{prefix}{name}.")
+            words += assignments(value, f"{prefix}{name}.", option=option)
         else:
-            words += ["--set", f"{prefix}{name}={json.dumps(value)}"]
+            words += [option, f"{prefix}{name}={json.dumps(value)}"]
     return words
 
 

@@ -13,7 +13,7 @@ from mindeye2.core.settings import Settings
 
 __all__ = ["AmountChoice", "ArmChoice", "ResourceChoice", "Rule", "StudySettings"]
 
-Rule = Literal["prepare", "pretrain", "train", "reconstruct", "evaluate", "compare"]
+Rule = Literal["prepare", "pretrain", "train", "evaluate", "compare"]
 """Rules of the workflow."""
 
 
@@ -143,7 +143,8 @@ class StudySettings(Settings):
     """Settings of `mindeye2 compare` that differ."""
 
     resources: Mapping[Rule, ResourceChoice] = {}
-    """What jobs need, by rule: prepare, pretrain, train, reconstruct, evaluate, compare."""
+    """What jobs need, by rule: prepare, pretrain, train, evaluate (which reconstructs first),
+    compare."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "StudySettings":

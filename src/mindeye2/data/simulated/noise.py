@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import scipy
 from jaxtyping import Float32
-from scipy.sparse.linalg import svds
 
 __all__ = ["NoiseFractions", "drift_and_offsets", "noise_loadings"]
 
@@ -37,7 +37,9 @@ def noise_loadings(
     if n_signal:
         # Of thousands of components the first few are wanted: Lanczos instead of a decomposition.
         start = np.ones(min(signal.shape), dtype=signal.dtype)
-        _, sds, components = svds(signal, k=n_signal, v0=start, return_singular_vectors="vh")
+        _, sds, components = scipy.sparse.linalg.svds(
+            signal, k=n_signal, v0=start, return_singular_vectors="vh"
+        )
         components *= np.sign(components[np.arange(n_signal), np.abs(components).argmax(axis=1)])[
             :, None
         ]

@@ -25,9 +25,9 @@ Wandell and Winawer 2015, Trends Cogn Sci 19:349-357. Horton and Hoyt 1991, Arch
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float, Float32, Shaped, UInt8
-from scipy.special import erf
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -151,7 +151,7 @@ def pool_fields(
     def weights(centre: Float32[np.ndarray, " voxels"]) -> Float[np.ndarray, "voxels width"]:
         # Exact mass in each pixel: the foveal fields of V1 are smaller than one.
         z = (edges - centre[:, None].astype(np.float64)) / (np.sqrt(2) * fields.size[:, None])
-        mass: Float[np.ndarray, "voxels width"] = np.diff(erf(z), axis=1)
+        mass: Float[np.ndarray, "voxels width"] = np.diff(scipy.special.erf(z), axis=1)
         mass /= mass.sum(axis=1, keepdims=True)
         return mass
 

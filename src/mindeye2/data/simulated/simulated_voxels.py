@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, Float32, Shaped
-from scipy.linalg import eigh
 
 from mindeye2.data.simulated.receptive_fields import Fields, pool_fields
 
@@ -52,7 +52,9 @@ def pca_scores(
     covariance = centred[fit].T @ centred[fit] / int(fit.sum())
     n_components = min(n_components, features.shape[1], int(fit.sum()) - 1)
     last = features.shape[1] - 1
-    variances, components = eigh(covariance, subset_by_index=[last - n_components + 1, last])
+    variances, components = scipy.linalg.eigh(
+        covariance, subset_by_index=[last - n_components + 1, last]
+    )
     # Components without variance would be scaled-up rounding errors.
     keep = np.flatnonzero(variances > 1e-9 * variances[-1])[::-1]
     components = components[:, keep]

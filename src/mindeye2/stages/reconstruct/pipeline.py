@@ -141,7 +141,9 @@ class RunPipeline:
                 f"predicts those of {run.encoder!r}. Leave it out."
             )
         composed = bool(run.manifest.get("composed_scenes")) and run.encoder == _SCENE_ENCODER
-        return settings.references == "scenes" or (settings.references == "auto" and composed)
+        used = settings.images or settings.captions
+        automatic = settings.references == "auto" and composed and used
+        return settings.references == "scenes" or automatic
 
     def load(self) -> None:
         """Load every network that the settings use."""

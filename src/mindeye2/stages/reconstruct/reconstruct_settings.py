@@ -68,7 +68,8 @@ class ReconstructSettings(Settings):
     references: Literal["auto", "scenes", "none"] = "auto"
     """What lends fine detail to the refined image, and tells captions the kinds of things:
     `scenes`, 8,000 composed training scenes that the package ships, for tokens of `lite0`; `none`;
-    by default scenes for runs that were trained on composed scenes, as the demo's are."""
+    by default scenes where images or captions are wanted of runs that were trained on composed
+    scenes, as the demo's are."""
 
     lowlevel_weight: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Weight of the low-level image in the blended one (released: 1/4, paper: 1/5)."""
