@@ -30,7 +30,7 @@ OPTIONS = {
     "prepare": COMMON | {"kind", "--source", "--subject", "--device"},
     "train": COMMON | {"--recipe", "--source", "--init", "--subject", "--device"},
     "reconstruct": COMMON | {"--source", "--init", "--subject", "--device"},
-    "evaluate": COMMON | {"--source", "--data", "--device"},
+    "evaluate": COMMON | {"--source", "--decoded", "--decoding", "--data", "--device"},
     "report": COMMON | {"--source", "--data"},
     "compare": COMMON | {"runs"},
     "analyse": COMMON | {"kind", "--source", "--data", "--init", "--subject", "--device"},

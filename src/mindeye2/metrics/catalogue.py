@@ -186,6 +186,12 @@ METRICS: dict[str, Metric] = {
         _top(5),
         "As top-1; the seen image is among the five best.",
     ),
+    "image_two_way": Metric(
+        "Image given brain, two-way",
+        "Retrieval",
+        _two_way,
+        "As top-1; fraction of other images that score less than the seen one.",
+    ),
     "brain_top1": Metric(
         "Brain given image, top-1",
         "Retrieval",

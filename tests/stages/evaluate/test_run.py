@@ -61,7 +61,8 @@ def score(data, judging, tmp_path):
 def test_true_tokens_are_found_by_every_metric(score, rng):
     targets = torch.randn(N, 4, 6, generator=rng)
     rows = score(targets, targets)
-    for name in ("image_top1", "image_top5", "brain_top1", "image_top1_raw", "two_way_prior"):
+    perfect = ("image_top1", "image_top5", "image_two_way", "brain_top1", "image_top1_raw")
+    for name in (*perfect, "two_way_prior"):
         assert rows[name]["value"] == 1, name
 
 
@@ -70,7 +71,8 @@ def test_shuffled_predictions_score_at_the_chance_levels_of_the_table(score, rng
     targets, noise = torch.randn(2, N, 4, 6, generator=rng)
     rows = score((0.5 * targets + noise).roll(1, dims=0), targets)
     assert rows["two_way_tokens"]["chance"] == 0.5
-    assert rows["two_way_tokens"]["value"] == pytest.approx(0.5, abs=4 * 0.29 / N**0.5)
+    for name in ("two_way_tokens", "image_two_way"):
+        assert rows[name]["value"] == pytest.approx(0.5, abs=4 * 0.29 / N**0.5)
     for name, chance in (("image_top1", 1 / N), ("brain_top1", 1 / N), ("image_top5", 5 / N)):
         assert rows[name]["chance"] == pytest.approx(chance)
         assert rows[name]["value"] <= chance + 4 * (chance / N) ** 0.5
@@ -82,6 +84,7 @@ def test_predictions_that_are_all_alike_score_at_chance_and_not_as_hits(score, r
     assert rows["brain_top1_raw"]["value"] == pytest.approx(1 / N)
     assert rows["brain_top1"]["value"] == pytest.approx(1 / N)
     assert rows["image_top5"]["value"] == pytest.approx(5 / N)
+    assert rows["image_two_way"]["value"] == pytest.approx(0.5)
 
 
 def test_captions_are_compared_by_meaning_where_an_encoder_is_given(
@@ -144,7 +147,7 @@ def test_every_score_has_an_interval_around_it(scores):
 def test_scores_of_tokens_stand_beside_their_noise_ceilings(scores, page):
     rows = read_summary(scores)
     bounded = {n for n, row in rows.items() if row["noise_ceiling_high"] is not None}
-    assert bounded == {"image_top1", "image_top5", "two_way_tokens"}
+    assert bounded == {"image_top1", "image_top5", "image_two_way", "two_way_tokens"}
     for name in bounded:
         assert 0 <= rows[name]["noise_ceiling_low"] <= rows[name]["noise_ceiling_high"] <= 1
     assert "noise ceiling from | to |" in (scores / "table.md").read_text()

@@ -9,7 +9,7 @@ from torch import Tensor
 from mindeye2.core.errors import MissingExtraError
 from mindeye2.core.runtime import progress
 from mindeye2.encoders.clip import load_clip_tokens
-from mindeye2.metrics import top_k_hits, two_way_identification, umap_distance
+from mindeye2.metrics import match_ranks, top_k_hits, two_way_identification, umap_distance
 from mindeye2.metrics.catalogue import POOL
 from mindeye2.metrics.noise_ceiling import NoiseCeiling, identification_ceiling
 from mindeye2.metrics.retrieval import fit_calibration, similarity
@@ -44,6 +44,7 @@ def calibrated_scores(decoded: Decoded) -> Scores:
         {
             "image_top1": top_k_hits(calibrated, k=1),
             "image_top5": top_k_hits(calibrated, k=min(5, len(targets))),
+            "image_two_way": _two_way(calibrated),
             "brain_top1": top_k_hits(calibrated.T, k=1),
             "image_top1_no_forward_model": top_k_hits(no_forward_model, k=1),
             "image_top1_raw": top_k_hits(raw, k=1),
@@ -71,6 +72,9 @@ def _noise_ceilings(decoded: Decoded) -> dict[str, NoiseCeiling]:
         ),
         "image_top5": identification_ceiling(
             compared, lambda p, g: top_k_hits(similarity(p, g, calibration), k=k)
+        ),
+        "image_two_way": identification_ceiling(
+            compared, lambda p, g: _two_way(similarity(p, g, calibration))
         ),
     }
     del compared, training  # of the size of the tokens without a whitening
@@ -121,6 +125,11 @@ def _calibrated(decoded: Decoded) -> Float[Tensor, "query gallery"]:
         decoded.whitened("training_backbone"), decoded.whitened("training_expected")
     )
     return similarity(decoded.whitened("backbone"), decoded.whitened("expected"), calibration)
+
+
+def _two_way(near: Float[Tensor, "query gallery"]) -> Float[Tensor, " query"]:
+    """Return the fraction of other images that score less than the seen one; ties count half."""
+    return 1 - (match_ranks(near) - 1) / (near.shape[1] - 1)
 
 
 def _gallery(job: Job) -> tuple[Tensor, list[str]]:
