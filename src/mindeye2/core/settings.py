@@ -43,9 +43,9 @@ def _one_line(error: Exception) -> str:
 class Settings(BaseModel):
     """Base of all settings: frozen, keyword-only, without unknown keys."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
+    # Docstrings of fields are read where they are listed: to parse all classes at each start of a
+    # command, as pydantic does for `use_attribute_docstrings`, would take .3 s.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 S = TypeVar("S", bound=Settings)

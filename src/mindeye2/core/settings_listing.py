@@ -1,9 +1,12 @@
 """Settings as text: dotted name, accepted values, default, meaning, from their classes."""
 
+import ast
+import inspect
 import textwrap
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from mindeye2.core.settings import Settings, nested_class, plain
 
-__all__ = ["SettingRow", "commented_yaml", "list_settings", "write_value"]
+__all__ = ["SettingRow", "commented_yaml", "field_docstrings", "list_settings", "write_value"]
 
 _WORDS: dict[Any, str] = {
     bool: "true or false",
@@ -59,12 +62,31 @@ def list_settings(start: Settings) -> list[SettingRow]:
     return list(_rows(type(start), plain(start), ""))
 
 
+def field_docstrings(cls: type[BaseModel]) -> dict[str, str]:
+    """Return the docstring below each field of a class and of those that it inherits from."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if base is BaseModel or not issubclass(base, BaseModel):
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in pairwise(definition.body):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = inspect.cleandoc(text)
+    return found
+
+
 def _rows(cls: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Iterator[SettingRow]:
+    meanings = field_docstrings(cls)
     for name, field in cls.model_fields.items():
         if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1:
             continue  # a tag, which the command line gives by itself
         path, value = f"{prefix}{name}", values[name]
-        meaning = " ".join((field.description or "").split())
+        meaning = " ".join(meanings.get(name, "").split())
         inner = nested_class(field.annotation)
         if inner is None or isinstance(value, list):
             kind = _words(field.annotation, field.metadata)

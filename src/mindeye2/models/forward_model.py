@@ -79,6 +79,28 @@ class ForwardModel:
         ]
         return torch.cat(parts)
 
+    def in_components(
+        self,
+        basis: Float[Tensor, "components _"],
+        *,
+        mean: Float[Tensor, " features"],
+        components: Float[Tensor, "features components"],
+    ) -> "ForwardModel":
+        """Return the map of tokens that this one is in coordinates of.
+
+        Coordinates are inner products with the orthonormal ``components @ basis``.
+        """
+        exact = basis.double()
+        weights, bias = exact @ self.weights.double() @ exact.T, self.bias.double() @ exact.T
+        whitening = None if self.whitening is None else exact @ self.whitening.double()
+        return ForwardModel(
+            mean=mean,
+            components=components,
+            weights=weights.to(mean),
+            bias=bias.to(mean),
+            whitening=None if whitening is None else whitening.to(mean),
+        )
+
     def save(self, folder: Path) -> None:
         """Write the map into a run folder, without what is the output layer's."""
         tensors = {"weights": self.weights, "bias": self.bias}
@@ -120,7 +142,6 @@ def fit_forward_model(
     alpha: float,
     identity: float = 0.0,
     squares: Float[Tensor, "_ _"] | None = None,
-    basis: Float[Tensor, "components _"] | None = None,
 ) -> ForwardModel:
     """Fit a ridge from scores of true tokens (x) to those of held-out decoded tokens (y).
 
@@ -142,9 +163,6 @@ def fit_forward_model(
     squares
         Sum of the outer products of y with itself, from which decoding's errors about the expected
         tokens follow; with it the model whitens by these.
-    basis
-        Where the components are not orthonormal, what makes them so: scores are inner products
-        with the components times this.
 
     Returns
     -------
@@ -164,10 +182,6 @@ def fit_forward_model(
         errors = squares - torch.outer(scores.y_sum, scores.y_sum) / scores.n
         errors = errors - explained - explained.T + weights.T @ gram @ weights
         whitening = whitening_map(errors / scores.n)
-    if basis is not None:
-        basis = basis.to(weights)
-        weights, bias = basis @ weights @ basis.T, bias @ basis.T
-        whitening = None if whitening is None else basis @ whitening
     return ForwardModel(
         mean=mean,
         components=components,

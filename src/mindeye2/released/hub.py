@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+import huggingface_hub  # its names are loaded when they are used
+import huggingface_hub.errors
 from rich.filesize import decimal
 
 from mindeye2.core.artifacts import MANIFEST
@@ -75,8 +75,8 @@ def export_folder(source: Path, *, out: Path) -> ExportedFolder:
     return ExportedFolder(path=out, n_bytes=n_bytes)
 
 
-def _card(manifest: dict[str, Any], n_voxels: dict[str, int]) -> ModelCard:
-    data = ModelCardData(
+def _card(manifest: dict[str, Any], n_voxels: dict[str, int]) -> "huggingface_hub.ModelCard":
+    data = huggingface_hub.ModelCardData(
         library_name="mindeye2",
         tags=["fmri", "brain-decoding", "neuroscience", "mindeye2", "image-reconstruction"],
     )
@@ -92,7 +92,7 @@ def _card(manifest: dict[str, Any], n_voxels: dict[str, int]) -> ModelCard:
             "\nThe folder `memory/` holds image tokens of training images, and captions where the "
             "data set has them: the terms of the data set apply to them.\n"
         )
-    return ModelCard(f"""---
+    return huggingface_hub.ModelCard(f"""---
 {data.to_yaml()}
 ---
 
@@ -129,13 +129,16 @@ def pretrained_folder(name: str | Path, *, revision: str | None) -> Path:
     if Path(name).is_dir():
         return Path(name)
     try:
-        return Path(snapshot_download(str(name), revision=revision))
-    except HFValidationError as error:
+        return Path(huggingface_hub.snapshot_download(str(name), revision=revision))
+    except huggingface_hub.errors.HFValidationError as error:
         raise ArtifactError(
             f"{name} is neither a folder nor the name of a repository (OWNER/NAME): give one that "
             "'mindeye2 train', 'mindeye2 import' or 'mindeye2 export' made."
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+    except (
+        huggingface_hub.errors.HfHubHTTPError,
+        huggingface_hub.errors.LocalEntryNotFoundError,
+    ) as error:
         raise ArtifactError(
             f"{name} is no folder here, and could not be downloaded from the hub "
             f"({str(error).splitlines()[0]}). Check its name, 'hf auth login' for a private one, "
@@ -148,11 +151,15 @@ def upload(folder: Path, *, repository: str) -> str:
 
     Raises ArtifactError if the hub refuses.
     """
-    api = HfApi()
+    api = huggingface_hub.HfApi()
     try:
         api.create_repo(repository, private=True, exist_ok=True)
         return str(api.upload_folder(repo_id=repository, folder_path=folder))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except (
+        huggingface_hub.errors.HfHubHTTPError,
+        huggingface_hub.errors.HFValidationError,
+        OSError,
+    ) as error:
         raise ArtifactError(
             f"{folder} is written, but was not uploaded to {repository}: "
             f"{str(error).splitlines()[0]}. After 'hf auth login' upload it with: hf upload "

@@ -6,6 +6,7 @@ from sklearn.covariance import shrunk_covariance
 from sklearn.linear_model import Ridge
 
 from mindeye2.core.runtime import process_rng
+from mindeye2.models.closed_form import mean_reciprocal_rank
 from mindeye2.models.decoder import build_mindeye
 from mindeye2.models.forward_model import load_forward_model
 from mindeye2.models.model_settings import ModelSettings, PriorSettings
@@ -94,6 +95,30 @@ def test_a_whitening_that_does_not_help_is_not_saved(given, name, monkeypatch):
     assert found.whitening is None
 
 
+@pytest.mark.parametrize("whitened", [False, True])
+def test_choices_are_scored_as_all_their_tokens_would_be(given, whitened, monkeypatch):
+    """In coordinates of the output layer's span cosines are the same."""
+    name = "0.03, identity 0.5, whitened" if whitened else "0.03, identity 0.5"
+    order, scores = list(_best(name)), []
+
+    def rank(preds, gallery):
+        scores.append(mean_reciprocal_rank(preds, gallery))
+        return _best(name)[order[len(scores) - 1]]
+
+    monkeypatch.setattr(forward_model_fit, "mean_reciprocal_rank", rank)
+    fit_on_held_out(**given)
+    model, tokens, own = given["model"], given["tokens"], given["validation"]["subj01"]
+    found = load_forward_model(given["out"], model.backbone.output)
+    with torch.no_grad():
+        decoded = model(own.betas[torch.arange(10)], subject="subj01").backbone_tokens
+    true = tokens[torch.cat([own.images, torch.arange(30)])]
+    gallery = found(true)
+    both = [found.whiten(side).flatten(1) for side in (decoded, gallery)]
+    assert scores[order.index(name)] == pytest.approx(mean_reciprocal_rank(*both), abs=1e-6)
+    plain = mean_reciprocal_rank(decoded.flatten(1), true.flatten(1))
+    assert scores[0] == pytest.approx(plain, abs=1e-6)
+
+
 def test_latents_that_the_output_layer_ignores_change_nothing(given, monkeypatch):
     """As after a closed-form start from fewer images than latents."""
     scores = _best("0.03, identity 0.25, whitened")
@@ -117,8 +142,8 @@ class _Ranks:
         assert (len(preds), len(gallery)) == (10, 10 + 30)  # training images too
         assert preds.shape[1] == gallery.shape[1]
         name, score = self.scores.pop(0)
-        # Whitened, coordinates of the output layer's span are compared in place of tokens.
-        assert (preds.shape[1] == 24) == ("whitened" not in name)
+        # Coordinates in the output layer's span are compared in place of tokens.
+        assert (preds.shape[1] == 24) == (name == "none")
         return score
 
 

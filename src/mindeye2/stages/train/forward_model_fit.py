@@ -1,6 +1,6 @@
 """Fit of the forward model to held-out predictions, without the tokens that they decode to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -70,8 +70,14 @@ def fit_on_held_out(
     output = model.backbone.output
     device, distinct = output.weight.device, images.unique()
     basis = orthonormal_basis(output.weight)
+    validated = torch.cat([own.images for own in validation.values()])
     true = pca_scores(
-        tokens, distinct, mean=output.bias, components=output.weight, inverse=basis, folder=out
+        tokens,
+        torch.cat([distinct, validated]).unique(),
+        mean=output.bias,
+        components=output.weight,
+        inverse=basis,
+        folder=out,
     )
     others = distinct[:: -(-len(distinct) // _N_OTHERS)]
     zeros = torch.zeros(basis.shape[1], dtype=torch.float64, device=device)
@@ -79,48 +85,68 @@ def fit_on_held_out(
     # From latents to inner products of decoded tokens with the orthonormal basis: the inverse of
     # `basis`, transposed, because its columns are orthogonal.
     to_scores = basis / basis.square().sum(dim=0)
+
+    def decoded_scores(latents: Tensor) -> Tensor:
+        scores: Tensor = model.backbone.trunk(latents.to(device)) @ to_scores
+        return scores
+
     for rows in torch.arange(len(images)).split(1024):
-        decoded = (model.backbone.trunk(preds[rows].to(device)) @ to_scores).double()
+        decoded = decoded_scores(preds[rows]).double()
         moments.add(true[images[rows]].to(device).double(), decoded)
         squares.addmm_(decoded.T, decoded)
+    latents = {
+        subject: torch.cat(
+            [model.ridge(betas.to(device), subject=subject) for betas in own.betas.split(64)]
+        )
+        for subject, own in validation.items()
+    }
 
-    def score(forward_model: ForwardModel | None) -> float:
-        def gallery_of(rows: Tensor) -> Tensor:
-            parts = [tokens[part] for part in rows.split(64)]
-            if forward_model is None:
-                return torch.cat(parts)
-            return torch.cat([forward_model.whiten(forward_model(part)) for part in parts])
-
+    def reciprocal_rank(
+        queries_of: Callable[[str], Tensor], gallery_of: Callable[[Tensor], Tensor]
+    ) -> float:
         # Among each other, validation images are found too often to choose by.
-        rest = gallery_of(others)
-        ranks = []
+        rest, ranks = gallery_of(others), []
         for subject, own in validation.items():
             apart = ~torch.isin(others, own.images)
-            gallery = torch.cat([gallery_of(own.images), rest[apart]])
-            decoded = [
-                model(betas.to(device), subject=subject).backbone_tokens.cpu()
-                for betas in own.betas.split(64)
-            ]
-            queries = torch.cat(decoded)
-            queries = queries if forward_model is None else forward_model.whiten(queries)
-            ranks.append(mean_reciprocal_rank(queries.flatten(1), gallery.flatten(1)))
+            gallery = torch.cat([gallery_of(own.images), rest[apart.to(rest.device)]])
+            ranks.append(mean_reciprocal_rank(queries_of(subject), gallery))
         return sum(ranks) / len(ranks)
+
+    def score(forward_model: ForwardModel | None) -> float:
+        if forward_model is None:
+            return reciprocal_rank(
+                lambda subject: torch.cat(
+                    [
+                        model.backbone(part)[1].flatten(1).cpu()
+                        for part in latents[subject].split(64)
+                    ]
+                ),
+                lambda rows: tokens[rows].flatten(1),
+            )
+        # Both sides lie in the span of the output layer, where cosines are those of all tokens.
+        return reciprocal_rank(
+            lambda subject: forward_model.whiten(
+                decoded_scores(latents[subject])[:, None]
+            ).flatten(1),
+            lambda rows: forward_model.whiten(
+                forward_model(true[rows].to(device)[:, None])
+            ).flatten(1),
+        )
 
     unit = float(moments.xx.trace() / basis.shape[1])
     best, scores = choose_forward_model(
         lambda alpha, identity, whitens: fit_forward_model(
             moments,
-            mean=output.bias,
-            components=output.weight,
+            mean=torch.zeros_like(to_scores[0]),
+            components=torch.eye(basis.shape[1]).to(to_scores),
             alpha=alpha * unit,
             identity=identity,
             squares=squares if whitens else None,
-            basis=basis,
         ),
         score,
         alphas=ALPHAS,
         identities=IDENTITIES,
     )
     if best is not None:
-        best.save(out)
+        best.in_components(basis, mean=output.bias, components=output.weight).save(out)
     return scores

@@ -94,7 +94,7 @@ def fit_new_ridge(
         """Return the score of the best alpha, and what was chosen."""
 
         def read_out(rows: Tensor) -> Tensor:
-            decoded = model.heads(rows).backbone_tokens
+            _, decoded = model.backbone(rows)
             return (gallery.whiten(decoded) if gallery else decoded).flatten(1).cpu()
 
         def gallery_of(images: Tensor) -> Tensor:
