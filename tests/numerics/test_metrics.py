@@ -225,7 +225,7 @@ def test_caption_scores_agree_with_the_reference_in_any_order(name):
 SCORED_BY = {
     "(pixcorr|ssim)_.*": r"\1",
     "(two_way_.*|repeat_two_way)": "two_way_identification",
-    "known_image(_single)?": "match_ranks",
+    "(known_image(_single)?|image_two_way)": "match_ranks",
     "brain_correlation_.*": "row_correlation",
     "(image|brain|repeat)_top[15].*": "top_k_hits",
     "(brain_given_image|image_given_brain)_300": "top_k_hits",

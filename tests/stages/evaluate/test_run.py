@@ -282,3 +282,20 @@ def test_one_command_scores_every_column_of_the_papers_tables(six, files, tmp_pa
     assert "## Captions: mindeye2-2024, subj01, 6 images" in text
     assert "Scotti" not in text  # the protocol has 1,000 images
     assert r"\toprule" in (tmp_path / "scores" / "table.tex").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_decode_a_run_and_score_it(adapted, tmp_path, launch_command):
+    words = ["evaluate", "--source", adapted, "--set", "n_resamples=100"]
+    for setting in ("images=false", "captions=false", "prior_samples=1", "prior_steps=2"):
+        words += ["--decoding", setting]
+    for n in (1, 2):
+        out, decoded = tmp_path / f"scores{n}", tmp_path / f"decoded{n}"
+        codes, errors = launch_command(n, *words, "--decoded", decoded, "--out", out)
+        assert codes == [0] * n, errors
+    files = [
+        [(tmp_path / f"{name}{n}" / file).read_bytes() for n in (1, 2)]
+        for name, file in (("scores", "scores.parquet"), ("decoded", "tokens.safetensors"))
+    ]
+    assert files[0][0] == files[0][1]
+    assert files[1][0] == files[1][1]
