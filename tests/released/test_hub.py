@@ -53,7 +53,7 @@ def test_a_repository_is_downloaded_and_opened(tmp_path, run, monkeypatch):
         asked.append((name, revision))
         return str(shutil.copytree(run, tmp_path / "cache"))
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", download)
     decoder = Decoder.from_pretrained("lab/decoder", revision="v1", device="cpu")
     assert decoder.subjects == ["subj01"]
     assert asked == [("lab/decoder", "v1")]
@@ -71,7 +71,7 @@ def test_what_is_neither_folder_nor_repository_is_named(monkeypatch):
             ),
         )
 
-    monkeypatch.setattr(hub, "snapshot_download", fail)
+    monkeypatch.setattr(hub.huggingface_hub, "snapshot_download", fail)
     with pytest.raises(ArtifactError, match=r"lab/decoder is no folder here, and could not be"):
         pretrained_folder("lab/decoder", revision=None)
 
@@ -95,7 +95,7 @@ def test_an_upload_creates_a_private_repository(tmp_path, run, monkeypatch):
             calls.append(("upload", repo_id, sorted(p.name for p in folder_path.iterdir())))
             return "https://hub/lab/decoder"
 
-    monkeypatch.setattr(hub, "HfApi", Api)
+    monkeypatch.setattr(hub.huggingface_hub, "HfApi", Api)
     words = ["export", str(run), "--out", str(tmp_path / "out"), "--push", "lab/decoder"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
@@ -113,7 +113,7 @@ def test_a_failed_upload_keeps_the_folder_and_says_how_to_go_on(tmp_path, run, m
         def create_repo(self, *_, **__):
             raise OSError("no connection")
 
-    monkeypatch.setattr(hub, "HfApi", Api)
+    monkeypatch.setattr(hub.huggingface_hub, "HfApi", Api)
     words = ["export", str(run), "--out", str(tmp_path / "out"), "--push", "lab/decoder"]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from mindeye2.core.settings import Settings, nested_class, plain
 
-__all__ = ["SettingRow", "commented_yaml", "field_docstrings", "list_settings", "write_value"]
+__all__ = ["SettingRow", "commented_yaml", "list_settings", "write_value"]
 
 _WORDS: dict[Any, str] = {
     bool: "true or false",
@@ -62,7 +62,7 @@ def list_settings(start: Settings) -> list[SettingRow]:
     return list(_rows(type(start), plain(start), ""))
 
 
-def field_docstrings(cls: type[BaseModel]) -> dict[str, str]:
+def _field_docstrings(cls: type[BaseModel]) -> dict[str, str]:
     """Return the docstring below each field of a class and of those that it inherits from."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
@@ -81,7 +81,7 @@ def field_docstrings(cls: type[BaseModel]) -> dict[str, str]:
 
 
 def _rows(cls: type[BaseModel], values: Mapping[str, Any], prefix: str) -> Iterator[SettingRow]:
-    meanings = field_docstrings(cls)
+    meanings = _field_docstrings(cls)
     for name, field in cls.model_fields.items():
         if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1:
             continue  # a tag, which the command line gives by itself
