@@ -89,6 +89,10 @@ METRICS = {
         hits_of_pool,
     ),
     "match_ranks": (lambda p, t: metrics.match_ranks(cosine_similarity(p, t)), ranks),
+    "two_way_hits": (
+        lambda p, t: metrics.two_way_hits(cosine_similarity(p, t)),
+        lambda p, t: [(N - rank) / (N - 1) for rank in ranks(p, t)],
+    ),
     "umap_distance": (
         metrics.umap_distance,
         by_row(lambda p, t: scipy.spatial.distance.euclidean(p[:2], t[:2])),
@@ -225,7 +229,8 @@ def test_caption_scores_agree_with_the_reference_in_any_order(name):
 SCORED_BY = {
     "(pixcorr|ssim)_.*": r"\1",
     "(two_way_.*|repeat_two_way)": "two_way_identification",
-    "(known_image(_single)?|image_two_way)": "match_ranks",
+    "known_image(_single)?": "match_ranks",
+    "image_two_way": "two_way_hits",
     "brain_correlation_.*": "row_correlation",
     "(image|brain|repeat)_top[15].*": "top_k_hits",
     "(brain_given_image|image_given_brain)_300": "top_k_hits",

@@ -7,6 +7,7 @@ from mindeye2.metrics.ranking import (
     match_ranks,
     top_k_accuracy,
     top_k_hits,
+    two_way_hits,
 )
 from mindeye2.metrics.stats import (
     bootstrap_interval,
@@ -37,6 +38,7 @@ __all__ = [
     "ssim",
     "top_k_accuracy",
     "top_k_hits",
+    "two_way_hits",
     "two_way_identification",
     "umap_distance",
 ]

@@ -8,7 +8,7 @@ signal, with its variance scaled down to what repeats (the reliability of the av
 halves shows it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,13 @@ from torch import Tensor
 
 from mindeye2.metrics.correlation import row_correlation
 
-__all__ = ["Halves", "NoiseCeiling", "correlation_ceiling", "identification_ceiling"]
+__all__ = [
+    "Halves",
+    "NoiseCeiling",
+    "correlation_ceiling",
+    "identification_ceiling",
+    "identification_ceilings",
+]
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Scores rows of predictions against the rows of a gallery, one number per image."""
@@ -65,19 +71,27 @@ class Halves:
 
 
 def identification_ceiling(halves: Halves, score: Score) -> NoiseCeiling:
+    """Bound one score of identification; see `identification_ceilings`."""
+    return identification_ceilings(halves, lambda preds, gallery: {"": score(preds, gallery)})[""]
+
+
+def identification_ceilings(
+    halves: Halves, scores: Callable[[Tensor, Tensor], Mapping[str, Tensor]]
+) -> dict[str, NoiseCeiling]:
     """Bound the identification of images by patterns that repeat as these do.
 
     Parameters
     ----------
     halves
         Predictions of either half of the presentations.
-    score
-        Scores predictions against a gallery of predictions, higher is better.
+    scores
+        Scores predictions against a gallery of predictions by name, higher is better.
 
     Returns
     -------
-    NoiseCeiling
-        At chance where the halves agree no more than those of different images.
+    dict
+        The ceiling of each score, at chance where the halves agree no more than those of different
+        images.
 
     Raises
     ------
@@ -86,16 +100,17 @@ def identification_ceiling(halves: Halves, score: Score) -> NoiseCeiling:
     """
     if len(halves.first) < 2:
         raise ValueError("a noise ceiling of identification needs at least two images.")
-    low = (
-        score(halves.first, halves.second).mean() + score(halves.second, halves.first).mean()
-    ) / 2
+    lows = scores(halves.first, halves.second), scores(halves.second, halves.first)
     average, noise = halves.average(), halves.noise()
     mean = average.mean(dim=0)
     # Noise of the average is part of its variance; it must not count as signal.
     repeats = 1 - noise.var(dim=0).sum() / average.var(dim=0).sum()
     signal = average.sub_(mean).mul_(repeats.nan_to_num().clamp(min=0).sqrt()).add_(mean)
-    high = score(noise.add_(signal), signal).mean()
-    return NoiseCeiling(float(low), max(float(low), float(high)))
+    found = {}
+    for name, high in scores(noise.add_(signal), signal).items():
+        low = float((lows[0][name].mean() + lows[1][name].mean()) / 2)
+        found[name] = NoiseCeiling(low, max(low, float(high.mean())))
+    return found
 
 
 def correlation_ceiling(halves: Halves) -> NoiseCeiling:

@@ -22,6 +22,7 @@ __all__ = [
     "match_ranks",
     "top_k_accuracy",
     "top_k_hits",
+    "two_way_hits",
 ]
 
 
@@ -99,6 +100,30 @@ def match_ranks(
     """
     better, ties = _count_better(similarity, match)
     return 1 + better + ties / 2
+
+
+def two_way_hits(similarity: Float[Tensor, "query gallery"]) -> Float[Tensor, " query"]:
+    """Compute the fraction of other items that score less than the true one for each prediction.
+
+    `two_way_identification` from scores of any kind.
+
+    Parameters
+    ----------
+    similarity
+        Any scores, larger is nearer; row ``i`` belongs to item ``i``.
+
+    Returns
+    -------
+    Tensor
+        Scores in [0, 1]; ties count one half, so that chance is 0.5. 0 without other items.
+
+    Raises
+    ------
+    ValueError
+        If a score is NaN.
+    """
+    n = similarity.shape[1]
+    return (n - match_ranks(similarity)) / max(n - 1, 1)
 
 
 def top_k_hits(

@@ -10,7 +10,7 @@ are fitted to subjects with many trials and applied to a new subject with few.
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -90,16 +90,15 @@ class ForwardModel:
 
         Coordinates are inner products with the orthonormal ``components @ basis``.
         """
-        exact = basis.double()
-        weights, bias = exact @ self.weights.double() @ exact.T, self.bias.double() @ exact.T
-        whitening = None if self.whitening is None else exact @ self.whitening.double()
-        return ForwardModel(
+        basis = basis.double()
+        exact = ForwardModel(
             mean=mean,
             components=components,
-            weights=weights.to(mean),
-            bias=bias.to(mean),
-            whitening=None if whitening is None else whitening.to(mean),
+            weights=basis @ self.weights.double() @ basis.T,
+            bias=self.bias.double() @ basis.T,
+            whitening=None if self.whitening is None else basis @ self.whitening.double(),
         )
+        return _rounded(exact)
 
     def save(self, folder: Path) -> None:
         """Write the map into a run folder, without what is the output layer's."""
@@ -182,12 +181,20 @@ def fit_forward_model(
         errors = squares - torch.outer(scores.y_sum, scores.y_sum) / scores.n
         errors = errors - explained - explained.T + weights.T @ gram @ weights
         whitening = whitening_map(errors / scores.n)
-    return ForwardModel(
-        mean=mean,
-        components=components,
-        weights=weights.to(mean),
-        bias=bias.to(mean),
-        whitening=None if whitening is None else whitening.to(mean),
+    exact = ForwardModel(
+        mean=mean, components=components, weights=weights, bias=bias, whitening=whitening
+    )
+    return _rounded(exact)
+
+
+def _rounded(exact: ForwardModel) -> ForwardModel:
+    """Return a map that was computed in double precision in the precision of tokens."""
+    whitening = exact.whitening
+    return replace(
+        exact,
+        weights=exact.weights.to(exact.mean),
+        bias=exact.bias.to(exact.mean),
+        whitening=None if whitening is None else whitening.to(exact.mean),
     )
 
 

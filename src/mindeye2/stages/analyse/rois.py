@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mindeye2.core.runtime import generator, numpy_rng, progress
 from mindeye2.core.settings import Settings
-from mindeye2.metrics import bootstrap_interval, match_ranks, top_k_hits
+from mindeye2.metrics import bootstrap_interval, top_k_hits, two_way_hits
 from mindeye2.metrics.ranking import cosine_similarity
 from mindeye2.models.closed_form import RidgeProblem, choose_alpha
 from mindeye2.stages.analyse.analysis import Analysis, AnalysisJob
@@ -217,11 +217,7 @@ def _reduced(
 def _image_scores(preds: Tensor, true: Tensor) -> dict[str, Float[Tensor, " images"]]:
     """Identify images by cosine in the principal components, which are centred on training."""
     near = cosine_similarity(preds, true)
-    n = len(near)
-    return {
-        "two_way": (n - match_ranks(near)) / max(n - 1, 1),
-        "top1": top_k_hits(near, k=1),
-    }
+    return {"two_way": two_way_hits(near), "top1": top_k_hits(near, k=1)}
 
 
 def _summary(

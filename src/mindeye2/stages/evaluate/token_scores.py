@@ -9,9 +9,13 @@ from torch import Tensor
 from mindeye2.core.errors import MissingExtraError
 from mindeye2.core.runtime import progress
 from mindeye2.encoders.clip import load_clip_tokens
-from mindeye2.metrics import match_ranks, top_k_hits, two_way_identification, umap_distance
+from mindeye2.metrics import top_k_hits, two_way_hits, two_way_identification, umap_distance
 from mindeye2.metrics.catalogue import POOL
-from mindeye2.metrics.noise_ceiling import NoiseCeiling, identification_ceiling
+from mindeye2.metrics.noise_ceiling import (
+    NoiseCeiling,
+    identification_ceiling,
+    identification_ceilings,
+)
 from mindeye2.metrics.retrieval import fit_calibration, similarity
 from mindeye2.stages.evaluate.decoded import Decoded, Job, Scores
 from mindeye2.stages.evaluate.presentations import decoded_halves
@@ -42,9 +46,7 @@ def calibrated_scores(decoded: Decoded) -> Scores:
     prior = decoded.tokens("prior") - mean
     return Scores(
         {
-            "image_top1": top_k_hits(calibrated, k=1),
-            "image_top5": top_k_hits(calibrated, k=min(5, len(targets))),
-            "image_two_way": _two_way(calibrated),
+            **_image_scores(calibrated),
             "brain_top1": top_k_hits(calibrated.T, k=1),
             "image_top1_no_forward_model": top_k_hits(no_forward_model, k=1),
             "image_top1_raw": top_k_hits(raw, k=1),
@@ -65,18 +67,10 @@ def _noise_ceilings(decoded: Decoded) -> dict[str, NoiseCeiling]:
     if compared is None:
         return {}
     training = decoded.whitened("training_backbone")
-    calibration, k = fit_calibration(training, training), min(5, len(compared.first))
-    found = {
-        "image_top1": identification_ceiling(
-            compared, lambda p, g: top_k_hits(similarity(p, g, calibration), k=1)
-        ),
-        "image_top5": identification_ceiling(
-            compared, lambda p, g: top_k_hits(similarity(p, g, calibration), k=k)
-        ),
-        "image_two_way": identification_ceiling(
-            compared, lambda p, g: _two_way(similarity(p, g, calibration))
-        ),
-    }
+    calibration = fit_calibration(training, training)
+    found = identification_ceilings(
+        compared, lambda p, g: _image_scores(similarity(p, g, calibration))
+    )
     del compared, training  # of the size of the tokens without a whitening
     halves = decoded_halves(decoded)
     assert halves is not None
@@ -127,9 +121,13 @@ def _calibrated(decoded: Decoded) -> Float[Tensor, "query gallery"]:
     return similarity(decoded.whitened("backbone"), decoded.whitened("expected"), calibration)
 
 
-def _two_way(near: Float[Tensor, "query gallery"]) -> Float[Tensor, " query"]:
-    """Return the fraction of other images that score less than the seen one; ties count half."""
-    return 1 - (match_ranks(near) - 1) / (near.shape[1] - 1)
+def _image_scores(near: Float[Tensor, "query gallery"]) -> dict[str, Float[Tensor, " query"]]:
+    """Score the seen image among all."""
+    return {
+        "image_top1": top_k_hits(near, k=1),
+        "image_top5": top_k_hits(near, k=min(5, near.shape[1])),
+        "image_two_way": two_way_hits(near),
+    }
 
 
 def _gallery(job: Job) -> tuple[Tensor, list[str]]:

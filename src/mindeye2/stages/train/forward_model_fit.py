@@ -100,6 +100,7 @@ def fit_on_held_out(
         )
         for subject, own in validation.items()
     }
+    decoded_of = {subject: decoded_scores(own)[:, None] for subject, own in latents.items()}
 
     def reciprocal_rank(
         queries_of: Callable[[str], Tensor], gallery_of: Callable[[Tensor], Tensor]
@@ -125,9 +126,7 @@ def fit_on_held_out(
             )
         # Both sides lie in the span of the output layer, where cosines are those of all tokens.
         return reciprocal_rank(
-            lambda subject: forward_model.whiten(
-                decoded_scores(latents[subject])[:, None]
-            ).flatten(1),
+            lambda subject: forward_model.whiten(decoded_of[subject]).flatten(1),
             lambda rows: forward_model.whiten(
                 forward_model(true[rows].to(device)[:, None])
             ).flatten(1),
